@@ -1,0 +1,1 @@
+//! Dolt's file formats as pure functions over bytes: no I/O, no async, no clock.

@@ -1,0 +1,22 @@
+//! Bytes and their addresses: Dolt's file formats, object stores, the chunk index, and a repository made of
+//! them.
+//!
+//! ```text
+//! address, id, error, clock, pool → format → { objects │ index } → repo → testing
+//!                                       neither sees the other
+//! ```
+//!
+//! This crate never names a commit, a table or a branch: what a chunk *means* is `holdfast-doltdb`'s subject.
+//! Nothing under [`format`] does I/O, is async, or reads a clock.
+
+pub mod address;
+pub mod clock;
+pub mod error;
+pub mod format;
+pub mod id;
+pub mod index;
+pub mod objects;
+pub mod pool;
+
+pub use address::{ChunkAddress, RootAddress, TableFileId};
+pub use error::ErrorKind;

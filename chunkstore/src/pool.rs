@@ -1,0 +1,43 @@
+//! A bounded set of threads for what blocks: files, hashing, compression, RocksDB.
+//!
+//! At most `threads` calls run at once; the rest wait their turn in the order they came. Dropping the future
+//! of a call that already runs does not stop it.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+/// A bounded pool of blocking calls. Clones share the bound.
+#[derive(Debug, Clone)]
+pub struct BlockingPool {
+    permits: Arc<Semaphore>,
+}
+
+impl BlockingPool {
+    /// Makes a pool that runs at most `threads` calls at once (at least one).
+    pub fn new(threads: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(threads.max(1))),
+        }
+    }
+
+    /// Runs `work` on a thread that may block. A panic in `work` goes on in the caller.
+    #[expect(clippy::disallowed_methods, reason = "the bounded pool itself")]
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let permit = Arc::clone(&self.permits)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        let task = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        match task.await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // Only a runtime that shuts down cancels a blocking task; nobody waits for the answer then.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
