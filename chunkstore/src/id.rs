@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rand::{CryptoRng, Rng};
+use rand::CryptoRng;
 
 use crate::address::BASE32;
 

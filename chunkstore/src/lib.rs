@@ -17,6 +17,7 @@ pub mod id;
 pub mod index;
 pub mod objects;
 pub mod pool;
+pub mod repo;
 
 pub use address::{ChunkAddress, RootAddress, TableFileId};
 pub use error::ErrorKind;
