@@ -5,7 +5,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rand::CryptoRng;
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{CryptoRng, Rng as _, SeedableRng as _};
 
 use crate::address::BASE32;
 
@@ -95,6 +97,55 @@ id_newtype!(
     /// One attempt to append to a log: tells a lost reply from a lost race.
     Stamp, "try"
 );
+
+/// Makes ids. Handed in, so that a test's ids follow from its seed.
+#[derive(Debug)]
+pub struct IdSource {
+    random: Mutex<StdRng>,
+}
+
+impl IdSource {
+    /// Seeded by the operating system: never gives an id twice.
+    pub fn from_system() -> Self {
+        Self {
+            random: Mutex::new(rand::make_rng()),
+        }
+    }
+
+    /// Seeded by a number, for tests.
+    pub fn from_seed(seed: u64) -> Self {
+        Self {
+            random: Mutex::new(StdRng::seed_from_u64(seed)),
+        }
+    }
+
+    /// Makes a repository's id.
+    pub fn repo(&self) -> RepoId {
+        RepoId::generate(&mut *self.random.lock())
+    }
+
+    /// Makes a pool's id.
+    pub fn pool(&self) -> PoolId {
+        PoolId::generate(&mut *self.random.lock())
+    }
+
+    /// Makes an upload's id.
+    pub fn upload(&self) -> UploadId {
+        UploadId::generate(&mut *self.random.lock())
+    }
+
+    /// Makes the stamp of an attempt.
+    pub fn stamp(&self) -> Stamp {
+        Stamp::generate(&mut *self.random.lock())
+    }
+
+    /// Makes 32 bytes that nobody can guess (from [`IdSource::from_system`]).
+    pub fn secret(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.random.lock().fill_bytes(&mut bytes);
+        bytes
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -131,4 +131,10 @@ pub trait ChunkIndex: Send + Sync + fmt::Debug {
         pool: PoolId,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Vec<ChunkLocation>>, IndexError>;
+
+    /// Changes whenever the index has lost what it held (it was damaged and made anew). "Absent" holds only
+    /// if this was the same before the markers were asked for and after the addresses were.
+    fn epoch(&self) -> u64 {
+        0
+    }
 }

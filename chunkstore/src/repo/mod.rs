@@ -1,5 +1,11 @@
 //! Object store, index and log as one repository.
 
+pub mod error;
 pub mod file;
+pub mod layout;
+pub mod log;
+pub mod name;
+pub mod record;
+pub mod state;
 
 pub use file::{DeclaredFile, FileKind, Md5, Sha256, StoredFile};

@@ -1,0 +1,150 @@
+//! The only place that builds object keys.
+//!
+//! ```text
+//! forge.json                                            format version, forge id
+//! keys/<name>                                           secrets that all servers of the forge share
+//! catalog/names/<owner>/<name>/<sequence>               which repository a name means
+//! repos/<repo>/log/<sequence / 10^4>/<sequence>         the register and the history of one repository
+//! repos/<repo>/uploads/<file>.<upload>                  checked files, named by a record or not yet
+//! repos/<repo>/side/<stamp>-<what>                      lists too long for a record
+//! repos/<repo>/hint                                     a sequence that somebody saw; may lag
+//! pools/<pool>/members/<repo>                           who shares the pool
+//! pools/<pool>/files/<2 characters>/<file>.<upload>[.darc]
+//! pools/<pool>/derived/<upload>.table[.json]            an archive's classic twin and what is known of it
+//! ```
+//!
+//! Sequences begin at 1 and are written with ten digits, so that keys sort as numbers do.
+
+use crate::address::TableFileId;
+use crate::id::{PoolId, RepoId, Stamp, UploadId};
+use crate::objects::ObjectKey;
+use crate::repo::file::{FileKind, StoredFile};
+use crate::repo::name::RepoName;
+
+fn key(text: String) -> ObjectKey {
+    ObjectKey::parse(text).expect("ids, names and numbers are made of the characters of keys")
+}
+
+/// What the whole forge is.
+pub fn forge() -> ObjectKey {
+    key("forge.json".to_owned())
+}
+
+/// A secret of the forge; `name` is one of ours, never a user's.
+pub fn secret(name: &'static str) -> ObjectKey {
+    key(format!("keys/{name}"))
+}
+
+/// All names.
+pub const NAMES: &str = "catalog/names/";
+
+/// An entry of the register that says which repository a name means.
+pub fn name_entry(name: &RepoName, sequence: u64) -> ObjectKey {
+    key(format!(
+        "{NAMES}{}/{}/{sequence:010}",
+        name.owner(),
+        name.name()
+    ))
+}
+
+/// The name and the sequence that a key under [`NAMES`] stands for.
+pub fn parse_name_entry(key: &ObjectKey) -> Option<(RepoName, u64)> {
+    let (name, sequence) = key.as_str().strip_prefix(NAMES)?.rsplit_once('/')?;
+    Some((name.parse().ok()?, sequence.parse().ok()?))
+}
+
+/// One record of a repository's log.
+pub fn record(repo: RepoId, sequence: u64) -> ObjectKey {
+    key(format!(
+        "repos/{repo}/log/{:06}/{sequence:010}",
+        sequence / 10_000
+    ))
+}
+
+/// A sequence of the log that somebody saw.
+pub fn hint(repo: RepoId) -> ObjectKey {
+    key(format!("repos/{repo}/hint"))
+}
+
+/// A list too long for the record, or the upload, that `stamp` marks.
+pub fn side(repo: RepoId, stamp: Stamp, what: &'static str) -> ObjectKey {
+    key(format!("repos/{repo}/side/{stamp}-{what}"))
+}
+
+/// Everything that was uploaded to a repository under a file's name.
+pub fn uploads_of(repo: RepoId, file: TableFileId) -> String {
+    format!("repos/{repo}/uploads/{file}.")
+}
+
+/// Everything that was uploaded to a repository.
+pub fn uploads(repo: RepoId) -> String {
+    format!("repos/{repo}/uploads/")
+}
+
+/// What is known of one upload.
+pub fn upload(repo: RepoId, file: TableFileId, upload: UploadId) -> ObjectKey {
+    key(format!("repos/{repo}/uploads/{file}.{upload}"))
+}
+
+/// Says that a repository shares a pool.
+pub fn member(pool: PoolId, repo: RepoId) -> ObjectKey {
+    key(format!("pools/{pool}/members/{repo}"))
+}
+
+/// The bytes of a stored file.
+pub fn file(pool: PoolId, file: &StoredFile) -> ObjectKey {
+    file_of(pool, file.id, file.upload, file.kind)
+}
+
+/// The bytes of a file that is about to be stored.
+pub fn file_of(pool: PoolId, id: TableFileId, upload: UploadId, kind: FileKind) -> ObjectKey {
+    let id = id.to_string();
+    let (fan_out, suffix) = (&id[..2], kind.suffix());
+    key(format!(
+        "pools/{pool}/files/{fan_out}/{id}.{upload}{suffix}"
+    ))
+}
+
+/// The classic twin of an archive.
+pub fn twin(pool: PoolId, archive: UploadId) -> ObjectKey {
+    key(format!("pools/{pool}/derived/{archive}.table"))
+}
+
+/// What is known of the classic twin of an archive.
+pub fn twin_note(pool: PoolId, archive: UploadId) -> ObjectKey {
+    key(format!("pools/{pool}/derived/{archive}.table.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_from_their_keys() {
+        let name: RepoName = "acme/prod.v2".parse().unwrap();
+        assert_eq!(parse_name_entry(&name_entry(&name, 7)), Some((name, 7)));
+        assert_eq!(parse_name_entry(&forge()), None);
+    }
+
+    #[test]
+    fn records_sort_as_their_numbers_do() {
+        let repo = RepoId::new([0; 16]);
+        let keys: Vec<_> = [1, 2, 255, 9_999, 10_000, 10_001, 123_456]
+            .map(|n| record(repo, n))
+            .into();
+        assert!(keys.is_sorted());
+    }
+
+    #[test]
+    fn only_the_keys_of_archives_end_in_darc() {
+        let [table, archive] = [FileKind::Table, FileKind::Archive].map(|kind| {
+            file_of(
+                PoolId::new([1; 16]),
+                TableFileId::new([2; 20]),
+                UploadId::new([3; 16]),
+                kind,
+            )
+        });
+        assert!(archive.as_str().ends_with(".darc") && !table.as_str().ends_with(".darc"));
+    }
+}

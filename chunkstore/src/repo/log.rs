@@ -1,0 +1,415 @@
+//! The register and the history of one repository.
+//!
+//! # Truth
+//! The records `1..=n` under the repository's log. Each is an object that was created if absent, so there is
+//! one order of changes whatever servers write; the state is what replaying them gives.
+//!
+//! # Order
+//! Whatever a record names is durable before the record is written. Lists beside a record are created before
+//! it, under names that hold its stamp.
+//!
+//! # Crash
+//! Before the record: nothing happened; files and side objects that nobody names are left. After it: the
+//! change is there, acknowledged or not.
+//!
+//! # Cleanup
+//! None here. Records are never changed and never deleted: whoever slept for a month and asks for "the next
+//! one" must find it.
+//!
+//! # Retry
+//! A failed create says nothing about its effect. It is repeated with the same stamp; if something stands
+//! there then, the stamp tells whether it is ours. Losing a race is a result, not an error.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::address::RootAddress;
+use crate::clock::{Clock, Timestamp};
+use crate::error::ErrorKind;
+use crate::id::{RepoId, Stamp, UploadId};
+use crate::objects::{ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _};
+use crate::repo::error::{RepositoryError, object};
+use crate::repo::file::{Sha256, StoredFile};
+use crate::repo::layout;
+use crate::repo::record::{
+    Act, Actor, CHECKPOINT_EVERY, Checkpoint, INLINE_LIMIT, Listed, MAX_LEN, Record, RecordError,
+    RefMove, RetiredFile, VERSION, digest,
+};
+use crate::repo::state::State;
+
+/// The longest list beside a record that is read.
+const MAX_SIDE_LEN: u64 = 256 << 20;
+/// How often a create whose effect is unknown is tried again.
+const CREATE_ATTEMPTS: u32 = 4;
+
+/// A change that is to become the next record.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// What kind of change.
+    pub act: Act,
+    /// Who asks for it.
+    pub actor: Actor,
+    /// The root after it.
+    pub new_root: RootAddress,
+    /// The refs that it moves.
+    pub refs: Vec<RefMove>,
+    /// The files that it adds.
+    pub added: Vec<StoredFile>,
+    /// The files that it retires.
+    pub retired: Vec<UploadId>,
+}
+
+/// What became of an attempt to append.
+#[derive(Debug)]
+pub enum Appended {
+    /// The draft is the next record, and this is the state after it.
+    Won(State),
+    /// Somebody else's record is the next one, and this is the state after it.
+    Lost(State),
+}
+
+/// The log of one repository.
+#[derive(Debug, Clone)]
+pub struct Log {
+    objects: Arc<dyn ObjectStore>,
+    clock: Arc<dyn Clock>,
+    repo: RepoId,
+}
+
+impl Log {
+    /// Names the log of `repo`; reads nothing.
+    pub fn new(objects: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>, repo: RepoId) -> Self {
+        Self {
+            objects,
+            clock,
+            repo,
+        }
+    }
+
+    /// Reads the state after the last record. The last one is found from the hint by doubling and bisection,
+    /// without listing.
+    pub async fn load(&self) -> Result<State, RepositoryError> {
+        let last = self.last_sequence().await?;
+        self.load_at(last).await
+    }
+
+    /// Reads the state after record `last`, which is known to be there (or 0).
+    pub async fn load_at(&self, last: u64) -> Result<State, RepositoryError> {
+        let base = last - last % CHECKPOINT_EVERY;
+        let mut state = if base == 0 {
+            State::empty()
+        } else {
+            self.load_checkpoint(base).await?
+        };
+        while state.sequence < last {
+            let Some(next) = self.next(&state).await? else {
+                return Err(object("read a log record that was there")(
+                    ObjectError::NotFound {
+                        key: layout::record(self.repo, state.sequence + 1),
+                    },
+                ));
+            };
+            state = next;
+        }
+        Ok(state)
+    }
+
+    /// Reads the record after `state` and returns the state after it, or nothing if `state` is the last.
+    pub async fn next(&self, state: &State) -> Result<Option<State>, RepositoryError> {
+        let Some((record, digest)) = self.read(state.sequence + 1).await? else {
+            return Ok(None);
+        };
+        self.check_link(&record, state)?;
+        Ok(Some(state.after(&record, digest)))
+    }
+
+    /// Reads on from `state` to the last record.
+    pub async fn catch_up(&self, mut state: State) -> Result<State, RepositoryError> {
+        while let Some(next) = self.next(&state).await? {
+            state = next;
+        }
+        Ok(state)
+    }
+
+    /// Reads one record and its digest, or nothing where there is none.
+    pub async fn read(&self, sequence: u64) -> Result<Option<(Record, Sha256)>, RepositoryError> {
+        let key = layout::record(self.repo, sequence);
+        let bytes = match self.objects.read(&key, None, MAX_LEN).await {
+            Ok(bytes) => bytes,
+            Err(ObjectError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(object("read a log record")(error)),
+        };
+        let record =
+            Record::decode(&key, &bytes).map_err(|source| RepositoryError::Log { source })?;
+        if record.sequence == sequence {
+            Ok(Some((record, digest(&bytes))))
+        } else {
+            Err(RepositoryError::Log {
+                source: RecordError::Chain {
+                    key,
+                    what: "its sequence is another",
+                },
+            })
+        }
+    }
+
+    /// Reads a list, wherever it stands.
+    pub async fn list<T: serde::de::DeserializeOwned + Clone>(
+        &self,
+        listed: &Listed<T>,
+    ) -> Result<Vec<T>, RepositoryError> {
+        let (name, sha256) = match listed {
+            Listed::Inline(list) => return Ok(list.clone()),
+            Listed::Side { object, sha256, .. } => (object, sha256),
+        };
+        let key = ObjectKey::parse(name.as_str()).map_err(|error| RepositoryError::Damaged {
+            key: layout::hint(self.repo),
+            what: error.to_string(),
+        })?;
+        let bytes = self
+            .objects
+            .read(&key, None, MAX_SIDE_LEN)
+            .await
+            .map_err(object("read a list beside the log"))?;
+        let damaged = |what: String| RepositoryError::Damaged {
+            key: key.clone(),
+            what,
+        };
+        if digest(&bytes) != *sha256 {
+            return Err(damaged(
+                "its SHA-256 is not the one that the record names".to_owned(),
+            ));
+        }
+        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Tries to make `draft` the record after `state`.
+    pub async fn append(
+        &self,
+        state: &State,
+        draft: &Draft,
+        stamp: Stamp,
+    ) -> Result<Appended, RepositoryError> {
+        let record = self.compose(state, draft, stamp).await?;
+        let bytes = record.encode();
+        let after = state.after(&record, digest(&bytes));
+        if self.create(record.sequence, stamp, bytes).await? {
+            if record.checkpoint.is_some() {
+                self.leave_hint(record.sequence).await;
+            }
+            return Ok(Appended::Won(after));
+        }
+        let next = self.next(state).await?.ok_or_else(|| {
+            object("read the record that won the race")(ObjectError::NotFound {
+                key: layout::record(self.repo, record.sequence),
+            })
+        })?;
+        Ok(Appended::Lost(self.catch_up(next).await?))
+    }
+
+    async fn compose(
+        &self,
+        state: &State,
+        draft: &Draft,
+        stamp: Stamp,
+    ) -> Result<Record, RepositoryError> {
+        let sequence = state.sequence + 1;
+        let mut record = Record {
+            version: VERSION,
+            sequence,
+            time: self.clock.now().max(state.time),
+            stamp,
+            previous: state.digest,
+            act: draft.act,
+            actor: draft.actor.clone(),
+            old_root: state.root,
+            new_root: draft.new_root,
+            refs: self.set_aside(stamp, "refs", draft.refs.clone()).await?,
+            added: draft.added.clone(),
+            retired: draft.retired.clone(),
+            checkpoint: None,
+        };
+        if sequence.is_multiple_of(CHECKPOINT_EVERY) {
+            let after = state.after(&record, Sha256([0; 32]));
+            let files = after.files.values().cloned().collect();
+            let retired = |(upload, at): (&UploadId, &Timestamp)| RetiredFile {
+                upload: *upload,
+                at: *at,
+            };
+            let retired = after.retired.iter().map(retired).collect();
+            record.checkpoint = Some(Checkpoint {
+                files: self.set_aside(stamp, "files", files).await?,
+                retired: self.set_aside(stamp, "retired", retired).await?,
+            });
+        }
+        Ok(record)
+    }
+
+    /// Puts a long list into an object of its own.
+    async fn set_aside<T: serde::Serialize>(
+        &self,
+        stamp: Stamp,
+        what: &'static str,
+        list: Vec<T>,
+    ) -> Result<Listed<T>, RepositoryError> {
+        if list.len() <= INLINE_LIMIT {
+            return Ok(Listed::Inline(list));
+        }
+        set_aside(&*self.objects, layout::side(self.repo, stamp, what), &list).await
+    }
+
+    /// Creates a record. Whether it is ours that stands there now.
+    async fn create(
+        &self,
+        sequence: u64,
+        stamp: Stamp,
+        bytes: Bytes,
+    ) -> Result<bool, RepositoryError> {
+        let key = layout::record(self.repo, sequence);
+        let mut attempt = 1;
+        loop {
+            match self.objects.create(&key, bytes.clone()).await {
+                Ok(()) => return Ok(true),
+                Err(ObjectError::AlreadyExists { .. }) => break,
+                Err(error)
+                    if error.kind() == ErrorKind::Unavailable && attempt < CREATE_ATTEMPTS =>
+                {
+                    self.clock
+                        .sleep(std::time::Duration::from_millis(50 << attempt))
+                        .await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(object("append to the log")(error)),
+            }
+        }
+        // A first attempt can have no echo: only a repeated one may find its own record.
+        if attempt == 1 {
+            return Ok(false);
+        }
+        let (record, _) = self.read(sequence).await?.ok_or_else(|| {
+            object("read back the record that was just created")(ObjectError::NotFound { key })
+        })?;
+        Ok(record.stamp == stamp)
+    }
+
+    fn check_link(&self, record: &Record, state: &State) -> Result<(), RepositoryError> {
+        let what = if record.previous != state.digest {
+            "it names another record as the one before it"
+        } else if record.old_root != state.root {
+            "its old root is not the root before it"
+        } else if record.time < state.time {
+            "it is older than the record before it"
+        } else {
+            return Ok(());
+        };
+        let key = layout::record(self.repo, record.sequence);
+        Err(RepositoryError::Log {
+            source: RecordError::Chain { key, what },
+        })
+    }
+
+    async fn load_checkpoint(&self, sequence: u64) -> Result<State, RepositoryError> {
+        let key = || layout::record(self.repo, sequence);
+        let (record, digest) = self.read(sequence).await?.ok_or_else(|| {
+            object("read a checkpoint of the log")(ObjectError::NotFound { key: key() })
+        })?;
+        let checkpoint = record
+            .checkpoint
+            .as_ref()
+            .ok_or_else(|| RepositoryError::Log {
+                source: RecordError::Chain {
+                    key: key(),
+                    what: "it should carry a checkpoint",
+                },
+            })?;
+        let files = self.list(&checkpoint.files).await?;
+        let retired = self.list(&checkpoint.retired).await?;
+        Ok(State::from_checkpoint(&record, digest, files, &retired))
+    }
+
+    async fn exists(&self, sequence: u64) -> Result<bool, RepositoryError> {
+        match self
+            .objects
+            .head(&layout::record(self.repo, sequence))
+            .await
+        {
+            Ok(_) => Ok(true),
+            Err(ObjectError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(object("look for a log record")(error)),
+        }
+    }
+
+    /// The number of the last record, 0 if there is none.
+    async fn last_sequence(&self) -> Result<u64, RepositoryError> {
+        let hinted = self.read_hint().await;
+        let mut there = if hinted > 0 && self.exists(hinted).await? {
+            hinted
+        } else {
+            0
+        };
+        let mut step = 1;
+        let mut absent = loop {
+            let candidate = there.saturating_add(step);
+            if !self.exists(candidate).await? {
+                break candidate;
+            }
+            there = candidate;
+            step = step.saturating_mul(2);
+        };
+        while absent - there > 1 {
+            let middle = there + (absent - there) / 2;
+            if self.exists(middle).await? {
+                there = middle;
+            } else {
+                absent = middle;
+            }
+        }
+        Ok(there)
+    }
+
+    /// A hint that cannot be read is no hint.
+    async fn read_hint(&self) -> u64 {
+        let bytes = self
+            .objects
+            .read(&layout::hint(self.repo), None, 32)
+            .await
+            .unwrap_or_default();
+        std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// A hint that cannot be written is missed by nobody.
+    async fn leave_hint(&self, sequence: u64) {
+        if let Err(error) = self
+            .objects
+            .overwrite(&layout::hint(self.repo), Bytes::from(sequence.to_string()))
+            .await
+        {
+            tracing::debug!(repo = %self.repo, %error, "left no hint");
+        }
+    }
+}
+
+/// Puts a list into an object of its own.
+pub(crate) async fn set_aside<T: serde::Serialize>(
+    objects: &dyn ObjectStore,
+    key: ObjectKey,
+    list: &[T],
+) -> Result<Listed<T>, RepositoryError> {
+    let bytes =
+        Bytes::from(serde_json::to_vec(list).expect("a list of records has only text keys"));
+    let sha256 = digest(&bytes);
+    match objects.create(&key, bytes).await {
+        // The name holds the stamp of this attempt: what stands there is ours.
+        Ok(()) | Err(ObjectError::AlreadyExists { .. }) => {}
+        Err(error) => return Err(object("write a list beside the log")(error)),
+    }
+    Ok(Listed::Side {
+        object: key.to_string(),
+        sha256,
+        count: list.len() as u64,
+    })
+}

@@ -1,0 +1,253 @@
+//! One record of a repository's log: a change, as JSON (pure).
+//!
+//! A record is a delta: what was added, retired and moved. Every [`CHECKPOINT_EVERY`]th also carries a
+//! checkpoint, the whole state after it, so that reading a log never takes more than that many records.
+//! Lists longer than [`INLINE_LIMIT`] stand in a side object that the record names with its SHA-256.
+//! Records are never changed. A reader refuses a record of a later [`VERSION`].
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256 as Hasher};
+
+use crate::address::{ChunkAddress, RootAddress};
+use crate::clock::Timestamp;
+use crate::id::{Stamp, UploadId};
+use crate::objects::ObjectKey;
+use crate::repo::file::{Sha256, StoredFile};
+
+/// The version of the layout that this code writes.
+pub const VERSION: u32 = 1;
+/// Each record whose sequence is a multiple of this carries a checkpoint.
+pub const CHECKPOINT_EVERY: u64 = 256;
+/// The longest list that stands in the record itself.
+pub const INLINE_LIMIT: usize = 1000;
+/// The longest record that is read.
+pub const MAX_LEN: u64 = 4 << 20;
+
+/// Who asked for a change.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Actor {
+    /// The account, or `anyone` on an open server, or `holdfast` for the forge's own upkeep.
+    pub name: String,
+    /// The program he used, as it names itself.
+    pub client: String,
+}
+
+/// What kind of change a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Act {
+    /// Files were added; the root stayed.
+    Add,
+    /// The root moved, by a client's Commit.
+    Push,
+    /// Small files were put together into larger ones; the root stayed.
+    Merge,
+}
+
+/// A ref that moved: a name of the dataset map and what it pointed at.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RefMove {
+    /// The full name, such as `refs/heads/main`.
+    pub name: String,
+    /// Before; nothing for a new ref.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old: Option<ChunkAddress>,
+    /// After; nothing for a deleted ref.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new: Option<ChunkAddress>,
+}
+
+/// A list: in the record itself, or, where it is long, in an object beside it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(untagged)]
+pub enum Listed<T> {
+    /// The list.
+    Inline(Vec<T>),
+    /// Where the list is.
+    Side {
+        /// The object's key.
+        object: String,
+        /// SHA-256 of the object.
+        sha256: Sha256,
+        /// How long the list is.
+        count: u64,
+    },
+}
+
+impl<T> Listed<T> {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Inline(list) if list.is_empty())
+    }
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self::Inline(Vec::new())
+    }
+}
+
+/// A file that no longer counts, though its bytes may still be read under an address given out before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RetiredFile {
+    /// The upload.
+    pub upload: UploadId,
+    /// When it was retired.
+    pub at: Timestamp,
+}
+
+/// The whole state after a record.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Checkpoint {
+    /// The files that count.
+    pub files: Listed<StoredFile>,
+    /// The files that were retired and not yet released.
+    pub retired: Listed<RetiredFile>,
+}
+
+/// One change of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Record {
+    /// Version of the layout.
+    pub version: u32,
+    /// Its number; the first is 1.
+    pub sequence: u64,
+    /// When; never before the record before.
+    pub time: Timestamp,
+    /// Marks the attempt that wrote it.
+    pub stamp: Stamp,
+    /// SHA-256 of the record before; nothing in the first.
+    pub previous: Option<Sha256>,
+    /// What kind of change.
+    pub act: Act,
+    /// Who asked for it.
+    pub actor: Actor,
+    /// The root before.
+    pub old_root: RootAddress,
+    /// The root after.
+    pub new_root: RootAddress,
+    /// The refs that moved, by name.
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub refs: Listed<RefMove>,
+    /// The files that were added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<StoredFile>,
+    /// The files that were retired.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<UploadId>,
+    /// The whole state after it, in every [`CHECKPOINT_EVERY`]th record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// Why bytes are not a record.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// Not JSON, or fields missing or of the wrong type.
+    #[error("decode log record {key}")]
+    Malformed {
+        /// Where it was read.
+        key: ObjectKey,
+        /// What the decoder said.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Written by a later Holdfast.
+    #[error("log record {key} has version {version}; this Holdfast reads up to {VERSION}")]
+    Newer {
+        /// Where it was read.
+        key: ObjectKey,
+        /// Its version.
+        version: u32,
+    },
+    /// It stands at another place than it says, or does not follow the record before it.
+    #[error("log record {key} does not follow the record before it: {what}")]
+    Chain {
+        /// Where it was read.
+        key: ObjectKey,
+        /// Which link is broken.
+        what: &'static str,
+    },
+}
+
+impl Record {
+    /// Writes the record down.
+    pub fn encode(&self) -> Bytes {
+        Bytes::from(serde_json::to_vec_pretty(self).expect("a record has only text keys"))
+    }
+
+    /// Reads what [`Record::encode`] wrote.
+    pub fn decode(key: &ObjectKey, bytes: &[u8]) -> Result<Self, RecordError> {
+        #[derive(serde::Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
+        let malformed = |source| RecordError::Malformed {
+            key: key.clone(),
+            source,
+        };
+        let Versioned { version } = serde_json::from_slice(bytes).map_err(malformed)?;
+        if version > VERSION {
+            return Err(RecordError::Newer {
+                key: key.clone(),
+                version,
+            });
+        }
+        serde_json::from_slice(bytes).map_err(malformed)
+    }
+}
+
+/// The hash by which the next record names one.
+pub fn digest(bytes: &[u8]) -> Sha256 {
+    Sha256(Hasher::digest(bytes).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record {
+            version: VERSION,
+            sequence: 1,
+            time: Timestamp(5),
+            stamp: Stamp::new([1; 16]),
+            previous: None,
+            act: Act::Push,
+            actor: Actor {
+                name: "anyone".into(),
+                client: "test".into(),
+            },
+            old_root: RootAddress::ZERO,
+            new_root: RootAddress::new([9; 20]),
+            refs: Listed::Inline(vec![RefMove {
+                name: "refs/heads/main".into(),
+                old: None,
+                new: None,
+            }]),
+            added: Vec::new(),
+            retired: vec![UploadId::new([3; 16])],
+            checkpoint: None,
+        }
+    }
+
+    #[test]
+    fn a_record_reads_back() {
+        let key = ObjectKey::parse("log").unwrap();
+        assert_eq!(Record::decode(&key, &record().encode()).unwrap(), record());
+    }
+
+    #[test]
+    fn a_later_version_is_refused_by_its_number() {
+        let key = ObjectKey::parse("log").unwrap();
+        let bytes = br#"{"version": 2, "something": "else"}"#;
+        assert!(matches!(
+            Record::decode(&key, bytes),
+            Err(RecordError::Newer { version: 2, .. })
+        ));
+        assert!(matches!(
+            Record::decode(&key, b"{}"),
+            Err(RecordError::Malformed { .. })
+        ));
+    }
+}

@@ -1,0 +1,92 @@
+//! A repository after some record of its log (pure).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::address::{RootAddress, TableFileId};
+use crate::clock::Timestamp;
+use crate::id::UploadId;
+use crate::repo::file::{Sha256, StoredFile};
+use crate::repo::record::{Record, RetiredFile};
+
+/// What a repository holds after the record `sequence`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The last record's number; 0 before the first.
+    pub sequence: u64,
+    /// The last record's digest.
+    pub digest: Option<Sha256>,
+    /// The last record's time.
+    pub time: Timestamp,
+    /// The root.
+    pub root: RootAddress,
+    /// The files that count, by upload.
+    pub files: Arc<BTreeMap<UploadId, StoredFile>>,
+    /// The files that were retired, with the time.
+    pub retired: Arc<BTreeMap<UploadId, Timestamp>>,
+}
+
+impl State {
+    /// Before the first record.
+    pub fn empty() -> Self {
+        Self {
+            sequence: 0,
+            digest: None,
+            time: Timestamp(0),
+            root: RootAddress::ZERO,
+            files: Arc::default(),
+            retired: Arc::default(),
+        }
+    }
+
+    /// The state after `record`, whose bytes have `digest`. Lists that stand beside the record are not
+    /// needed: a delta holds its files itself.
+    pub fn after(&self, record: &Record, digest: Sha256) -> Self {
+        let mut files = Arc::clone(&self.files);
+        let mut retired = Arc::clone(&self.retired);
+        if !(record.added.is_empty() && record.retired.is_empty()) {
+            let files = Arc::make_mut(&mut files);
+            files.extend(record.added.iter().map(|file| (file.upload, file.clone())));
+            for upload in &record.retired {
+                files.remove(upload);
+                Arc::make_mut(&mut retired).insert(*upload, record.time);
+            }
+        }
+        Self {
+            sequence: record.sequence,
+            digest: Some(digest),
+            time: record.time,
+            root: record.new_root,
+            files,
+            retired,
+        }
+    }
+
+    /// The state that a checkpoint, read in full, describes.
+    pub fn from_checkpoint(
+        record: &Record,
+        digest: Sha256,
+        files: Vec<StoredFile>,
+        retired: &[RetiredFile],
+    ) -> Self {
+        Self {
+            sequence: record.sequence,
+            digest: Some(digest),
+            time: record.time,
+            root: record.new_root,
+            files: Arc::new(files.into_iter().map(|file| (file.upload, file)).collect()),
+            retired: Arc::new(retired.iter().map(|file| (file.upload, file.at)).collect()),
+        }
+    }
+
+    /// The file that Dolt knows by `id`. Of several with the same name any serves: each holds what its own
+    /// record says.
+    pub fn file(&self, id: TableFileId) -> Option<&StoredFile> {
+        self.files.values().find(|file| file.id == id)
+    }
+
+    /// Bytes in all files that count.
+    pub fn stored_len(&self) -> u64 {
+        self.files.values().map(|file| file.len).sum()
+    }
+}
