@@ -13,6 +13,7 @@ pub mod address;
 pub mod clock;
 pub mod error;
 pub mod format;
+pub mod hash;
 pub mod id;
 pub mod index;
 pub mod objects;

@@ -1,0 +1,54 @@
+//! Where the files are that a real dolt wrote.
+
+use std::path::{Path, PathBuf};
+
+/// Files that are part of this repository.
+pub(crate) fn own() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let files = stored_files(&folder);
+    assert!(!files.is_empty(), "no files in {}", folder.display());
+    files
+}
+
+/// Files that lie beside the repository, or none where they are missing.
+pub(crate) fn shared() -> Vec<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let shared = std::env::var_os("HOLDFAST_SHARED").map_or(beside, PathBuf::from);
+    let files = stored_files(&shared.join("fixtures"));
+    if files.is_empty() {
+        eprintln!(
+            "skipped: no fixtures in {}, set HOLDFAST_SHARED",
+            shared.display()
+        );
+    }
+    files
+}
+
+/// Every table file and archive below a folder, sorted.
+fn stored_files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(stored_files(&path));
+        } else if is_stored_file(&path) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn is_stored_file(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap().to_str().unwrap();
+    let is_journal = stem.bytes().all(|byte| byte == b'v');
+    let is_name = stem.len() == 32
+        && stem
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'v'));
+    let suffix = path.extension().map(|suffix| suffix.to_str().unwrap());
+    is_name && !is_journal && matches!(suffix, None | Some("darc"))
+}
