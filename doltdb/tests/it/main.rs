@@ -1,0 +1,5 @@
+//! `holdfast-doltdb` against databases that Dolt made.
+
+mod databases;
+mod golden;
+mod noms;
