@@ -3,7 +3,10 @@
 use super::{DecodeError, archive, table};
 
 /// Which of the two formats a stored file has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum FileKind {
     /// A classic table file.
     Table,

@@ -3,27 +3,7 @@
 use crate::address::TableFileId;
 use crate::id::UploadId;
 
-/// Which of Dolt's two containers a file is.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum FileKind {
-    /// A classic table file; its name has no suffix.
-    Table,
-    /// An archive; its name ends in `.darc`.
-    Archive,
-}
-
-impl FileKind {
-    /// What stands behind the id in a file's name: nothing, or `.darc`.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            Self::Table => "",
-            Self::Archive => ".darc",
-        }
-    }
-}
+pub use crate::format::FileKind;
 
 /// One stored file, as a log record names it. Everything in it was checked before it was written down.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
