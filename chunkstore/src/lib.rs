@@ -19,6 +19,8 @@ pub mod index;
 pub mod objects;
 pub mod pool;
 pub mod repo;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use address::{ChunkAddress, RootAddress, TableFileId};
 pub use error::ErrorKind;

@@ -7,8 +7,16 @@
 //!
 //! # Order
 //! The entries of a file first, its marker last. "Absent" may be said of a repository only when every file
-//! that it names has its marker.
+//! that it names has its marker, in the same generation of the index that did not find the address:
+//! [`ChunkIndexExt::locate_in_files`] asks in the right order.
 
+mod checked;
+pub mod healing;
+pub mod memory;
+#[cfg(feature = "rocks")]
+pub mod rocks;
+
+use std::collections::HashSet;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -16,6 +24,9 @@ use async_trait::async_trait;
 use crate::address::ChunkAddress;
 use crate::error::ErrorKind;
 use crate::id::{PoolId, UploadId};
+pub use checked::{CheckedEntries, EntriesError};
+pub use healing::HealingIndex;
+pub use memory::MemoryIndex;
 
 /// A run of bytes in a stored file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,8 +122,12 @@ impl IndexError {
 /// An index of stored chunks by address.
 #[async_trait]
 pub trait ChunkIndex: Send + Sync + fmt::Debug {
-    /// Adds all entries of a file and then its marker. `count` is how many there are. Adding a file again
-    /// changes nothing; a failed or abandoned call leaves no marker and no visible difference.
+    /// Adds all entries of a file and then its marker. `count` is how many there are; another number of them,
+    /// or entries out of order, is [`IndexError::Entries`]. Adding a file again changes nothing; a failed or
+    /// abandoned call leaves no marker and no visible difference, or has added the file whole.
+    ///
+    /// Success does not promise that the marker stays: an index that finds itself damaged starts anew. Ask
+    /// [`ChunkIndex::has_files`], or [`ChunkIndexExt::locate_in_files`], and add again what is missing.
     async fn add_file(
         &self,
         pool: PoolId,
@@ -124,17 +139,63 @@ pub trait ChunkIndex: Send + Sync + fmt::Debug {
     /// Tells for each file whether its marker is there.
     async fn has_files(&self, pool: PoolId, files: &[UploadId]) -> Result<Vec<bool>, IndexError>;
 
-    /// Finds every place where each address lies, in the order asked; an empty list where nowhere. The
-    /// places of one address come in no particular order. Addresses may repeat and need not be sorted.
+    /// Finds the files where each address lies, in the order asked; an empty list where nowhere. A file is
+    /// named once for an address, with one of the places where the address lies in it. The files of one
+    /// address come in no particular order. Addresses may repeat and need not be sorted.
     async fn locate(
         &self,
         pool: PoolId,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Vec<ChunkLocation>>, IndexError>;
 
-    /// Changes whenever the index has lost what it held (it was damaged and made anew). "Absent" holds only
-    /// if this was the same before the markers were asked for and after the addresses were.
-    fn epoch(&self) -> u64 {
+    /// How often this index has started anew. While the number stays, markers stay.
+    fn generation(&self) -> u64 {
         0
     }
 }
+
+/// The answer of [`ChunkIndexExt::locate_in_files`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Located {
+    /// Where each address lies, in the order asked, in the given files and in no others. An empty list says
+    /// for certain that none of them holds the address.
+    Found(Vec<Vec<ChunkLocation>>),
+    /// These files have no marker: add them and ask again.
+    Missing(Vec<UploadId>),
+}
+
+/// Conveniences over [`ChunkIndex`].
+#[async_trait]
+pub trait ChunkIndexExt: ChunkIndex {
+    /// Finds addresses in a set of files, if the index knows all of these. The files need not be sorted.
+    async fn locate_in_files(
+        &self,
+        pool: PoolId,
+        files: &[UploadId],
+        addresses: &[ChunkAddress],
+    ) -> Result<Located, IndexError> {
+        loop {
+            let generation = self.generation();
+            let markers = self.has_files(pool, files).await?;
+            let missing: Vec<UploadId> = files
+                .iter()
+                .zip(markers)
+                .filter_map(|(file, has_marker)| (!has_marker).then_some(*file))
+                .collect();
+            if !missing.is_empty() {
+                return Ok(Located::Missing(missing));
+            }
+            let mut found = self.locate(pool, addresses).await?;
+            if self.generation() != generation {
+                continue;
+            }
+            let named: HashSet<&UploadId> = files.iter().collect();
+            for places in &mut found {
+                places.retain(|place| named.contains(&place.file));
+            }
+            return Ok(Located::Found(found));
+        }
+    }
+}
+
+impl<I: ChunkIndex + ?Sized> ChunkIndexExt for I {}

@@ -1,0 +1,5 @@
+//! Behaviour suites, and doubles that break on purpose: for the tests of this crate and of those above it.
+//!
+//! Everything here panics when something is not as it should be.
+
+pub mod index_contract;

@@ -1,0 +1,252 @@
+//! Chunk indexes: the contract, healing, damage.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use holdfast_chunkstore::address::ChunkAddress;
+use holdfast_chunkstore::id::{PoolId, UploadId};
+use holdfast_chunkstore::index::healing::IndexFactory;
+use holdfast_chunkstore::index::{
+    ChunkIndex, ChunkIndexExt as _, ChunkLocation, HealingIndex, IndexError, Located, MemoryIndex,
+    SortedEntries,
+};
+use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_chunkstore::testing::index_contract::{self, EntryMaker};
+use parking_lot::Mutex;
+
+async fn memory() -> ((), Arc<dyn ChunkIndex>) {
+    ((), Arc::new(MemoryIndex::new(BlockingPool::new(4))))
+}
+
+async fn healing_memory() -> ((), Arc<dyn ChunkIndex>) {
+    let factory = Arc::new(BreakableFactory::default());
+    let (_, index) = memory().await;
+    ((), Arc::new(HealingIndex::new(index, factory)))
+}
+
+holdfast_chunkstore::index_contract!(in_memory, super::memory);
+holdfast_chunkstore::index_contract!(healing_in_memory, super::healing_memory);
+
+/// Makes memory indexes that can be broken, and remembers them.
+#[derive(Debug, Default)]
+struct BreakableFactory {
+    made: Mutex<Vec<Arc<BreakableIndex>>>,
+    broken_from_birth: usize,
+}
+
+#[async_trait]
+impl IndexFactory for BreakableFactory {
+    async fn make(&self) -> Result<Arc<dyn ChunkIndex>, IndexError> {
+        let index = Arc::new(BreakableIndex::new());
+        let mut made = self.made.lock();
+        *index.is_broken.lock() = made.len() < self.broken_from_birth;
+        made.push(Arc::clone(&index));
+        Ok(index)
+    }
+}
+
+/// A memory index that is damaged when told so.
+#[derive(Debug)]
+struct BreakableIndex {
+    inner: MemoryIndex,
+    is_broken: Mutex<bool>,
+}
+
+impl BreakableIndex {
+    fn new() -> Self {
+        Self {
+            inner: MemoryIndex::new(BlockingPool::new(4)),
+            is_broken: Mutex::new(false),
+        }
+    }
+
+    fn check(&self) -> Result<(), IndexError> {
+        if *self.is_broken.lock() {
+            return Err(IndexError::Damaged {
+                action: "read",
+                source: "broken by the test".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ChunkIndex for BreakableIndex {
+    async fn add_file(
+        &self,
+        pool: PoolId,
+        file: UploadId,
+        count: u64,
+        entries: SortedEntries,
+    ) -> Result<(), IndexError> {
+        self.check()?;
+        self.inner.add_file(pool, file, count, entries).await
+    }
+
+    async fn has_files(&self, pool: PoolId, files: &[UploadId]) -> Result<Vec<bool>, IndexError> {
+        self.check()?;
+        self.inner.has_files(pool, files).await
+    }
+
+    async fn locate(
+        &self,
+        pool: PoolId,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+        self.check()?;
+        self.inner.locate(pool, addresses).await
+    }
+
+    fn generation(&self) -> u64 {
+        self.inner.generation()
+    }
+}
+
+async fn healing() -> (Arc<BreakableFactory>, Arc<HealingIndex>) {
+    let factory = Arc::new(BreakableFactory::default());
+    let first = factory.make().await.expect("the first index is made");
+    let index = HealingIndex::new(first, Arc::clone(&factory) as Arc<dyn IndexFactory>);
+    (factory, Arc::new(index))
+}
+
+#[tokio::test]
+async fn damage_makes_markers_missing_and_a_refill_mends_it() {
+    let (factory, index) = healing().await;
+    let mut maker = EntryMaker::new(50);
+    let (pool, file, entries) = (maker.pool(), maker.file(), maker.entries(100));
+    let addresses: Vec<ChunkAddress> = entries.iter().map(|entry| entry.address).collect();
+    index_contract::add(&*index, pool, file, &entries).await;
+    assert_eq!(index.generation(), 0);
+
+    *factory.made.lock()[0].is_broken.lock() = true;
+    let answer = index.locate_in_files(pool, &[file], &addresses).await;
+    assert_eq!(answer.unwrap(), Located::Missing(vec![file]));
+    assert_eq!(index.generation(), 1);
+
+    index_contract::add(&*index, pool, file, &entries).await;
+    index_contract::assert_found_only_in(&*index, pool, file, &entries).await;
+    assert_eq!(factory.made.lock().len(), 2);
+}
+
+#[tokio::test]
+async fn damage_seen_by_an_addition_leaves_no_marker_and_no_error() {
+    let (factory, index) = healing().await;
+    let mut maker = EntryMaker::new(51);
+    let (pool, file, entries) = (maker.pool(), maker.file(), maker.entries(100));
+    *factory.made.lock()[0].is_broken.lock() = true;
+    index_contract::add(&*index, pool, file, &entries).await;
+    assert_eq!(index.has_files(pool, &[file]).await.unwrap(), [false]);
+    index_contract::add(&*index, pool, file, &entries).await;
+    assert_eq!(index.has_files(pool, &[file]).await.unwrap(), [true]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_calls_that_meet_one_damage_share_one_new_index() {
+    let (factory, index) = healing().await;
+    let mut maker = EntryMaker::new(52);
+    let (pool, file) = (maker.pool(), maker.file());
+    *factory.made.lock()[0].is_broken.lock() = true;
+    let calls = (0..64).map(|_| {
+        let index = Arc::clone(&index);
+        tokio::spawn(async move { index.has_files(pool, &[file]).await })
+    });
+    for call in futures::future::join_all(calls).await {
+        assert_eq!(call.unwrap().unwrap(), [false]);
+    }
+    assert_eq!(factory.made.lock().len(), 2);
+    assert_eq!(index.generation(), 1);
+}
+
+#[tokio::test]
+async fn damage_that_does_not_end_is_reported() {
+    let (pool, file) = {
+        let mut maker = EntryMaker::new(53);
+        (maker.pool(), maker.file())
+    };
+    let factory = Arc::new(BreakableFactory {
+        broken_from_birth: 100,
+        ..BreakableFactory::default()
+    });
+    let first = factory.make().await.unwrap();
+    let index = HealingIndex::new(first, Arc::clone(&factory) as Arc<dyn IndexFactory>);
+    let answer = index.has_files(pool, &[file]).await;
+    assert!(
+        matches!(answer, Err(IndexError::Damaged { .. })),
+        "{answer:?}"
+    );
+}
+
+/// Damaged between the look at the markers and the lookup, healed and filled again by somebody else meanwhile.
+#[derive(Debug)]
+struct HealsUnderTheCaller {
+    inner: Arc<HealingIndex>,
+    factory: Arc<BreakableFactory>,
+    refill: (
+        PoolId,
+        UploadId,
+        Vec<holdfast_chunkstore::index::ChunkEntry>,
+    ),
+    did: Mutex<bool>,
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ChunkIndex for HealsUnderTheCaller {
+    async fn add_file(
+        &self,
+        pool: PoolId,
+        file: UploadId,
+        count: u64,
+        entries: SortedEntries,
+    ) -> Result<(), IndexError> {
+        self.inner.add_file(pool, file, count, entries).await
+    }
+
+    async fn has_files(&self, pool: PoolId, files: &[UploadId]) -> Result<Vec<bool>, IndexError> {
+        self.inner.has_files(pool, files).await
+    }
+
+    async fn locate(
+        &self,
+        pool: PoolId,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+        if std::mem::replace(&mut *self.did.lock(), true) {
+            return self.inner.locate(pool, addresses).await;
+        }
+        *self.factory.made.lock()[0].is_broken.lock() = true;
+        let answer = self.inner.locate(pool, addresses).await;
+        let (pool, file, entries) = &self.refill;
+        index_contract::add(&*self.inner, *pool, *file, entries).await;
+        answer
+    }
+
+    fn generation(&self) -> u64 {
+        self.inner.generation()
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_heals_between_marker_and_lookup_never_says_absent() {
+    let (factory, inner) = healing().await;
+    let mut maker = EntryMaker::new(54);
+    let (pool, file, entries) = (maker.pool(), maker.file(), maker.entries(100));
+    index_contract::add(&*inner, pool, file, &entries).await;
+    let index = HealsUnderTheCaller {
+        inner,
+        factory,
+        refill: (pool, file, entries.clone()),
+        did: Mutex::new(false),
+    };
+    let addresses: Vec<ChunkAddress> = entries.iter().map(|entry| entry.address).collect();
+    let Located::Found(found) = index
+        .locate_in_files(pool, &[file], &addresses)
+        .await
+        .unwrap()
+    else {
+        panic!("the file was added again");
+    };
+    assert!(found.iter().all(|places| places.len() == 1), "{found:?}");
+}
