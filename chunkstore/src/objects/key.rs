@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A key: segments of `[A-Za-z0-9._-]` joined by `/`, no segment empty, `.` or `..`, at most 512 bytes. So it
-/// is also a relative path on any file system and needs no escaping in an address.
+/// A key: segments of `[A-Za-z0-9._-]` joined by `/`, no segment empty, `.`, `..` or longer than 255 bytes, at
+/// most 512 bytes in all. So it is also a relative path on any file system and needs no escaping in an address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(String);
 
@@ -24,6 +24,7 @@ impl ObjectKey {
             !segment.is_empty()
                 && segment != "."
                 && segment != ".."
+                && segment.len() <= 255
                 && segment.bytes().all(good_byte)
         };
         if text.len() <= 512 && text.split('/').all(good_segment) {
@@ -64,5 +65,8 @@ mod tests {
         ] {
             assert!(ObjectKey::parse(text).is_err(), "{text}");
         }
+        assert!(ObjectKey::parse("a".repeat(255)).is_ok());
+        assert!(ObjectKey::parse("a".repeat(256)).is_err());
+        assert!(ObjectKey::parse("a/".repeat(256) + "a").is_err());
     }
 }

@@ -7,8 +7,17 @@
 //!
 //! An error other than `AlreadyExists` and `NotFound` says nothing about whether the call took effect; who
 //! must know stamps what he writes and reads it back.
+//!
+//! Keys are also paths: of `a` and `a/b` only one can be an object, and the second may be refused.
 
+pub mod durable;
+mod file_pieces;
 pub mod key;
+pub mod limited;
+pub mod local;
+pub mod memory;
+pub mod probe;
+pub mod retrying;
 
 use std::fmt;
 use std::ops::Range;
@@ -80,6 +89,30 @@ pub enum ObjectError {
 }
 
 impl ObjectError {
+    pub(crate) fn failed(
+        action: &'static str,
+        key: &ObjectKey,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Failed {
+            action,
+            key: key.clone(),
+            source: source.into(),
+        }
+    }
+
+    pub(crate) fn refused(
+        action: &'static str,
+        key: &ObjectKey,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Refused {
+            action,
+            key: key.clone(),
+            source: source.into(),
+        }
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -90,6 +123,29 @@ impl ObjectError {
             Self::Refused { .. } => ErrorKind::Refused,
             Self::Failed { .. } => ErrorKind::Unavailable,
         }
+    }
+}
+
+/// The most bytes that one piece of an [`ObjectBody`] holds.
+pub const MAX_PIECE_BYTES: usize = 1 << 20;
+
+/// The most objects that one [`ObjectStore::list`] answers.
+pub const MAX_LISTED: usize = 1000;
+
+/// What of an object of `len` bytes is to be read.
+pub(crate) fn checked_range(
+    key: &ObjectKey,
+    range: Option<Range<u64>>,
+    len: u64,
+) -> Result<Range<u64>, ObjectError> {
+    match range {
+        None => Ok(0..len),
+        Some(range) if range.start < range.end && range.end <= len => Ok(range),
+        Some(range) => Err(ObjectError::Range {
+            key: key.clone(),
+            range,
+            len,
+        }),
     }
 }
 
@@ -144,7 +200,9 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     async fn overwrite(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError>;
 
     /// Begins to store a large object whose bytes the caller also writes to the file at `spool`. Nobody sees
-    /// the object before [`ObjectUpload::complete`] has succeeded.
+    /// the object before [`ObjectUpload::complete`] has succeeded. The file stays, and what was written to it
+    /// stays as it is, until `complete` or `abort` has returned; after that its name may be removed, but its
+    /// bytes may have become the object's and must not be changed.
     async fn upload(
         &self,
         key: &ObjectKey,
@@ -162,8 +220,8 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Deletes an object; deleting what is not there succeeds.
     async fn delete(&self, key: &ObjectKey) -> Result<(), ObjectError>;
 
-    /// An address under which anybody may read the object with GET and Range until `expires`, the same text
-    /// for the same `signed_at` and `expires`. Nothing where the store has no such addresses.
+    /// An address under which anybody may read the object with GET and Range until `valid` after `signed_at`,
+    /// the same text for the same two. Nothing where the store has no such addresses.
     async fn presign(
         &self,
         key: &ObjectKey,
@@ -180,7 +238,8 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
 /// removed by [`ObjectUpload::abort`].
 #[async_trait]
 pub trait ObjectUpload: Send + fmt::Debug {
-    /// Hands over the next bytes, which the caller has also written to the spool file.
+    /// Hands over the next bytes, which the caller has already written to the spool file, so that whoever
+    /// opens it reads them.
     async fn write(&mut self, piece: Bytes) -> Result<(), ObjectError>;
 
     /// Makes the object durable and then visible, if nothing stands under the key.

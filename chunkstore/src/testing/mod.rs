@@ -2,4 +2,6 @@
 //!
 //! Everything here panics when something is not as it should be.
 
+pub mod faults;
 pub mod index_contract;
+pub mod object_contract;

@@ -1,5 +1,4 @@
-//! Tests of the crate as its users see it.
+//! Integration tests of holdfast-chunkstore.
 
-mod fixtures;
-mod golden;
 mod index;
+mod objects;
