@@ -22,7 +22,11 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
 /// also of those that were there before: whoever made them may not have come so far. `base` must exist and
 /// contain `directory`.
 pub fn create_directories(base: &Path, directory: &Path) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
+    fs::create_dir_all(directory).map_err(|error| match error.kind() {
+        // A file stands where a directory is wanted, which must not be mistaken for a lost race for a name.
+        io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
+        _ => error,
+    })?;
     let above = directory
         .ancestors()
         .skip(1)

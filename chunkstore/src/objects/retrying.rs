@@ -134,7 +134,8 @@ impl RetryingStore {
 
 impl Resumable {
     async fn next(&mut self) -> Option<Result<Bytes, ObjectError>> {
-        loop {
+        // What breaks after the last byte breaks nothing.
+        while !self.rest.is_empty() {
             match self.stream.next().await? {
                 Ok(piece) => {
                     self.rest.start += piece.len() as u64;
@@ -150,13 +151,14 @@ impl Resumable {
                 },
             }
         }
+        None
     }
 
     /// Opens the object again where its body broke off.
     async fn resume(&mut self, error: ObjectError) -> Result<(), ObjectError> {
         self.breaks += 1;
         let gives_up = self.breaks >= self.store.retry.policy.attempts;
-        if gives_up || !error.kind().is_transient() || self.rest.is_empty() {
+        if gives_up || !error.kind().is_transient() {
             return Err(error);
         }
         let delay = self.store.retry.delay(self.breaks);

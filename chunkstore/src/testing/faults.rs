@@ -144,7 +144,8 @@ async fn run<T>(
         None => call.await,
         Some(Break::BeforeEffect) => Err(injected(key)),
         Some(Break::AfterEffect) => {
-            call.await?;
+            // Whatever the answer was, it gets lost.
+            drop(call.await);
             Err(injected(key))
         }
     }
@@ -170,7 +171,10 @@ impl ObjectStore for FaultyStore {
         if strike == Some(Break::BeforeEffect) {
             return Err(injected(key));
         }
-        let mut body = self.inner.get(key, range).await?;
+        let mut body = match self.inner.get(key, range).await {
+            Err(_) if strike.is_some() => return Err(injected(key)),
+            answer => answer?,
+        };
         if strike == Some(Break::AfterEffect) {
             let broken = stream::iter([Err(injected(key))]);
             let first = body.range.end - body.range.start > 1;

@@ -1,4 +1,6 @@
-//! Integration tests of holdfast-chunkstore.
+//! Tests of the crate as its users see it.
 
+mod fixtures;
+mod golden;
 mod index;
 mod objects;
