@@ -1,0 +1,54 @@
+//! Backups: of everything a database holds, uncommitted work included.
+
+use holdfast_tests::world::{BRANCHES, Contents, Side};
+
+use crate::scene::Scene;
+
+pub(crate) fn a_backup_is_synced_twice_and_restored(scene: &Scene) {
+    let owner = scene.published("owner", "prod");
+    let url = scene.url("backup");
+    let restore = |name: &str| {
+        scene
+            .workshop()
+            .command(
+                scene.workshop().folder(),
+                &["backup", "restore", &url, name],
+            )
+            .expect_success();
+        scene.workshop().database(name)
+    };
+
+    owner.ok(&["backup", "sync-url", &url]);
+    let restored = restore("first");
+    assert_eq!(
+        Contents::of(&restored, Side::Local, &BRANCHES),
+        Contents::of(&owner, Side::Local, &BRANCHES)
+    );
+    restored.fsck();
+
+    owner.sql(
+        "update customers set name = 'changed' where id % 9 = 2;
+         call dolt_commit('-am', 'after the first sync');
+         insert into orders values (900001, 1, 'not committed', 1);",
+    );
+    owner.ok(&["backup", "sync-url", &url]);
+    owner.ok(&["backup", "sync-url", &url]);
+
+    let restored = restore("second");
+    assert_eq!(
+        Contents::of(&restored, Side::Local, &BRANCHES),
+        Contents::of(&owner, Side::Local, &BRANCHES)
+    );
+    assert_eq!(
+        Contents::of(&restored, Side::Origin, &BRANCHES),
+        Contents::of(&owner, Side::Origin, &BRANCHES),
+        "remote branches are backed up too"
+    );
+
+    assert_eq!(
+        restored.count("orders", "article = 'not committed'"),
+        1,
+        "uncommitted rows are backed up too"
+    );
+    restored.fsck();
+}

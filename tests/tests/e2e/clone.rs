@@ -1,0 +1,54 @@
+//! Clones: of everything, of one branch, of nothing.
+
+use holdfast_tests::world::{BRANCHES, Contents, Side};
+
+use crate::scene::Scene;
+
+pub(crate) fn a_whole_clone_is_equal_and_clean(scene: &Scene) {
+    let owner = scene.published("owner", "prod");
+
+    let copy = scene.workshop().clone_from(&scene.url("prod"), "copy", &[]);
+
+    assert_eq!(
+        Contents::of(&copy, Side::Origin, &BRANCHES),
+        Contents::of(&owner, Side::Local, &BRANCHES)
+    );
+    copy.fsck();
+    assert_eq!(copy.log(), owner.log());
+}
+
+pub(crate) fn a_single_branch_clone_has_one_branch(scene: &Scene) {
+    let owner = scene.published("owner", "prod");
+
+    let copy = scene.workshop().clone_from(
+        &scene.url("prod"),
+        "copy",
+        &["--single-branch", "--branch", "north"],
+    );
+
+    let branches =
+        copy.sql("select name from dolt_branches;\nselect name from dolt_remote_branches;");
+    assert_eq!(
+        branches.split_whitespace().collect::<Vec<_>>(),
+        ["name", "north", "name", "remotes/origin/north"]
+    );
+    let rows = |database, side| Contents::of(database, side, &["north"]).rows;
+    assert_eq!(rows(&copy, Side::Origin), rows(&owner, Side::Local));
+    copy.fsck();
+}
+
+pub(crate) fn a_clone_of_nothing_says_so(scene: &Scene) {
+    let refused = scene
+        .workshop()
+        .try_clone_from(&scene.url("nothing"), "copy", &[])
+        .expect_failure();
+
+    assert!(
+        refused.contains("remote at that url contains no Dolt data"),
+        "{refused}"
+    );
+    assert!(
+        !scene.workshop().folder().join("copy/.dolt").exists(),
+        "a failed clone leaves no database"
+    );
+}
