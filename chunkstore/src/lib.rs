@@ -16,9 +16,11 @@ pub mod format;
 pub mod hash;
 pub mod id;
 pub mod index;
+mod items;
 pub mod objects;
 pub mod pool;
 pub mod repo;
+pub mod sort;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -6,6 +6,7 @@ pub mod layout;
 pub mod log;
 pub mod name;
 pub mod record;
+pub mod spool;
 pub mod state;
 
 pub use file::{DeclaredFile, FileKind, Md5, Sha256, StoredFile};

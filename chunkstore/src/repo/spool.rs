@@ -1,0 +1,642 @@
+//! Files on their way in: a bounded directory where bytes wait until they are checked.
+//!
+//! The directory must lie on the same file system as a local object store, because that store takes a spool
+//! file over by a hard link; the caller chooses the path.
+//!
+//! * Truth: none. Nothing in the spool was promised to anybody.
+//! * Order: room is reserved before the first byte; a file is appended to, finished, read.
+//! * Crash: what a killed process left is removed by the next [`SpoolDir::open`]. Only one process may use a
+//!   directory; its owner sees to that.
+//! * Cleanup: dropping a file removes its name. Where a store linked it away, the bytes stay there.
+//! * Room: the sum of what was reserved stays under a budget, and the disk keeps a floor of free bytes; both
+//!   are asked again while bytes arrive.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use md5::Digest as _;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::error::ErrorKind;
+use crate::pool::BlockingPool;
+use crate::repo::file::{Md5, Sha256};
+use crate::sort::SortOptions;
+
+/// How the name of every spool file ends.
+const SUFFIX: &str = ".spool";
+
+/// How many bytes are gathered before they are written.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// The bounds of a [`SpoolDir`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpoolOptions {
+    /// The sum of the lengths of all files in the spool never passes this.
+    pub max_total_bytes: u64,
+    /// Nothing is taken in that would leave less free bytes on the disk.
+    pub free_floor_bytes: u64,
+}
+
+/// Why a spool file could not be made, written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpoolError {
+    /// The budget of the spool does not allow the file, now or ever.
+    #[error(
+        "{wanted} bytes do not fit into the spool: {reserved} of {max} bytes are taken by other uploads"
+    )]
+    Budget {
+        /// How many bytes were asked for.
+        wanted: u64,
+        /// How many bytes other files have reserved.
+        reserved: u64,
+        /// The budget.
+        max: u64,
+    },
+    /// The disk would have less free bytes than the floor.
+    #[error(
+        "{wanted} bytes do not fit on the disk: {free} bytes are free, {floor} must stay free, {promised} are promised to other uploads"
+    )]
+    Floor {
+        /// How many bytes were asked for.
+        wanted: u64,
+        /// How many bytes are free.
+        free: u64,
+        /// How many of them other files have reserved and not yet written.
+        promised: u64,
+        /// The floor.
+        floor: u64,
+    },
+    /// The disk is full.
+    #[error("the disk of the spool is full")]
+    Full {
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// More bytes were appended than were reserved.
+    #[error("more than the {expected} bytes that were reserved")]
+    TooLong {
+        /// How many bytes were reserved.
+        expected: u64,
+    },
+    /// Another call to the system failed.
+    #[error("{action} {path}")]
+    Io {
+        /// What was attempted, as a verb.
+        action: &'static str,
+        /// The file or the directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl SpoolError {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Budget { .. } | Self::Floor { .. } | Self::Full { .. } => ErrorKind::Exhausted,
+            Self::TooLong { .. } => ErrorKind::Invalid,
+            Self::Io { .. } => ErrorKind::Unavailable,
+        }
+    }
+
+    /// Names the file that a call to the system failed on.
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        if is_full(&source) {
+            return Self::Full { source };
+        }
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// Whether a call failed for want of room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// How many bytes of records a sorter keeps in memory, unless told otherwise.
+const SORT_MEMORY_BYTES: usize = 8 << 20;
+
+/// A directory of files on their way in. Clones share its bounds.
+#[derive(Debug, Clone)]
+pub struct SpoolDir {
+    shared: Arc<Shared>,
+    sort_memory_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    options: SpoolOptions,
+    pool: BlockingPool,
+    room: Mutex<Room>,
+}
+
+#[derive(Debug, Default)]
+struct Room {
+    /// The sum of what living files reserved.
+    reserved: u64,
+    /// How much of that is on the disk already.
+    written: u64,
+    /// The number of the next file.
+    next: u64,
+}
+
+impl SpoolDir {
+    /// Opens the directory, makes it where it is missing, and removes what an earlier process left in it.
+    /// Files that are not the spool's are left alone. Blocks.
+    pub fn open(
+        path: impl Into<PathBuf>,
+        options: SpoolOptions,
+        pool: BlockingPool,
+    ) -> Result<Self, SpoolError> {
+        let path = path.into();
+        std::fs::create_dir_all(&path)
+            .map_err(|source| SpoolError::io("create the spool directory", &path, source))?;
+        let list = |source| SpoolError::io("list the spool directory", &path, source);
+        for entry in std::fs::read_dir(&path).map_err(list)? {
+            let entry = entry.map_err(list)?;
+            let is_ours = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.ends_with(SUFFIX));
+            if is_ours && entry.file_type().map_err(list)?.is_file() {
+                std::fs::remove_file(entry.path()).map_err(|source| {
+                    SpoolError::io("remove the left spool file", &entry.path(), source)
+                })?;
+            }
+        }
+        let shared = Shared {
+            path,
+            options,
+            pool,
+            room: Mutex::default(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            sort_memory_bytes: SORT_MEMORY_BYTES,
+        })
+    }
+
+    /// Changes how much each sorter that puts its runs here keeps in memory.
+    #[must_use]
+    pub fn with_sort_memory(self, sort_memory_bytes: usize) -> Self {
+        Self {
+            sort_memory_bytes,
+            ..self
+        }
+    }
+
+    /// How sets that belong to files of this spool are sorted.
+    pub fn sort_options(&self) -> SortOptions {
+        SortOptions {
+            directory: self.shared.path.clone(),
+            memory_bytes: self.sort_memory_bytes,
+        }
+    }
+
+    /// Where the directory lies: also the place for what sorting puts aside.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// The threads that write the spool's files.
+    pub fn pool(&self) -> &BlockingPool {
+        &self.shared.pool
+    }
+
+    /// Reserves room for `expected_len` bytes and makes an empty file for them.
+    pub async fn create(&self, expected_len: u64) -> Result<SpoolFile, SpoolError> {
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .pool
+            .run(move || {
+                let slot = Slot::reserve(shared, expected_len)?;
+                let file = OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .create_new(true)
+                    .open(&slot.path)
+                    .map_err(|source| {
+                        SpoolError::io("create the spool file", &slot.path, source)
+                    })?;
+                Ok(SpoolFile::new(Arc::new(file), Arc::new(slot)))
+            })
+            .await
+    }
+}
+
+impl Shared {
+    fn free_bytes(&self) -> Result<u64, SpoolError> {
+        let stat = rustix::fs::statvfs(&self.path)
+            .map_err(|errno| SpoolError::io("ask the free space of", &self.path, errno.into()))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Refuses `wanted` more bytes where the disk would then have less than the floor.
+    fn check_floor(&self, wanted: u64, promised: u64) -> Result<(), SpoolError> {
+        let (free, floor) = (self.free_bytes()?, self.options.free_floor_bytes);
+        let needed = wanted.saturating_add(promised).saturating_add(floor);
+        if free < needed {
+            return Err(SpoolError::Floor {
+                wanted,
+                free,
+                promised,
+                floor,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The name of a file; dropping it removes the file.
+#[derive(Debug)]
+struct Name {
+    path: PathBuf,
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        match std::fs::remove_file(&self.path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // The next start removes it.
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "a spool file could not be removed");
+            }
+        }
+    }
+}
+
+/// Reserved room; dropping it gives it back.
+#[derive(Debug)]
+struct Slot {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    expected_len: u64,
+    written: Mutex<u64>,
+}
+
+impl Slot {
+    fn reserve(shared: Arc<Shared>, expected_len: u64) -> Result<Self, SpoolError> {
+        let path = {
+            let mut room = shared.room.lock();
+            let max = shared.options.max_total_bytes;
+            if room.reserved.saturating_add(expected_len) > max {
+                return Err(SpoolError::Budget {
+                    wanted: expected_len,
+                    reserved: room.reserved,
+                    max,
+                });
+            }
+            shared.check_floor(expected_len, room.reserved.saturating_sub(room.written))?;
+            room.reserved += expected_len;
+            room.next += 1;
+            shared.path.join(format!("{:016x}{SUFFIX}", room.next))
+        };
+        Ok(Self {
+            shared,
+            path,
+            expected_len,
+            written: Mutex::new(0),
+        })
+    }
+
+    fn note_written(&self, len: u64) {
+        *self.written.lock() += len;
+        self.shared.room.lock().written += len;
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut room = self.shared.room.lock();
+        room.reserved -= self.expected_len;
+        room.written -= *self.written.get_mut();
+    }
+}
+
+/// A file that is being received.
+///
+/// Bytes are gathered into blocks; while one block is written and digested on the pool, the next is gathered.
+/// At most two blocks wait in memory.
+#[derive(Debug)]
+pub struct SpoolFile {
+    name: Name,
+    slot: Arc<Slot>,
+    gathered: Vec<Bytes>,
+    gathered_len: usize,
+    len: u64,
+    writer: Writer,
+}
+
+#[derive(Debug)]
+enum Writer {
+    Idle(Box<Sink>),
+    Busy(JoinHandle<Result<Box<Sink>, SpoolError>>),
+    /// An earlier write failed, and its error was told.
+    Failed,
+}
+
+/// What writes and digests blocks, one after the other.
+struct Sink {
+    file: Arc<File>,
+    slot: Arc<Slot>,
+    md5: md5::Md5,
+    sha256: ring::digest::Context,
+}
+
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sink")
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sink {
+    fn write(&mut self, block: &[Bytes]) -> Result<(), SpoolError> {
+        self.slot.shared.check_floor(0, 0)?;
+        for piece in block {
+            self.file.as_ref().write_all(piece).map_err(|source| {
+                SpoolError::io("write the spool file", &self.slot.path, source)
+            })?;
+            self.md5.update(piece);
+            self.sha256.update(piece);
+            self.slot.note_written(len_u64(piece.len()));
+        }
+        Ok(())
+    }
+}
+
+fn len_u64(len: usize) -> u64 {
+    len as u64
+}
+
+impl SpoolFile {
+    fn new(file: Arc<File>, slot: Arc<Slot>) -> Self {
+        let sink = Sink {
+            file,
+            slot: Arc::clone(&slot),
+            md5: md5::Md5::new(),
+            sha256: ring::digest::Context::new(&ring::digest::SHA256),
+        };
+        Self {
+            name: Name {
+                path: slot.path.clone(),
+            },
+            slot,
+            gathered: Vec::new(),
+            gathered_len: 0,
+            len: 0,
+            writer: Writer::Idle(Box::new(sink)),
+        }
+    }
+
+    /// Where the file lies, for a store that links it away.
+    pub fn path(&self) -> &Path {
+        &self.name.path
+    }
+
+    /// How many bytes were appended.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing was appended yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends bytes. Returns when they are taken over, which may be before they are written; a failure to
+    /// write comes with a later call.
+    pub async fn append(&mut self, piece: Bytes) -> Result<(), SpoolError> {
+        let len = len_u64(piece.len());
+        let expected = self.slot.expected_len;
+        if len > expected - self.len {
+            return Err(SpoolError::TooLong { expected });
+        }
+        self.len += len;
+        self.gathered_len += piece.len();
+        self.gathered.push(piece);
+        if self.gathered_len >= BLOCK_BYTES {
+            self.write_block().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file: everything is written and digested.
+    pub async fn finish(mut self) -> Result<SpooledFile, SpoolError> {
+        if !self.gathered.is_empty() {
+            self.write_block().await?;
+        }
+        let sink = self.idle_sink().await?;
+        let Sink {
+            file,
+            slot,
+            md5,
+            sha256,
+        } = *sink;
+        let sha256 = sha256.finish();
+        let sha256 = sha256.as_ref().try_into().expect("SHA-256 has 32 bytes");
+        Ok(SpooledFile {
+            name: self.name,
+            file,
+            _slot: slot,
+            len: self.len,
+            md5: Md5(md5.finalize().into()),
+            sha256: Sha256(sha256),
+        })
+    }
+
+    /// Hands the gathered bytes to the pool, once the block before is written.
+    async fn write_block(&mut self) -> Result<(), SpoolError> {
+        let mut sink = self.idle_sink().await?;
+        let block = std::mem::take(&mut self.gathered);
+        self.gathered_len = 0;
+        let pool = self.slot.shared.pool.clone();
+        let write = async move { pool.run(move || sink.write(&block).map(|()| sink)).await };
+        self.writer = Writer::Busy(tokio::spawn(write));
+        Ok(())
+    }
+
+    /// Waits for the block that is being written.
+    async fn idle_sink(&mut self) -> Result<Box<Sink>, SpoolError> {
+        if let Writer::Busy(task) = &mut self.writer {
+            let written = task.await;
+            self.writer = Writer::Failed;
+            return match written {
+                Ok(sink) => sink,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => Err(self.broken(io::Error::other(error))),
+            };
+        }
+        match std::mem::replace(&mut self.writer, Writer::Failed) {
+            Writer::Idle(sink) => Ok(sink),
+            Writer::Busy(_) | Writer::Failed => {
+                Err(self.broken(io::Error::other("an earlier write failed")))
+            }
+        }
+    }
+
+    fn broken(&self, source: io::Error) -> SpoolError {
+        SpoolError::io("write the spool file", &self.slot.path, source)
+    }
+}
+
+/// A file that was received whole. Its name goes when it is dropped.
+#[derive(Debug)]
+pub struct SpooledFile {
+    name: Name,
+    file: Arc<File>,
+    /// Kept for its room.
+    _slot: Arc<Slot>,
+    len: u64,
+    md5: Md5,
+    sha256: Sha256,
+}
+
+impl SpooledFile {
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.name.path
+    }
+
+    /// Its bytes, for reading at offsets. The handle outlives the name.
+    pub fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The MD5 of its bytes.
+    pub fn md5(&self) -> Md5 {
+        self.md5
+    }
+
+    /// The SHA-256 of its bytes.
+    pub fn sha256(&self) -> Sha256 {
+        self.sha256
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOMY: SpoolOptions = SpoolOptions {
+        max_total_bytes: 1 << 30,
+        free_floor_bytes: 0,
+    };
+
+    fn open(path: &Path, options: SpoolOptions) -> SpoolDir {
+        SpoolDir::open(path, options, BlockingPool::new(2)).unwrap()
+    }
+
+    fn names(path: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(path).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_appended_is_written_and_digested() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = open(directory.path(), ROOMY);
+        let bytes: Vec<u8> = (0..3_500_001_u32).map(|i| i.to_be_bytes()[3] ^ 7).collect();
+        let mut file = spool.create(len_u64(bytes.len())).await.unwrap();
+        for piece in bytes.chunks(700_001) {
+            file.append(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        let file = file.finish().await.unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap(), bytes);
+        assert_eq!(file.len(), len_u64(bytes.len()));
+        assert_eq!(file.md5().0.as_slice(), md5::Md5::digest(&bytes).as_slice());
+        let sha256 = ring::digest::digest(&ring::digest::SHA256, &bytes);
+        assert_eq!(file.sha256().0.as_slice(), sha256.as_ref());
+        drop(file);
+        assert_eq!(names(directory.path()), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn the_budget_is_given_back_with_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = open(
+            directory.path(),
+            SpoolOptions {
+                max_total_bytes: 100,
+                ..ROOMY
+            },
+        );
+        let first = spool.create(60).await.unwrap();
+        let error = spool.create(41).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Exhausted);
+        assert_eq!(
+            error.to_string(),
+            "41 bytes do not fit into the spool: 60 of 100 bytes are taken by other uploads"
+        );
+        drop(first);
+        spool.create(100).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_disk_keeps_its_floor() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = open(
+            directory.path(),
+            SpoolOptions {
+                free_floor_bytes: u64::MAX / 2,
+                ..ROOMY
+            },
+        );
+        let error = spool.create(1).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Exhausted);
+        assert!(matches!(error, SpoolError::Floor { wanted: 1, .. }));
+        assert_eq!(names(directory.path()), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn more_bytes_than_reserved_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = open(directory.path(), ROOMY);
+        let mut file = spool.create(3).await.unwrap();
+        file.append(Bytes::from_static(b"abc")).await.unwrap();
+        let error = file.append(Bytes::from_static(b"d")).await.unwrap_err();
+        assert!(matches!(error, SpoolError::TooLong { expected: 3 }));
+    }
+
+    #[test]
+    fn what_an_earlier_process_left_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["0000000000000001.spool", "readme"] {
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true);
+            options.open(directory.path().join(name)).unwrap();
+        }
+        let spool = open(directory.path(), ROOMY);
+        assert_eq!(names(spool.path()), ["readme"]);
+    }
+}

@@ -1,0 +1,468 @@
+//! Sorting more records than fit into memory.
+//!
+//! A [`Sorter`] takes records of a fixed size in any order. It gathers them up to a budget of bytes, sorts
+//! what it has and puts it aside as a run; a set that fits into the budget never touches the disk. The
+//! [`Sorted`] result can be read any number of times, also from several threads at once, and merges the runs
+//! as it is read.
+//!
+//! Records are compared as plain bytes, so numbers inside them are big-endian.
+//!
+//! * Truth: none; a sorted set can always be made again.
+//! * Crash and cleanup: runs lie in files without a name, which the system removes when the last handle goes.
+//! * Memory: the budget while sorting; at most [`MERGE_BYTES`] plus one block for each run while reading.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::items::ItemReader;
+
+
+/// What the blocks of all runs together take while they are merged.
+const MERGE_BYTES: usize = 4 << 20;
+
+/// The smallest block that a run is read by.
+const MIN_BLOCK_BYTES: usize = 4 << 10;
+
+/// The largest block that a run is read and written by.
+const MAX_BLOCK_BYTES: usize = 256 << 10;
+
+/// More runs than this are merged into one before more are made.
+const MAX_RUNS: usize = 1024;
+
+/// Where a sorter may put what does not fit, and how much it keeps in memory.
+#[derive(Debug, Clone)]
+pub struct SortOptions {
+    /// The directory of the nameless files.
+    pub directory: PathBuf,
+    /// How many bytes of records are kept in memory; at least one record is.
+    pub memory_bytes: usize,
+}
+
+/// Takes records of `N` bytes in any order.
+#[derive(Debug)]
+pub struct Sorter<const N: usize> {
+    options: SortOptions,
+    gathered: Vec<[u8; N]>,
+    /// How many records may be gathered before they are put aside.
+    limit: usize,
+    spilled: Option<Spilled>,
+    /// Whether equal records are kept apart.
+    keeps_equal: bool,
+    max_runs: usize,
+}
+
+/// Runs in one nameless file.
+#[derive(Debug)]
+struct Spilled {
+    file: Arc<File>,
+    runs: Vec<Run>,
+    end: u64,
+}
+
+/// Sorted records that lie one behind the other in a file.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    offset: u64,
+    len: u64,
+}
+
+impl<const N: usize> Sorter<N> {
+    /// Begins an empty set in which equal records stay apart.
+    pub fn new(options: SortOptions) -> Self {
+        Self::begin(options, true)
+    }
+
+    /// Begins an empty set in which equal records may become one at any time. [`Sorted::distinct`] reads it.
+    pub fn merging_equal(options: SortOptions) -> Self {
+        Self::begin(options, false)
+    }
+
+    fn begin(options: SortOptions, keeps_equal: bool) -> Self {
+        let limit = (options.memory_bytes / N.max(1)).max(1);
+        Self {
+            options,
+            gathered: Vec::new(),
+            limit,
+            spilled: None,
+            keeps_equal,
+            max_runs: MAX_RUNS,
+        }
+    }
+
+    /// Where this set may put what does not fit.
+    pub fn options(&self) -> &SortOptions {
+        &self.options
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, record: [u8; N]) -> io::Result<()> {
+        if self.gathered.len() >= self.limit {
+            self.spill()?;
+        }
+        if self.gathered.len() == self.gathered.capacity() {
+            // Doubling must not pass the budget.
+            let more = self
+                .gathered
+                .len()
+                .max(64)
+                .min(self.limit - self.gathered.len());
+            self.gathered.reserve_exact(more);
+        }
+        self.gathered.push(record);
+        Ok(())
+    }
+
+    /// Ends the set.
+    pub fn finish(mut self) -> io::Result<Sorted<N>> {
+        if self.spilled.is_some() && !self.gathered.is_empty() {
+            self.spill()?;
+        }
+        self.sort_gathered();
+        let source = match self.spilled {
+            Some(spilled) => Source::Runs {
+                file: spilled.file,
+                runs: spilled.runs.into(),
+            },
+            None => Source::Memory(Arc::new(self.gathered)),
+        };
+        Ok(Sorted { source })
+    }
+
+    fn sort_gathered(&mut self) {
+        sort_records(&mut self.gathered);
+        if !self.keeps_equal {
+            self.gathered.dedup();
+        }
+    }
+
+    /// Puts what was gathered aside as a run.
+    fn spill(&mut self) -> io::Result<()> {
+        self.sort_gathered();
+        let spilled = match &mut self.spilled {
+            Some(spilled) => spilled,
+            none => none.insert(Spilled {
+                file: Arc::new(tempfile::tempfile_in(&self.options.directory)?),
+                runs: Vec::new(),
+                end: 0,
+            }),
+        };
+        if spilled.runs.len() >= self.max_runs {
+            spilled.merge::<N>(&self.options)?;
+        }
+        spilled.add_run(self.gathered.iter().map(|record| Ok(*record)))?;
+        self.gathered.clear();
+        Ok(())
+    }
+}
+
+impl Spilled {
+    fn add_run<const N: usize>(
+        &mut self,
+        records: impl Iterator<Item = io::Result<[u8; N]>>,
+    ) -> io::Result<()> {
+        let start = self.end;
+        let mut block = Vec::with_capacity(MAX_BLOCK_BYTES);
+        for record in records {
+            block.extend_from_slice(&record?);
+            if block.len() + N > MAX_BLOCK_BYTES {
+                self.write(&block)?;
+                block.clear();
+            }
+        }
+        self.write(&block)?;
+        self.runs.push(Run {
+            offset: start,
+            len: self.end - start,
+        });
+        Ok(())
+    }
+
+    fn write(&mut self, block: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(block, self.end)?;
+        self.end += block.len() as u64;
+        Ok(())
+    }
+
+    /// Merges all runs into one, in a new file.
+    fn merge<const N: usize>(&mut self, options: &SortOptions) -> io::Result<()> {
+        let merged = MergedRuns::<N>::open(&self.file, &self.runs)?;
+        let mut next = Self {
+            file: Arc::new(tempfile::tempfile_in(&options.directory)?),
+            runs: Vec::new(),
+            end: 0,
+        };
+        next.add_run(merged)?;
+        *self = next;
+        Ok(())
+    }
+}
+
+fn sort_records<const N: usize>(records: &mut [[u8; N]]) {
+    // Nearly all comparisons end in the first eight bytes, which compare faster as a number.
+    records.sort_unstable_by(|left, right| {
+        head(left)
+            .cmp(&head(right))
+            .then_with(|| left.as_slice().cmp(right.as_slice()))
+    });
+}
+
+/// The first eight bytes as a number; a shorter record is padded.
+fn head(record: &[u8]) -> u64 {
+    match record.first_chunk::<8>() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => record
+            .iter()
+            .fold(0, |number, byte| (number << 8) | u64::from(*byte)),
+    }
+}
+
+/// A sorted set of records. Clones share the records.
+#[derive(Debug, Clone)]
+pub struct Sorted<const N: usize> {
+    source: Source<N>,
+}
+
+#[derive(Debug, Clone)]
+enum Source<const N: usize> {
+    Memory(Arc<Vec<[u8; N]>>),
+    Runs { file: Arc<File>, runs: Arc<[Run]> },
+}
+
+impl<const N: usize> Sorted<N> {
+    /// How many records there are. Of a set that merges equal records, at most so many.
+    pub fn len(&self) -> u64 {
+        match &self.source {
+            Source::Memory(records) => records.len() as u64,
+            Source::Runs { runs, .. } => {
+                let bytes: u64 = runs.iter().map(|run| run.len).sum();
+                bytes / N as u64
+            }
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the set lies on disk.
+    pub fn is_spilled(&self) -> bool {
+        matches!(self.source, Source::Runs { .. })
+    }
+
+    /// Reads the records in ascending order. Reading a set on disk blocks.
+    pub fn iter(&self) -> io::Result<SortedIter<N>> {
+        let source = match &self.source {
+            Source::Memory(records) => IterSource::Memory {
+                records: Arc::clone(records),
+                next: 0,
+            },
+            Source::Runs { file, runs } => IterSource::Runs(MergedRuns::open(file, runs)?),
+        };
+        Ok(SortedIter { source })
+    }
+
+    /// Reads each distinct record once, in ascending order.
+    pub fn distinct(
+        &self,
+    ) -> io::Result<impl Iterator<Item = io::Result<[u8; N]>> + Send + use<N>> {
+        let mut last = None;
+        Ok(self.iter()?.filter(move |record| match record {
+            Ok(record) if last == Some(*record) => false,
+            Ok(record) => {
+                last = Some(*record);
+                true
+            }
+            Err(_) => true,
+        }))
+    }
+}
+
+/// The records of a [`Sorted`] set in ascending order.
+#[derive(Debug)]
+pub struct SortedIter<const N: usize> {
+    source: IterSource<N>,
+}
+
+#[derive(Debug)]
+enum IterSource<const N: usize> {
+    Memory {
+        records: Arc<Vec<[u8; N]>>,
+        next: usize,
+    },
+    Runs(MergedRuns<N>),
+}
+
+impl<const N: usize> Iterator for SortedIter<N> {
+    type Item = io::Result<[u8; N]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.source {
+            IterSource::Memory { records, next } => {
+                let record = records.get(*next)?;
+                *next += 1;
+                Some(Ok(*record))
+            }
+            IterSource::Runs(merged) => merged.next(),
+        }
+    }
+}
+
+/// Several runs read as one.
+#[derive(Debug)]
+struct MergedRuns<const N: usize> {
+    readers: Vec<ItemReader<N>>,
+    /// The next record of each run that is not at its end, and the number of the run.
+    heads: BinaryHeap<Reverse<([u8; N], usize)>>,
+    failed: bool,
+}
+
+impl<const N: usize> MergedRuns<N> {
+    fn open(file: &Arc<File>, runs: &[Run]) -> io::Result<Self> {
+        let block_bytes =
+            (MERGE_BYTES / runs.len().max(1)).clamp(MIN_BLOCK_BYTES, MAX_BLOCK_BYTES);
+        let mut readers: Vec<_> = runs
+            .iter()
+            .map(|run| ItemReader::<N>::new(Arc::clone(file), run.offset, run.len, block_bytes))
+            .collect();
+        let mut heads = BinaryHeap::with_capacity(readers.len());
+        for (number, reader) in readers.iter_mut().enumerate() {
+            if let Some(record) = reader.next_item()? {
+                heads.push(Reverse((record, number)));
+            }
+        }
+        Ok(Self {
+            readers,
+            heads,
+            failed: false,
+        })
+    }
+
+    fn advance(&mut self) -> io::Result<Option<[u8; N]>> {
+        let Some(mut head) = self.heads.peek_mut() else {
+            return Ok(None);
+        };
+        let Reverse((record, number)) = *head;
+        match self.readers[number].next_item()? {
+            Some(next) => *head = Reverse((next, number)),
+            None => {
+                std::collections::binary_heap::PeekMut::pop(head);
+            }
+        }
+        Ok(Some(record))
+    }
+}
+
+impl<const N: usize> Iterator for MergedRuns<N> {
+    type Item = io::Result<[u8; N]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let next = self.advance();
+        self.failed = next.is_err();
+        next.transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{Rng as _, RngExt as _, SeedableRng as _};
+
+    fn records(seed: u64, count: usize) -> Vec<[u8; 12]> {
+        let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+        (0..count)
+            .map(|_| {
+                let mut record = [0; 12];
+                random.fill_bytes(&mut record);
+                record[0] = random.random_range(0..3);
+                record
+            })
+            .collect()
+    }
+
+    fn sorted_with(records: &[[u8; 12]], memory_bytes: usize, max_runs: usize) -> Sorted<12> {
+        let mut sorter = Sorter::new(SortOptions {
+            directory: std::env::temp_dir(),
+            memory_bytes,
+        });
+        sorter.max_runs = max_runs;
+        for record in records {
+            sorter.push(*record).unwrap();
+        }
+        sorter.finish().unwrap()
+    }
+
+    fn read(sorted: &Sorted<12>) -> Vec<[u8; 12]> {
+        sorted.iter().unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn every_budget_gives_the_same_order() {
+        let mut wanted = records(1, 5000);
+        wanted.extend_from_within(..100);
+        let given = wanted.clone();
+        wanted.sort();
+        for (memory_bytes, max_runs) in [(1 << 20, 8), (12 * 700, 8), (12 * 40, 4), (1, 16)] {
+            let sorted = sorted_with(&given, memory_bytes, max_runs);
+            assert_eq!(sorted.is_spilled(), memory_bytes < 1 << 20);
+            assert_eq!(sorted.len(), 5100);
+            assert_eq!(read(&sorted), wanted);
+            assert_eq!(read(&sorted), wanted, "a second reading");
+        }
+    }
+
+    #[test]
+    fn distinct_records_come_once() {
+        let mut given = records(2, 300);
+        given.extend_from_within(..);
+        let sorted = sorted_with(&given, 12 * 50, 64);
+        let distinct: Vec<_> = sorted.distinct().unwrap().map(Result::unwrap).collect();
+        let wanted: std::collections::BTreeSet<_> = given.into_iter().collect();
+        assert_eq!(distinct, wanted.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn equal_records_merge_where_that_is_wanted() {
+        let mut sorter = Sorter::merging_equal(SortOptions {
+            directory: std::env::temp_dir(),
+            memory_bytes: 12 * 10,
+        });
+        for _ in 0..1000 {
+            sorter.push([5; 12]).unwrap();
+        }
+        let sorted = sorter.finish().unwrap();
+        assert!(sorted.len() <= 100, "one record for each run");
+        let distinct: Vec<_> = sorted.distinct().unwrap().map(Result::unwrap).collect();
+        assert_eq!(distinct, [[5; 12]]);
+    }
+
+    #[test]
+    fn nothing_sorts_to_nothing() {
+        let sorted = sorted_with(&[], 0, 4);
+        assert!(sorted.is_empty() && read(&sorted).is_empty());
+    }
+
+    #[test]
+    fn runs_leave_no_name_in_the_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut sorter = Sorter::<12>::new(SortOptions {
+            directory: directory.path().to_owned(),
+            memory_bytes: 24,
+        });
+        for record in records(3, 100) {
+            sorter.push(record).unwrap();
+        }
+        let sorted = sorter.finish().unwrap();
+        assert!(sorted.is_spilled());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        assert_eq!(read(&sorted).len(), 100);
+    }
+}
