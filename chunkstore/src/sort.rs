@@ -21,7 +21,6 @@ use std::sync::Arc;
 
 use crate::items::ItemReader;
 
-
 /// What the blocks of all runs together take while they are merged.
 const MERGE_BYTES: usize = 4 << 20;
 
@@ -324,8 +323,7 @@ struct MergedRuns<const N: usize> {
 
 impl<const N: usize> MergedRuns<N> {
     fn open(file: &Arc<File>, runs: &[Run]) -> io::Result<Self> {
-        let block_bytes =
-            (MERGE_BYTES / runs.len().max(1)).clamp(MIN_BLOCK_BYTES, MAX_BLOCK_BYTES);
+        let block_bytes = (MERGE_BYTES / runs.len().max(1)).clamp(MIN_BLOCK_BYTES, MAX_BLOCK_BYTES);
         let mut readers: Vec<_> = runs
             .iter()
             .map(|run| ItemReader::<N>::new(Arc::clone(file), run.offset, run.len, block_bytes))

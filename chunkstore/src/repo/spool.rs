@@ -222,6 +222,7 @@ impl SpoolDir {
     /// Reserves room for `expected_len` bytes and makes an empty file for them.
     pub async fn create(&self, expected_len: u64) -> Result<SpoolFile, SpoolError> {
         let shared = Arc::clone(&self.shared);
+        let sort = self.sort_options();
         self.shared
             .pool
             .run(move || {
@@ -234,7 +235,7 @@ impl SpoolDir {
                     .map_err(|source| {
                         SpoolError::io("create the spool file", &slot.path, source)
                     })?;
-                Ok(SpoolFile::new(Arc::new(file), Arc::new(slot)))
+                Ok(SpoolFile::new(Arc::new(file), Arc::new(slot), sort))
             })
             .await
     }
@@ -338,6 +339,7 @@ impl Drop for Slot {
 pub struct SpoolFile {
     name: Name,
     slot: Arc<Slot>,
+    sort: SortOptions,
     gathered: Vec<Bytes>,
     gathered_len: usize,
     len: u64,
@@ -388,7 +390,7 @@ fn len_u64(len: usize) -> u64 {
 }
 
 impl SpoolFile {
-    fn new(file: Arc<File>, slot: Arc<Slot>) -> Self {
+    fn new(file: Arc<File>, slot: Arc<Slot>, sort: SortOptions) -> Self {
         let sink = Sink {
             file,
             slot: Arc::clone(&slot),
@@ -400,6 +402,7 @@ impl SpoolFile {
                 path: slot.path.clone(),
             },
             slot,
+            sort,
             gathered: Vec::new(),
             gathered_len: 0,
             len: 0,
@@ -410,6 +413,11 @@ impl SpoolFile {
     /// Where the file lies, for a store that links it away.
     pub fn path(&self) -> &Path {
         &self.name.path
+    }
+
+    /// How sets that belong to this file are sorted.
+    pub fn sort_options(&self) -> SortOptions {
+        self.sort.clone()
     }
 
     /// How many bytes were appended.

@@ -1,0 +1,222 @@
+//! From the bytes of an upload to a published object, in three states.
+//!
+//! ```text
+//! Receiving ──write──▶ … ──check──▶ Verified ──publish──▶ Published
+//!     └── dropped, abandoned, or refused: nothing is left ──┘
+//! ```
+//!
+//! * Truth: the published object. Before [`Upload::publish`] nobody can see anything of an upload.
+//! * Order: bytes go to the spool and to the object store side by side; the check reads the spool; only then
+//!   is the object completed, durably.
+//! * Crash: a killed process leaves spool files, which the next start removes, and parts of an object, which
+//!   the store keeps to itself.
+//! * Cleanup: whoever drops an upload drops its spool file; [`Upload::abandon`] also removes the store's parts
+//!   at once.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::address::ChunkAddress;
+use crate::id::UploadId;
+use crate::index::{IndexError, SortedEntries};
+use crate::objects::ObjectUpload;
+use crate::pool::BlockingPool;
+use crate::repo::check::{Checker, FindChildren, UploadError};
+use crate::repo::entries::FileEntries;
+use crate::repo::file::{DeclaredFile, StoredFile};
+use crate::repo::spool::{SpoolError, SpoolFile, SpooledFile};
+use crate::sort::{SortOptions, Sorted};
+
+/// An upload in one of its states: [`Receiving`], then [`Verified`].
+#[derive(Debug)]
+pub struct Upload<S> {
+    id: UploadId,
+    declared: DeclaredFile,
+    object: Box<dyn ObjectUpload>,
+    state: S,
+}
+
+/// Bytes are coming.
+#[derive(Debug)]
+pub struct Receiving {
+    spool: SpoolFile,
+    sort: SortOptions,
+}
+
+/// All bytes are there and were checked.
+#[derive(Debug)]
+pub struct Verified {
+    /// Kept until the store has taken its file over.
+    _spooled: SpooledFile,
+    checked: CheckedFile,
+}
+
+/// What the check found out about a file.
+#[derive(Debug, Clone)]
+pub struct CheckedFile {
+    summary: StoredFile,
+    leaving: Sorted<20>,
+    entries: FileEntries,
+}
+
+impl CheckedFile {
+    /// What is known of the file.
+    pub fn summary(&self) -> &StoredFile {
+        &self.summary
+    }
+
+    /// How many distinct references leave the file.
+    pub fn leaving_count(&self) -> u64 {
+        self.leaving.len()
+    }
+
+    /// The addresses that chunks of the file refer to and that are not in it, ascending, each once. Blocks
+    /// where there are many.
+    pub fn leaving(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<ChunkAddress, SpoolError>> + Send + use<>, SpoolError>
+    {
+        let failed = |source| SpoolError::Io {
+            action: "read the sorted references beside",
+            path: "the spool".into(),
+            source,
+        };
+        let records = self.leaving.iter().map_err(failed)?;
+        Ok(records.map(move |record| record.map(ChunkAddress::new).map_err(failed)))
+    }
+
+    /// The entries of the file for the chunk index, ascending. Blocks where there are many.
+    pub fn entries(&self) -> Result<SortedEntries, IndexError> {
+        self.entries.sorted()
+    }
+}
+
+impl Upload<Receiving> {
+    /// Begins to receive. `object` was begun with the path of `spool`, which has room for what is declared.
+    pub fn begin(
+        id: UploadId,
+        declared: DeclaredFile,
+        spool: SpoolFile,
+        object: Box<dyn ObjectUpload>,
+    ) -> Self {
+        let sort = spool.sort_options();
+        Self {
+            id,
+            declared,
+            object,
+            state: Receiving { spool, sort },
+        }
+    }
+
+    /// Takes the next bytes; refuses what is more than declared.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), UploadError> {
+        let declared = self.declared.len;
+        let room = declared.saturating_sub(self.state.spool.len());
+        if piece.len() as u64 > room {
+            return Err(UploadError::TooLong { declared });
+        }
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.state.spool.append(piece.clone()).await?;
+        self.object.write(piece).await?;
+        Ok(())
+    }
+
+    /// Ends receiving and checks everything. After an error nothing is left of the upload.
+    pub async fn check(
+        self,
+        children: Arc<dyn FindChildren>,
+        pool: &BlockingPool,
+    ) -> Result<Upload<Verified>, UploadError> {
+        let Self {
+            id,
+            declared,
+            object,
+            state,
+        } = self;
+        let checker = Checker {
+            children,
+            pool: pool.clone(),
+            sort: state.sort,
+        };
+        match verify(id, &declared, state.spool, &checker).await {
+            Ok(state) => Ok(Upload {
+                id,
+                declared,
+                object,
+                state,
+            }),
+            Err(error) => {
+                object.abort().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn verify(
+    id: UploadId,
+    declared: &DeclaredFile,
+    spool: SpoolFile,
+    checker: &Checker,
+) -> Result<Verified, UploadError> {
+    let spooled = spool.finish().await?;
+    let findings = checker.check(declared, &spooled).await?;
+    let summary = StoredFile {
+        upload: id,
+        id: declared.id,
+        kind: declared.kind,
+        len: spooled.len(),
+        chunks: findings.chunks,
+        split_offset: findings.split_offset,
+        sha256: spooled.sha256(),
+        md5: spooled.md5(),
+    };
+    Ok(Verified {
+        _spooled: spooled,
+        checked: CheckedFile {
+            summary,
+            leaving: findings.leaving,
+            entries: FileEntries::new(id, findings.entries),
+        },
+    })
+}
+
+impl Upload<Verified> {
+    /// What the check found out.
+    pub fn checked(&self) -> &CheckedFile {
+        &self.state.checked
+    }
+
+    /// What is known of the file.
+    pub fn summary(&self) -> &StoredFile {
+        self.state.checked.summary()
+    }
+
+    /// Makes the object durable and then visible.
+    pub async fn publish(self) -> Result<CheckedFile, UploadError> {
+        self.object.complete().await?;
+        Ok(self.state.checked)
+    }
+}
+
+impl<S> Upload<S> {
+    /// Which upload this is.
+    pub fn id(&self) -> UploadId {
+        self.id
+    }
+
+    /// What was said of the file before it came.
+    pub fn declared(&self) -> &DeclaredFile {
+        &self.declared
+    }
+
+    /// Gives the upload up and removes what the store keeps of it.
+    pub async fn abandon(self) {
+        let Self { object, state, .. } = self;
+        drop(state);
+        object.abort().await;
+    }
+}
