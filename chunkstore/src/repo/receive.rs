@@ -13,6 +13,8 @@
 //! * Cleanup: whoever drops an upload drops its spool file; [`Upload::abandon`] also removes the store's parts
 //!   at once.
 
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -141,17 +143,95 @@ impl Upload<Receiving> {
             pool: pool.clone(),
             sort: state.sort,
         };
-        match verify(id, &declared, state.spool, &checker).await {
-            Ok(state) => Ok(Upload {
-                id,
-                declared,
-                object,
-                state,
-            }),
-            Err(error) => {
-                object.abort().await;
-                Err(error)
-            }
+        let verified = match state.spool.finish().await {
+            Ok(spooled) => verify(id, &declared, spooled, &checker).await,
+            Err(error) => Err(error.into()),
+        };
+        conclude(id, declared, object, verified).await
+    }
+}
+
+/// A file that we made ourselves, on its way into a store: it is checked like any other.
+#[derive(Debug)]
+pub struct MadeFile {
+    pub(crate) declared: DeclaredFile,
+    pub(crate) spooled: SpooledFile,
+    pub(crate) sort: SortOptions,
+}
+
+impl MadeFile {
+    /// What the file is.
+    pub fn declared(&self) -> &DeclaredFile {
+        &self.declared
+    }
+
+    /// Where it lies, for the store that an object is begun in.
+    pub fn path(&self) -> &Path {
+        self.spooled.path()
+    }
+
+    /// Hands the bytes to the object and checks the file. After an error nothing is left.
+    pub async fn check(
+        self,
+        id: UploadId,
+        mut object: Box<dyn ObjectUpload>,
+        children: Arc<dyn FindChildren>,
+        pool: &BlockingPool,
+    ) -> Result<Upload<Verified>, UploadError> {
+        let checker = Checker {
+            children,
+            pool: pool.clone(),
+            sort: self.sort,
+        };
+        let (declared, spooled) = (self.declared, self.spooled);
+        let verified = match hand_over(&spooled, object.as_mut(), pool).await {
+            Ok(()) => verify(id, &declared, spooled, &checker).await,
+            Err(error) => Err(error),
+        };
+        conclude(id, declared, object, verified).await
+    }
+}
+
+/// How much of a spooled file is handed to an object at once.
+const PIECE_BYTES: u64 = 1 << 20;
+
+async fn hand_over(
+    spooled: &SpooledFile,
+    object: &mut dyn ObjectUpload,
+    pool: &BlockingPool,
+) -> Result<(), UploadError> {
+    let mut offset = 0;
+    while offset < spooled.len() {
+        let len = PIECE_BYTES.min(spooled.len() - offset);
+        let file = spooled.file();
+        let read = move || {
+            let mut piece = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+            file.read_exact_at(&mut piece, offset)?;
+            Ok(Bytes::from(piece))
+        };
+        let piece = pool.run(read).await.map_err(UploadError::Scratch)?;
+        object.write(piece).await?;
+        offset += len;
+    }
+    Ok(())
+}
+
+async fn conclude(
+    id: UploadId,
+    declared: DeclaredFile,
+    object: Box<dyn ObjectUpload>,
+    verified: Result<Verified, UploadError>,
+) -> Result<Upload<Verified>, UploadError> {
+    match verified {
+        Ok(state) => Ok(Upload {
+            id,
+            declared,
+            object,
+            state,
+        }),
+        Err(error) => {
+            object.abort().await;
+            Err(error)
         }
     }
 }
@@ -159,10 +239,9 @@ impl Upload<Receiving> {
 async fn verify(
     id: UploadId,
     declared: &DeclaredFile,
-    spool: SpoolFile,
+    spooled: SpooledFile,
     checker: &Checker,
 ) -> Result<Verified, UploadError> {
-    let spooled = spool.finish().await?;
     let findings = checker.check(declared, &spooled).await?;
     let summary = StoredFile {
         upload: id,

@@ -288,46 +288,66 @@ impl Drop for Name {
 struct Slot {
     shared: Arc<Shared>,
     path: PathBuf,
-    expected_len: u64,
-    written: Mutex<u64>,
+    own: Mutex<Own>,
+}
+
+/// The part of [`Room`] that is one file's.
+#[derive(Debug, Default)]
+struct Own {
+    reserved: u64,
+    written: u64,
 }
 
 impl Slot {
-    fn reserve(shared: Arc<Shared>, expected_len: u64) -> Result<Self, SpoolError> {
-        let path = {
+    fn reserve(shared: Arc<Shared>, wanted: u64) -> Result<Self, SpoolError> {
+        let number = {
             let mut room = shared.room.lock();
-            let max = shared.options.max_total_bytes;
-            if room.reserved.saturating_add(expected_len) > max {
-                return Err(SpoolError::Budget {
-                    wanted: expected_len,
-                    reserved: room.reserved,
-                    max,
-                });
-            }
-            shared.check_floor(expected_len, room.reserved.saturating_sub(room.written))?;
-            room.reserved += expected_len;
             room.next += 1;
-            shared.path.join(format!("{:016x}{SUFFIX}", room.next))
+            room.next
         };
-        Ok(Self {
+        let slot = Self {
+            path: shared.path.join(format!("{number:016x}{SUFFIX}")),
             shared,
-            path,
-            expected_len,
-            written: Mutex::new(0),
-        })
+            own: Mutex::default(),
+        };
+        slot.grow(wanted)?;
+        Ok(slot)
+    }
+
+    fn grow(&self, wanted: u64) -> Result<(), SpoolError> {
+        let mut own = self.own.lock();
+        let mut room = self.shared.room.lock();
+        let max = self.shared.options.max_total_bytes;
+        if room.reserved.saturating_add(wanted) > max {
+            return Err(SpoolError::Budget {
+                wanted,
+                reserved: room.reserved,
+                max,
+            });
+        }
+        let promised = room.reserved.saturating_sub(room.written);
+        self.shared.check_floor(wanted, promised)?;
+        room.reserved += wanted;
+        own.reserved += wanted;
+        Ok(())
+    }
+
+    fn reserved(&self) -> u64 {
+        self.own.lock().reserved
     }
 
     fn note_written(&self, len: u64) {
-        *self.written.lock() += len;
+        self.own.lock().written += len;
         self.shared.room.lock().written += len;
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        let own = self.own.get_mut();
         let mut room = self.shared.room.lock();
-        room.reserved -= self.expected_len;
-        room.written -= *self.written.get_mut();
+        room.reserved -= own.reserved;
+        room.written -= own.written;
     }
 }
 
@@ -430,11 +450,16 @@ impl SpoolFile {
         self.len == 0
     }
 
+    /// Reserves room for more bytes than were expected in the beginning.
+    pub fn grow(&mut self, more: u64) -> Result<(), SpoolError> {
+        self.slot.grow(more)
+    }
+
     /// Appends bytes. Returns when they are taken over, which may be before they are written; a failure to
     /// write comes with a later call.
     pub async fn append(&mut self, piece: Bytes) -> Result<(), SpoolError> {
         let len = len_u64(piece.len());
-        let expected = self.slot.expected_len;
+        let expected = self.slot.reserved();
         if len > expected - self.len {
             return Err(SpoolError::TooLong { expected });
         }

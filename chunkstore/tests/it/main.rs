@@ -3,4 +3,6 @@
 mod fixtures;
 mod golden;
 mod index;
+mod ingest;
+mod made_files;
 mod objects;

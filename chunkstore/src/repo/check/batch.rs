@@ -330,8 +330,7 @@ impl Worker {
         let checked = self.check_pieces(work, &pieces, begin);
         self.pieces = pieces;
         let uncompressed_len = checked?;
-        self.hand_over_children(work)
-            .map_err(UploadError::Scratch)?;
+        hand_over_children(work, &mut self.children)?;
         self.hand_over(work, uncompressed_len)
             .map_err(UploadError::Scratch)?;
         self.stored.shrink_to(KEEP_BYTES);
@@ -413,23 +412,12 @@ impl Worker {
                 message: refused.message,
             })?;
             if self.children.len() >= GATHER_CHILDREN {
-                self.hand_over_children(work)
-                    .map_err(UploadError::Scratch)?;
+                hand_over_children(work, &mut self.children)?;
             }
         }
         self.addresses.extend(addresses);
         self.chunks.clear();
         self.ends.clear();
-        Ok(())
-    }
-
-    fn hand_over_children(&mut self, work: &Work) -> std::io::Result<()> {
-        self.children.sort_unstable();
-        self.children.dedup();
-        let mut found = work.found.lock();
-        for child in self.children.drain(..) {
-            found.children.push(child)?;
-        }
         Ok(())
     }
 
@@ -450,4 +438,13 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// Adds references to the common set and forgets them.
+fn hand_over_children(work: &Work, children: &mut Vec<[u8; 20]>) -> Result<(), UploadError> {
+    children.sort_unstable();
+    children.dedup();
+    let mut found = work.found.lock();
+    let mut pushed = children.drain(..).map(|child| found.children.push(child));
+    pushed.try_for_each(|pushed| pushed.map_err(UploadError::Scratch))
 }
