@@ -17,6 +17,7 @@ mod error;
 mod kind;
 mod order;
 mod reader;
+mod sink;
 
 pub mod archive;
 pub mod table;
@@ -24,6 +25,7 @@ pub mod table;
 pub use error::{DecodeError, EncodeError};
 pub use kind::FileKind;
 pub use order::AddressOrder;
+pub use sink::Written;
 
 /// The longest chunk that Dolt can make: its messages carry their length in 24 bits behind 4 bytes.
 pub const MAX_CHUNK_LEN: u32 = (1 << 24) + 3;

@@ -1,7 +1,10 @@
-//! Behaviour suites, and doubles that break on purpose: for the tests of this crate and of those above it.
+//! Behaviour suites, doubles that break on purpose, made-up files, and the bodies of the fuzz targets: for the
+//! tests of this crate and of those above it.
 //!
 //! Everything here panics when something is not as it should be.
 
 pub mod faults;
+pub mod fuzz;
+pub mod generate;
 pub mod index_contract;
 pub mod object_contract;

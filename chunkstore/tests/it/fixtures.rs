@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use holdfast_chunkstore::index::ByteSpan;
+
 /// Files that are part of this repository.
 pub(crate) fn own() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
@@ -22,6 +24,22 @@ pub(crate) fn shared() -> Vec<PathBuf> {
         );
     }
     files
+}
+
+/// Inputs that once broke the decoder of this name: files under `tests/data/reproducers/<target>`.
+pub(crate) fn reproducers(target: &str) -> Vec<Vec<u8>> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let Ok(entries) = std::fs::read_dir(data.join("reproducers").join(target)) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+/// The bytes of a span.
+pub(crate) fn bytes(file: &[u8], span: ByteSpan) -> &[u8] {
+    let start = usize::try_from(span.offset).unwrap();
+    &file[start..start + usize::try_from(span.len).unwrap()]
 }
 
 /// Every table file and archive below a folder, sorted.

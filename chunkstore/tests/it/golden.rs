@@ -5,10 +5,10 @@ use std::path::Path;
 
 use holdfast_chunkstore::format::{FileKind, MAX_CHUNK_LEN, TAIL_LEN, archive, table};
 use holdfast_chunkstore::hash::{self, AddressMismatch};
-use holdfast_chunkstore::index::{ByteSpan, ChunkEntry};
+use holdfast_chunkstore::index::ChunkEntry;
 use ring::digest;
 
-use crate::fixtures;
+use crate::fixtures::{self, bytes};
 
 /// What spec section 12 says of files that lie beside the repository.
 const COUNTS: &[(&str, u32)] = &[
@@ -159,11 +159,6 @@ fn check_addresses(path: &Path, entries: impl Iterator<Item = ChunkEntry>, chunk
     } else {
         assert_eq!(checked, Ok(()), "{}", path.display());
     }
-}
-
-fn bytes(file: &[u8], span: ByteSpan) -> &[u8] {
-    let start = usize::try_from(span.offset).unwrap();
-    &file[start..start + usize::try_from(span.len).unwrap()]
 }
 
 fn stem(path: &Path) -> &str {

@@ -1,8 +1,15 @@
 //! Tests of the crate as its users see it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "these are tests, the helpers too"
+)]
+
 mod fixtures;
 mod golden;
 mod index;
 mod ingest;
 mod made_files;
+mod malformed;
 mod objects;

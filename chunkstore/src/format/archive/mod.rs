@@ -22,6 +22,7 @@ mod footer;
 mod index;
 mod layout;
 mod spans;
+mod writer;
 
 pub use footer::{Checksums, Footer, Version};
 pub use index::{Index, decode_metadata, encode_tail};
@@ -30,6 +31,7 @@ pub use spans::{
     DataSpans, Decoder, Dictionary, MAX_DICTIONARY_LEN, SpanReference, SpanRoles, prefixes,
     references, span_ends, suffixes,
 };
+pub use writer::{StoredDictionary, Writer};
 
 /// The last seven bytes of every archive.
 pub const MAGIC: &[u8; 7] = b"DOLTARC";

@@ -295,14 +295,8 @@ fn decode_frame(
     out: &mut Vec<u8>,
     mut decompress: impl FnMut(&mut [u8]) -> zstd_safe::SafeResult,
 ) -> Result<usize, DecodeError> {
-    let zstd = |reason| DecodeError::Zstd { what, reason };
-    let frame_len = zstd_safe::find_frame_compressed_size(frame)
-        .map_err(|code| zstd(zstd_safe::get_error_name(code)))?;
-    if frame_len != frame.len() {
-        return Err(zstd("bytes behind the frame"));
-    }
+    let claimed = one_frame(what, frame)?;
     let limit = u64::from(limit);
-    let claimed = zstd_safe::get_frame_content_size(frame).map_err(|_| zstd("not a frame"))?;
     if claimed == Some(0) {
         return Err(DecodeError::EmptyChunk);
     }
@@ -327,10 +321,21 @@ fn decode_frame(
                     continue;
                 }
                 TOO_SMALL if claimed.is_none() => too_long(room + 1),
-                reason => zstd(reason),
+                reason => DecodeError::Zstd { what, reason },
             },
         };
         out.truncate(start);
         return Err(error);
     }
+}
+
+/// Checks that `frame` is exactly one zstd frame, and returns the length it claims for its content, if it does.
+pub(super) fn one_frame(what: &'static str, frame: &[u8]) -> Result<Option<u64>, DecodeError> {
+    let zstd = |reason| DecodeError::Zstd { what, reason };
+    let frame_len = zstd_safe::find_frame_compressed_size(frame)
+        .map_err(|code| zstd(zstd_safe::get_error_name(code)))?;
+    if frame_len != frame.len() {
+        return Err(zstd("bytes behind the frame"));
+    }
+    zstd_safe::get_frame_content_size(frame).map_err(|_| zstd("not a frame"))
 }

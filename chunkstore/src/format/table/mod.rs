@@ -18,11 +18,13 @@ mod index;
 mod layout;
 pub mod record;
 mod sections;
+mod writer;
 
 pub use index::Index;
 pub use layout::Layout;
 pub use sections::{Ordinals, PrefixTuple, RecordSpans, SuffixHasher};
 pub use sections::{lengths, prefix_tuples, suffixes};
+pub use writer::Writer;
 
 /// The last eight bytes of every table file.
 pub const MAGIC: [u8; 8] = [0xff, 0xb5, 0xd8, 0xc2, 0x24, 0x63, 0xee, 0x50];

@@ -1,0 +1,307 @@
+//! Every decoder takes 10,000 random and mutated inputs without a panic and without a large allocation.
+//!
+//! The seed is fixed and printed; `HOLDFAST_SEED` chooses another.
+
+use holdfast_chunkstore::format::{TAIL_LEN, archive, table};
+use holdfast_chunkstore::testing::fuzz;
+use holdfast_chunkstore::testing::generate::{self, Compression};
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+
+use crate::fixtures;
+
+const INPUTS: usize = 10_000;
+
+/// No decoder, not even beside all other tests, makes the process larger than this in bytes. A count of 32 bits
+/// that is believed takes four times as much.
+const LARGEST_PROCESS: u64 = 1 << 30;
+
+/// Numbers that stand where a count, a length or an id should.
+const NUMBERS: [u64; 9] = [
+    0,
+    1,
+    2,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    0x7fff_ffff_ffff_ffff,
+    0xffff_ffff_ffff_fff0,
+    u64::MAX,
+];
+
+#[test]
+fn file_kind_takes_anything() {
+    run(fuzz::file_kind, &[table_files(), archives()].concat());
+}
+
+#[test]
+fn table_layout_takes_anything() {
+    run(fuzz::table_layout, &with_len(&table_files()));
+}
+
+#[test]
+fn table_file_takes_anything() {
+    run(fuzz::table_file, &table_files());
+}
+
+#[test]
+fn table_blocks_take_anything() {
+    run(fuzz::table_blocks, &with_byte(&table_files()));
+}
+
+#[test]
+fn record_takes_anything() {
+    let records = table_files()
+        .iter()
+        .flat_map(|file| records(file))
+        .collect::<Vec<_>>();
+    run(fuzz::record, &records);
+}
+
+#[test]
+fn archive_layout_takes_anything() {
+    run(fuzz::archive_layout, &with_len(&archives()));
+}
+
+#[test]
+fn archive_file_takes_anything() {
+    run(fuzz::archive_file, &archives());
+}
+
+#[test]
+fn archive_blocks_take_anything() {
+    run(fuzz::archive_blocks, &with_byte(&archives()));
+}
+
+#[test]
+fn dictionary_takes_anything() {
+    let long = zstd::bulk::compress(&vec![7; 5_000_000], 3).unwrap();
+    run(fuzz::dictionary, &[spans(&archives()), vec![long]].concat());
+}
+
+#[test]
+fn frame_takes_anything() {
+    let dictionary = b"customer account event ".repeat(20);
+    let mut compressor = zstd::bulk::Compressor::with_dictionary(3, &dictionary).unwrap();
+    let mut frames: Vec<_> = generate::chunks(5, 20)
+        .iter()
+        .map(|chunk| compressor.compress(chunk).unwrap())
+        .collect();
+    compressor.include_contentsize(false).unwrap();
+    frames.push(compressor.compress(&vec![1; 300_000]).unwrap());
+    frames.push(compressor.compress(&vec![1; 20_000_000]).unwrap());
+    frames.push(zstd::bulk::compress(&vec![1; 20_000_000], 3).unwrap());
+    frames.extend(spans(&archives()));
+    run(fuzz::frame, &frames);
+}
+
+#[test]
+fn metadata_takes_anything() {
+    let bases = [
+        br#"{"dolt_version":"2.3.1","conversion_time":"2025-01-23T23:54:38Z"}"#.to_vec(),
+        br#"{"conjoined_file_names":"[\"a\",\"b\"]"}"#.to_vec(),
+        br#"{"a":["b"]}"#.to_vec(),
+        b"[".repeat(100_000),
+    ];
+    run(fuzz::metadata, &bases);
+}
+
+/// Inputs that once broke a decoder, each in a folder named after its target.
+#[test]
+fn what_broke_a_decoder_once_is_taken() {
+    for (target, decode) in TARGETS {
+        for input in fixtures::reproducers(target) {
+            decode(&input);
+        }
+    }
+}
+
+/// All targets, by the names under which `fuzz/` knows them.
+const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("file_kind", fuzz::file_kind),
+    ("table_layout", fuzz::table_layout),
+    ("table_file", fuzz::table_file),
+    ("table_blocks", fuzz::table_blocks),
+    ("record", fuzz::record),
+    ("archive_layout", fuzz::archive_layout),
+    ("archive_file", fuzz::archive_file),
+    ("archive_blocks", fuzz::archive_blocks),
+    ("dictionary", fuzz::dictionary),
+    ("frame", fuzz::frame),
+    ("metadata", fuzz::metadata),
+];
+
+fn run(decode: fn(&[u8]), bases: &[Vec<u8>]) {
+    let seed = std::env::var_os("HOLDFAST_SEED")
+        .map_or(20_261_123, |seed| seed.to_str().unwrap().parse().unwrap());
+    eprintln!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    for base in bases {
+        decode(base);
+    }
+    for at in 0..INPUTS {
+        let input = if at % 5 == 0 {
+            noise(&mut random)
+        } else {
+            mutated(bases, &mut random)
+        };
+        decode(&input);
+    }
+    if let Some(peak) = largest_process() {
+        assert!(peak < LARGEST_PROCESS, "{peak} bytes");
+    }
+}
+
+/// Random bytes, half of them with the end of a table file or of an archive.
+fn noise(random: &mut StdRng) -> Vec<u8> {
+    let mut bytes = vec![0; random.random_range(0..600)];
+    random.fill_bytes(&mut bytes);
+    match random.random_range(0..4) {
+        0 => bytes.extend_from_slice(&table::MAGIC),
+        1 => {
+            bytes.push(random.random_range(0..5));
+            bytes.extend_from_slice(archive::MAGIC);
+        }
+        _ => {}
+    }
+    bytes
+}
+
+fn mutated(bases: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
+    let mut bytes = bases[random.random_range(0..bases.len())].clone();
+    for _ in 0..random.random_range(1..4) {
+        if bytes.is_empty() {
+            break;
+        }
+        let at = place(bytes.len(), random);
+        match random.random_range(0..6) {
+            0 => bytes[at] ^= 1 << random.random_range(0..8),
+            1 => put_number(&mut bytes[at..], random),
+            2 => bytes.truncate(at),
+            3 => drop(bytes.drain(..at)),
+            4 => {
+                let other = &bases[random.random_range(0..bases.len())];
+                bytes.truncate(at);
+                bytes.extend_from_slice(&other[place(other.len(), random)..]);
+            }
+            _ => {
+                let end = (at + random.random_range(0..64)).min(bytes.len());
+                let run = bytes[at..end].to_vec();
+                bytes.splice(at..at, run);
+            }
+        }
+    }
+    bytes
+}
+
+/// A place in the input: half of the time near its end, where footers are.
+fn place(len: usize, random: &mut StdRng) -> usize {
+    let behind = match random.random_range(0..4) {
+        0 => 24,
+        1 => 240,
+        _ => len,
+    };
+    len - 1 - random.random_range(0..behind.min(len))
+}
+
+fn put_number(bytes: &mut [u8], random: &mut StdRng) {
+    let mut number = NUMBERS[random.random_range(0..NUMBERS.len())];
+    if random.random_range(0..4) == 0 {
+        number = random.random_range(0..1000);
+    }
+    let number = number.to_be_bytes();
+    let width = if random.random_range(0..2) == 0 { 4 } else { 8 };
+    for (byte, value) in bytes.iter_mut().zip(&number[8 - width..]) {
+        *byte = *value;
+    }
+}
+
+/// Table files of a real dolt and our own, none of them long.
+fn table_files() -> Vec<Vec<u8>> {
+    let mut files = own("");
+    files.extend(
+        (1..6).map(|count| generate::table_file(count, 4 * usize::try_from(count).unwrap()).file),
+    );
+    files
+}
+
+/// Archives of a real dolt and our own, none of them long, and what they would be in the older versions.
+fn archives() -> Vec<Vec<u8>> {
+    let mut files = own("darc");
+    for compression in [Compression::Snappy, Compression::Zstd, Compression::Mixed] {
+        files.push(generate::archive(3, 8, compression).file);
+    }
+    for at in 0..files.len() {
+        for version in [archive::Version::One, archive::Version::Two] {
+            let mut file = files[at].clone();
+            let mut footer = *archive::Layout::decode(&file, file.len() as u64)
+                .unwrap()
+                .footer();
+            footer.version = version;
+            file.truncate(file.len() - TAIL_LEN);
+            file.extend_from_slice(&footer.encode());
+            files.push(file);
+        }
+    }
+    files
+}
+
+fn own(suffix: &str) -> Vec<Vec<u8>> {
+    let files = fixtures::own().into_iter();
+    let files = files.filter(|path| path.extension().unwrap_or_default() == suffix);
+    let files = files.map(|path| std::fs::read(path).unwrap());
+    files.filter(|file| file.len() < 10_000).collect()
+}
+
+fn records(file: &[u8]) -> Vec<Vec<u8>> {
+    let (_, index) = table::Index::decode_file(file).unwrap();
+    let entries = index.in_file_order();
+    entries
+        .map(|entry| fixtures::bytes(file, entry.span.data).to_vec())
+        .collect()
+}
+
+/// Dictionaries and frames.
+fn spans(archives: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut spans = Vec::new();
+    for file in archives {
+        let Ok((_, index)) = archive::Index::decode_file(file) else {
+            continue;
+        };
+        spans.extend(
+            index
+                .dictionaries()
+                .iter()
+                .map(|span| fixtures::bytes(file, *span).to_vec()),
+        );
+        let entries = index.in_file_order();
+        spans.extend(entries.map(|entry| fixtures::bytes(file, entry.span.data).to_vec()));
+    }
+    spans
+}
+
+fn with_len(files: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let tail = |file: &[u8]| file[file.len().saturating_sub(TAIL_LEN)..].to_vec();
+    let len = |file: &[u8]| (file.len() as u64).to_be_bytes();
+    files
+        .iter()
+        .map(|file| [len(file).as_slice(), &tail(file)].concat())
+        .collect()
+}
+
+fn with_byte(files: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    files
+        .iter()
+        .map(|file| [&[3], file.as_slice()].concat())
+        .collect()
+}
+
+/// The most address space that this process ever had, where the system tells.
+fn largest_process() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmPeak:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
