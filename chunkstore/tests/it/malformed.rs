@@ -116,8 +116,11 @@ fn what_broke_a_decoder_once_is_taken() {
     }
 }
 
-/// All targets, by the names under which `fuzz/` knows them.
-const TARGETS: &[(&str, fn(&[u8]))] = &[
+/// A decoder and the name under which `fuzz/` knows it.
+type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+const TARGETS: &[Target] = &[
     ("file_kind", fuzz::file_kind),
     ("table_layout", fuzz::table_layout),
     ("table_file", fuzz::table_file),
