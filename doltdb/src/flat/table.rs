@@ -1,5 +1,7 @@
 //! One table of a FlatBuffer and its fields.
 
+use std::borrow::Cow;
+
 use holdfast_chunkstore::ChunkAddress;
 
 use super::{FlatError, U16s, fixed, follow, vector};
@@ -112,6 +114,15 @@ impl<'a> Table<'a> {
     ) -> Result<&'a [u8], FlatError> {
         self.bytes(slot, what)?
             .ok_or(FlatError::Missing { field: what })
+    }
+
+    /// Returns text, with what is not UTF-8 replaced: a person's odd name must not hide a history.
+    pub(crate) fn text(
+        &self,
+        slot: usize,
+        what: &'static str,
+    ) -> Result<Option<Cow<'a, str>>, FlatError> {
+        Ok(self.bytes(slot, what)?.map(String::from_utf8_lossy))
     }
 
     /// Returns a vector of 16-bit numbers; an absent one is empty.

@@ -10,6 +10,10 @@ impl<'a> U16s<'a> {
         Self(bytes.as_chunks().0)
     }
 
+    pub(crate) fn as_bytes(&self) -> &'a [u8] {
+        self.0.as_flattened()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -1,0 +1,164 @@
+//! A map from names to addresses, read in order or by name.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use holdfast_chunkstore::{ChunkAddress, RootAddress};
+
+use super::{BATCH, Node, Subtree, load};
+use crate::error::ReadError;
+use crate::model::StoreRoot;
+use crate::source::{self, ChunkSource};
+
+/// A map whose root node is at hand.
+#[derive(Debug, Clone)]
+pub struct AddressMap<'s, S: ?Sized> {
+    source: &'s S,
+    /// Nothing for a store that has no root.
+    root: Option<Node>,
+}
+
+/// A name and what it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name.
+    pub name: Bytes,
+    /// The address.
+    pub address: ChunkAddress,
+}
+
+impl<'s, S: ChunkSource + ?Sized> AddressMap<'s, S> {
+    /// Opens the dataset map of a store; that of the empty store is empty.
+    pub async fn open(source: &'s S, root: RootAddress) -> Result<Self, ReadError> {
+        let Some(address) = root.chunk() else {
+            return Ok(Self { source, root: None });
+        };
+        let decode = |source| ReadError::Decode { address, source };
+        let chunk = source::get_one(source, address).await?;
+        let store_root = StoreRoot::decode(&chunk).map_err(decode)?;
+        let root = store_root.dataset_map.map(|node| chunk.slice_ref(node));
+        let root = root.as_ref().map(Node::decode).transpose();
+        Ok(Self {
+            source,
+            root: root.map_err(decode)?,
+        })
+    }
+
+    /// Returns the root node.
+    pub(super) fn root(&self) -> Option<&Node> {
+        self.root.as_ref()
+    }
+
+    /// Looks a name up, with one read per level.
+    pub async fn get(&self, name: &[u8]) -> Result<Option<ChunkAddress>, ReadError> {
+        let Some(mut node) = self.root.clone() else {
+            return Ok(None);
+        };
+        let mut after = None;
+        loop {
+            let index = node.lower_bound(name);
+            if node.level() == 0 {
+                let found = node.key(index).is_some_and(|key| key == name);
+                return Ok(node.address(index).filter(|_| found));
+            }
+            let Some(child) = Subtree::child(&node, index, after.as_ref()) else {
+                return Ok(None);
+            };
+            let mut nodes = load(self.source, std::slice::from_ref(&child)).await?;
+            let Some(next) = nodes.pop() else {
+                return Ok(None);
+            };
+            (node, after) = (next, child.after);
+        }
+    }
+
+    /// Returns the entries in the order of their names.
+    pub fn entries(&self) -> Entries<'s, S> {
+        let mut entries = Entries {
+            source: self.source,
+            frames: Vec::new(),
+            leaf: None,
+        };
+        if let Some(root) = &self.root {
+            entries.enter(root.clone(), None);
+        }
+        entries
+    }
+}
+
+/// An ordered walk over a map. It holds a few nodes per level, however large the map is.
+#[derive(Debug)]
+pub struct Entries<'s, S: ?Sized> {
+    source: &'s S,
+    frames: Vec<Frame>,
+    leaf: Option<(Node, usize)>,
+}
+
+/// An inner node on the way to the present leaf.
+#[derive(Debug)]
+struct Frame {
+    node: Node,
+    after: Option<Bytes>,
+    /// The first child that is not read yet.
+    next: usize,
+    /// Children that are read and not walked yet.
+    loaded: VecDeque<(Node, Option<Bytes>)>,
+}
+
+impl<S: ChunkSource + ?Sized> Entries<'_, S> {
+    fn enter(&mut self, node: Node, after: Option<Bytes>) {
+        if node.level() == 0 {
+            self.leaf = Some((node, 0));
+        } else {
+            self.frames.push(Frame {
+                node,
+                after,
+                next: 0,
+                loaded: VecDeque::new(),
+            });
+        }
+    }
+
+    /// Returns the next entry, or nothing at the end.
+    pub async fn next(&mut self) -> Result<Option<Entry>, ReadError> {
+        loop {
+            if let Some((leaf, index)) = &mut self.leaf
+                && let (Some(name), Some(address)) = (leaf.key(*index), leaf.address(*index))
+            {
+                *index += 1;
+                return Ok(Some(Entry { name, address }));
+            }
+            self.leaf = None;
+            let Some(frame) = self.frames.last_mut() else {
+                return Ok(None);
+            };
+            if frame.loaded.is_empty() {
+                frame.load_more(self.source).await?;
+            }
+            match frame.loaded.pop_front() {
+                Some((node, after)) => self.enter(node, after),
+                None => {
+                    self.frames.pop();
+                }
+            }
+        }
+    }
+}
+
+impl Frame {
+    /// Reads the next few children; none at the end.
+    async fn load_more<S: ChunkSource + ?Sized>(&mut self, source: &S) -> Result<(), ReadError> {
+        let end = self.node.len().min(self.next + BATCH);
+        let children: Vec<_> = (self.next..end)
+            .filter_map(|index| Subtree::child(&self.node, index, self.after.as_ref()))
+            .collect();
+        if children.is_empty() {
+            return Ok(());
+        }
+        let nodes = load(source, &children).await?;
+        let afters = children.into_iter().map(|child| child.after);
+        self.loaded.extend(nodes.into_iter().zip(afters));
+        self.next = end;
+        Ok(())
+    }
+}
