@@ -245,3 +245,6 @@ fn report(addresses: &[[u8; 20]], visit: &mut impl FnMut(ChunkAddress)) -> Resul
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,9 +25,12 @@ pub fn chunk(bytes: &[u8]) {
                 .all(|inside| inside.len() < bytes.len())
         );
     }
-    drop(StoreRoot::decode(bytes));
-    drop(Tag::decode(bytes));
-    drop(WorkingSet::decode(bytes));
+    let decoded = [
+        StoreRoot::decode(bytes).is_ok(),
+        Tag::decode(bytes).is_ok(),
+        WorkingSet::decode(bytes).is_ok(),
+    ];
+    assert!(decoded.iter().filter(|decoded| **decoded).count() <= 1);
     if let Ok(commit) = Commit::decode(bytes) {
         assert!(commit.parents().len() <= bytes.len());
     }

@@ -1,6 +1,6 @@
 //! Databases made up for tests, without Dolt. Feature `testing`.
 
-mod builder;
+pub(crate) mod builder;
 pub mod fuzz;
 pub mod messages;
 mod tiny;

@@ -1,9 +1,10 @@
 //! Every chunk of every database that we have.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use holdfast_chunkstore::ChunkAddress;
-use holdfast_doltdb::{Message, children};
+use holdfast_doltdb::{Message, Reached, children, reach};
 
 use crate::databases::{Database, all_dolt, all_made};
 
@@ -81,4 +82,58 @@ fn the_databases_hold_most_kinds_of_messages() {
     ] {
         assert!(kinds.contains_key(kind), "no {kind} among {kinds:?}");
     }
+}
+
+/// Walks from the root and returns what is reached and what is missing.
+fn reached(database: &Database) -> (usize, BTreeSet<ChunkAddress>) {
+    let (mut count, mut missing) = (0, BTreeSet::new());
+    let walk = reach(&database.noms, database.noms.root.chunk(), |reached| {
+        match reached {
+            Reached::Chunk { .. } => count += 1,
+            Reached::Missing { address, parent } => {
+                assert!(parent.is_some(), "{}: no root", database.name);
+                assert!(missing.insert(address), "{address} is reported twice");
+            }
+            other => panic!("{}: {other:?}", database.name),
+        }
+        ControlFlow::Continue(())
+    });
+    futures::executor::block_on(walk).unwrap();
+    (count, missing)
+}
+
+#[test]
+fn what_can_be_reached_is_there_but_for_ghosts_and_what_was_taken_out() {
+    for database in all_made() {
+        let (count, missing) = reached(&database);
+        assert!(count > 1 && count <= database.noms.chunks.len());
+        assert_eq!(missing, database.noms.ghosts, "{}", database.name);
+    }
+    for database in all_dolt("what_can_be_reached") {
+        let (_, missing) = reached(&database);
+        let is_damaged = database.name.contains("missing_");
+        assert_eq!(missing.len(), usize::from(is_damaged), "{}", database.name);
+    }
+}
+
+#[test]
+fn dolts_archive_databases_hold_exactly_what_can_be_reached() {
+    let sizes = BTreeMap::from([
+        ("archive-test-repos/base", 266),
+        ("archive-test-repos/large_clone", 1875),
+        ("archive-test-repos/small_clone", 275),
+        ("archive-test-repos/v2", 232),
+    ]);
+    let databases = all_dolt("dolts_archive_databases");
+    let known = databases.iter().filter_map(|database| {
+        let size = sizes.get(database.name.as_str())?;
+        Some((database, *size))
+    });
+    let mut seen = 0;
+    for (database, size) in known {
+        assert_eq!(reached(database).0, size, "{}", database.name);
+        assert_eq!(database.noms.chunks.len(), size, "{}", database.name);
+        seen += 1;
+    }
+    assert!(databases.is_empty() || seen == sizes.len());
 }
