@@ -32,6 +32,11 @@ const ATTEMPTS: usize = 3;
 pub trait IndexFactory: Send + Sync + fmt::Debug {
     /// Makes an empty index that shares nothing with those made before. The damaged one may still be in use.
     async fn make(&self) -> Result<Arc<dyn ChunkIndex>, IndexError>;
+
+    /// Closes a damaged index and removes what it holds, when the last call that uses it has ended.
+    async fn retire(&self, damaged: Arc<dyn ChunkIndex>) {
+        drop(damaged);
+    }
 }
 
 /// A chunk index that never answers [`IndexError::Damaged`] as long as it can be made anew.
@@ -77,10 +82,10 @@ impl HealingIndex {
             generation,
             "chunk index is damaged, starting a new one"
         );
-        *self.current.write() = Current {
-            index,
-            generation: generation + 1,
-        };
+        let generation = generation + 1;
+        let fresh = Current { index, generation };
+        let damaged = std::mem::replace(&mut *self.current.write(), fresh);
+        self.factory.retire(damaged.index).await;
         Ok(())
     }
 

@@ -81,7 +81,8 @@ impl EntryMaker {
 
 /// Hands entries over as an index takes them.
 pub fn sorted(entries: &[ChunkEntry]) -> SortedEntries {
-    Box::new(entries.to_vec().into_iter().map(Ok))
+    let entries: Vec<ChunkEntry> = entries.into();
+    Box::new(entries.into_iter().map(Ok))
 }
 
 /// Adds a whole file.

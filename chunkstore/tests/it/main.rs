@@ -13,3 +13,5 @@ mod ingest;
 mod made_files;
 mod malformed;
 mod objects;
+#[cfg(feature = "rocks")]
+mod rocks;

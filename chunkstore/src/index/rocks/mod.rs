@@ -1,1 +1,149 @@
-//! An index in RocksDB.
+//! The chunk index in RocksDB: one per server, disposable, bounded in memory.
+//!
+//! # Truth
+//! The stored files. Whatever is odd here (a checksum, a record that nobody wrote, another schema) is damage,
+//! and damage is answered by starting anew; no answer is ever guessed.
+//!
+//! # Order
+//! All that is known of a file becomes visible at once: its entries, its marker, the record of its number, and
+//! the record of its pool's number. A small file is one write batch. A large one is written as sorted files
+//! beside the database, and these are taken over in one step together with a last one that holds the records.
+//!
+//! # Crash
+//! Nothing is logged ahead and nothing is synced by us; a crash loses additions, never parts of one.
+//! * There is one column family. A write batch goes into one memtable whole (memtables are exchanged between
+//!   batches, not within), and a flush writes a memtable whole, so that a batch is kept or lost whole.
+//! * Sorted files are synced before one record of the manifest names all of them.
+//! * Numbers come from one rising sequence that begins above every number recorded at the opening. Entries are
+//!   never kept without the record of the number that they name, so that a number that is given again after a
+//!   crash is named by nothing.
+//! * A manifest cut short is an earlier state of the whole, or names files that are gone, which is damage.
+//!
+//! # Cleanup
+//! Sorted files that were never taken over are removed at the opening. A damaged database is removed whole.
+//!
+//! # Retry
+//! Adding a file that has its marker does nothing. Two additions of one file at the same time both go in, under
+//! two numbers; their places are one when they are read.
+
+mod directory;
+mod failure;
+mod handle;
+mod keys;
+mod options;
+mod sorted;
+mod values;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use directory::RocksDirectory;
+pub use options::RocksSettings;
+
+use crate::address::ChunkAddress;
+use crate::id::{PoolId, UploadId};
+use crate::index::{ChunkIndex, ChunkLocation, IndexError, SortedEntries};
+use crate::pool::BlockingPool;
+use handle::Handle;
+
+/// A chunk index on disk. Dropping the last one closes the database, which blocks: [`RocksIndex::close`] does
+/// it on a thread that may.
+#[derive(Debug)]
+pub struct RocksIndex {
+    handle: Arc<Handle>,
+    blocking: BlockingPool,
+}
+
+/// What an index did since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RocksStatistics {
+    /// How many distinct addresses were looked up, summed over all questions.
+    pub lookups: u64,
+    /// How many of these were found.
+    pub hits: u64,
+    /// How often a filter let a lookup pass that then found nothing in that sorted file.
+    pub false_positives: u64,
+}
+
+impl RocksStatistics {
+    /// How many lookups found nothing.
+    pub fn absent(&self) -> u64 {
+        self.lookups.saturating_sub(self.hits)
+    }
+
+    /// How many lookups found nothing without a look at any data, at the least: two false positives of one
+    /// lookup count as two lookups.
+    pub fn absent_by_filter(&self) -> u64 {
+        self.absent().saturating_sub(self.false_positives)
+    }
+}
+
+impl RocksIndex {
+    /// Opens the index in `directory`, or begins one there. A damaged one, or one of another schema, is removed
+    /// and begun anew; then the damage is returned beside the index. An index that another process holds open
+    /// is left alone: [`IndexError::Failed`].
+    pub async fn open(
+        directory: &Path,
+        settings: &RocksSettings,
+        blocking: BlockingPool,
+    ) -> Result<(Self, Option<IndexError>), IndexError> {
+        let (directory, settings) = (directory.to_path_buf(), settings.clone());
+        let (handle, damage) = blocking
+            .run(move || Handle::open(&directory, &settings))
+            .await?;
+        let handle = Arc::new(handle);
+        Ok((Self { handle, blocking }, damage))
+    }
+
+    /// Writes out what is in memory and closes, when no call is under way.
+    pub async fn close(self) {
+        let Self { handle, blocking } = self;
+        blocking.run(move || drop(handle)).await;
+    }
+
+    /// Writes out what is in memory and waits until the index has tidied itself up. Lookups are fastest then.
+    pub async fn settle(&self) -> Result<(), IndexError> {
+        self.run(|handle| handle.settle()).await
+    }
+
+    /// What this index did so far.
+    pub fn statistics(&self) -> RocksStatistics {
+        self.handle.statistics()
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&Handle) -> T + Send + 'static) -> T {
+        let handle = Arc::clone(&self.handle);
+        self.blocking.run(move || work(&handle)).await
+    }
+}
+
+#[async_trait]
+impl ChunkIndex for RocksIndex {
+    async fn add_file(
+        &self,
+        pool: PoolId,
+        file: UploadId,
+        count: u64,
+        entries: SortedEntries,
+    ) -> Result<(), IndexError> {
+        self.run(move |handle| handle.add_file(pool, file, count, entries))
+            .await
+    }
+
+    async fn has_files(&self, pool: PoolId, files: &[UploadId]) -> Result<Vec<bool>, IndexError> {
+        let files = files.to_vec();
+        self.run(move |handle| handle.has_files(pool, &files)).await
+    }
+
+    async fn locate(
+        &self,
+        pool: PoolId,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+        let addresses = addresses.to_vec();
+        self.run(move |handle| handle.locate(pool, &addresses))
+            .await
+    }
+}
