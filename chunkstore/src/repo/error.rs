@@ -6,6 +6,7 @@ use crate::address::{ChunkAddress, RootAddress, TableFileId};
 use crate::error::ErrorKind;
 use crate::index::IndexError;
 use crate::objects::{ObjectError, ObjectKey};
+use crate::repo::entries::EntriesError;
 use crate::repo::record::RecordError;
 
 /// Why a call to a repository failed.
@@ -29,6 +30,24 @@ pub enum RepositoryError {
         /// What the index said.
         #[source]
         source: IndexError,
+    },
+    /// The entries of a stored file could not be read.
+    #[error("enter a stored file into the chunk index")]
+    Entries {
+        /// Why.
+        #[source]
+        source: EntriesError,
+    },
+    /// A stored file could not be made into another.
+    #[error("{action}")]
+    Derive {
+        /// What was attempted.
+        action: &'static str,
+        /// The class of the failure.
+        kind: ErrorKind,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A local file failed.
     #[error("{action}")]
@@ -136,6 +155,11 @@ impl RepositoryError {
             } => ErrorKind::Unavailable,
             Self::Object { source, .. } => source.kind(),
             Self::Index { source, .. } => source.kind(),
+            Self::Entries { source } => match source.kind() {
+                ErrorKind::NotFound => ErrorKind::Corrupt,
+                kind => kind,
+            },
+            Self::Derive { kind, .. } => *kind,
             Self::Io { source, .. } => io_kind(source),
             Self::Log { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::NewerForge { .. } => ErrorKind::Refused,

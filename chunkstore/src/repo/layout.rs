@@ -61,6 +61,11 @@ pub fn record(repo: RepoId, sequence: u64) -> ObjectKey {
     ))
 }
 
+/// All records of a repository's log.
+pub fn log(repo: RepoId) -> String {
+    format!("repos/{repo}/log/")
+}
+
 /// A sequence of the log that somebody saw.
 pub fn hint(repo: RepoId) -> ObjectKey {
     key(format!("repos/{repo}/hint"))
@@ -108,6 +113,11 @@ pub fn file_of(pool: PoolId, id: TableFileId, upload: UploadId, kind: FileKind) 
 /// The classic twin of an archive.
 pub fn twin(pool: PoolId, archive: UploadId) -> ObjectKey {
     key(format!("pools/{pool}/derived/{archive}.table"))
+}
+
+/// Everything that was made from the files of a pool and can be made again.
+pub fn derived(pool: PoolId) -> String {
+    format!("pools/{pool}/derived/")
 }
 
 /// What is known of the classic twin of an archive.

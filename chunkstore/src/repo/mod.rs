@@ -1,15 +1,41 @@
 //! Object store, index and log as one repository.
 
+pub mod catalog;
 pub mod check;
+pub mod commit;
+pub mod conjoin;
 pub mod entries;
 pub mod error;
 pub mod file;
 pub mod layout;
+mod locate;
 pub mod log;
+pub mod merge;
 pub mod name;
+pub mod parts;
+mod read;
 pub mod receive;
 pub mod record;
+mod repositories;
+mod repository;
+pub mod rewrite;
+mod served;
 pub mod spool;
 pub mod state;
+pub mod twin;
+mod twins;
+pub mod uploads;
+pub mod verify;
 
+pub use commit::{Committed, NamedFile, Proposal};
+pub use error::{MeaningError, RepositoryError};
 pub use file::{DeclaredFile, FileKind, Md5, Sha256, StoredFile};
+pub use locate::{Located, Place};
+pub use name::{RepoName, RepoNameError};
+pub use parts::{Meaning, MovesError, Parts, ReadChunks};
+pub use record::{Act, Actor, RefMove};
+pub use repositories::Repositories;
+pub use repository::Repository;
+pub use served::{Listing, ServedFile, View};
+pub use state::State;
+pub use uploads::{Incoming, UploadFailure};

@@ -129,7 +129,7 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 /// How many bytes of records a sorter keeps in memory, unless told otherwise.
-const SORT_MEMORY_BYTES: usize = 8 << 20;
+const SORT_MEMORY_BYTES: usize = 4 << 20;
 
 /// A directory of files on their way in. Clones share its bounds.
 #[derive(Debug, Clone)]

@@ -160,7 +160,7 @@ impl Place {
 }
 
 /// What an honest client says of a file.
-fn honest(name: TableFileId, file: &[u8]) -> DeclaredFile {
+pub(crate) fn honest(name: TableFileId, file: &[u8]) -> DeclaredFile {
     let kind = FileKind::detect(file).unwrap();
     let chunks = match kind {
         FileKind::Table => table::Layout::decode(file, file.len() as u64)
@@ -179,11 +179,11 @@ fn honest(name: TableFileId, file: &[u8]) -> DeclaredFile {
     }
 }
 
-fn name_of(path: &Path) -> TableFileId {
+pub(crate) fn name_of(path: &Path) -> TableFileId {
     path.file_stem().unwrap().to_str().unwrap().parse().unwrap()
 }
 
-fn listed(file: &[u8]) -> Vec<ChunkEntry> {
+pub(crate) fn listed(file: &[u8]) -> Vec<ChunkEntry> {
     match FileKind::detect(file).unwrap() {
         FileKind::Table => {
             let (_, index) = table::Index::decode_file(file).unwrap();
@@ -256,7 +256,7 @@ async fn a_chunk_that_is_not_its_address_is_named() {
     assert_eq!(error.kind(), ErrorKind::Invalid);
 }
 
-fn words(count: usize) -> Vec<Vec<u8>> {
+pub(crate) fn words(count: usize) -> Vec<Vec<u8>> {
     let word = |i: usize| format!("chunk number {i} ").repeat(1 + i % 50).into_bytes();
     (0..count).map(word).collect()
 }

@@ -13,5 +13,6 @@ mod ingest;
 mod made_files;
 mod malformed;
 mod objects;
+mod rewriting;
 #[cfg(feature = "rocks")]
 mod rocks;

@@ -1,0 +1,174 @@
+//! What the forge is, its secrets, and which repository a name means.
+//!
+//! # Truth
+//! `forge.json`, `keys/` and the registers under `catalog/names/`, each created if absent and never changed.
+//!
+//! # Order
+//! The pool's member object first, then the name's entry: nobody shares a pool without being listed in it.
+//!
+//! # Crash
+//! A member object whose repository no name means is left; upkeep closes it.
+//!
+//! # Retry
+//! A failed create is answered by reading what stands there: whatever it is counts.
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::id::{PoolId, RepoId, Stamp};
+use crate::objects::{ObjectError, ObjectKey, ObjectStoreExt as _};
+use crate::repo::error::{RepositoryError, object};
+use crate::repo::layout;
+use crate::repo::name::RepoName;
+use crate::repo::parts::Parts;
+
+/// The format version of a forge that this code writes.
+pub const FORGE_VERSION: u32 = 1;
+/// The longest object of the catalog that is read.
+const MAX_LEN: u64 = 64 << 10;
+
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Forge {
+    version: u32,
+    forge: Stamp,
+    created: Timestamp,
+}
+
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+struct Secret {
+    version: u32,
+    secret: String,
+}
+
+/// Which repository a name means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Binding {
+    version: u32,
+    /// The repository.
+    pub repo: RepoId,
+    /// Where its files are.
+    pub pool: PoolId,
+    /// When the name was given.
+    pub time: Timestamp,
+}
+
+/// Checks that this forge is one that we can read, or begins a new one.
+pub async fn open_forge(parts: &Parts) -> Result<(), RepositoryError> {
+    let fresh = Forge {
+        version: FORGE_VERSION,
+        forge: parts.ids.stamp(),
+        created: parts.clock.now(),
+    };
+    let forge: Forge = create_or_read(parts, layout::forge(), &fresh).await?;
+    if forge.version > FORGE_VERSION {
+        return Err(RepositoryError::NewerForge {
+            version: forge.version,
+            known: FORGE_VERSION,
+        });
+    }
+    Ok(())
+}
+
+/// Reads a secret of the forge; the first to ask creates it.
+pub async fn secret(parts: &Parts, name: &'static str) -> Result<[u8; 32], RepositoryError> {
+    let key = layout::secret(name);
+    let fresh = Secret {
+        version: 1,
+        secret: data_encoding::HEXLOWER.encode(&parts.ids.secret()),
+    };
+    let stored: Secret = create_or_read(parts, key.clone(), &fresh).await?;
+    let bytes = data_encoding::HEXLOWER
+        .decode(stored.secret.as_bytes())
+        .ok();
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| RepositoryError::Damaged {
+            key,
+            what: "it does not hold 32 bytes in hexadecimal".to_owned(),
+        })
+}
+
+/// Reads which repository a name means, or nothing.
+pub async fn lookup(parts: &Parts, name: &RepoName) -> Result<Option<Binding>, RepositoryError> {
+    match read(parts, &layout::name_entry(name, 1)).await {
+        Ok(binding) => Ok(Some(binding)),
+        Err(RepositoryError::Object {
+            source: ObjectError::NotFound { .. },
+            ..
+        }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives a name a repository of its own, unless it has one.
+pub async fn bind(parts: &Parts, name: &RepoName) -> Result<Binding, RepositoryError> {
+    if let Some(binding) = lookup(parts, name).await? {
+        return Ok(binding);
+    }
+    let fresh = Binding {
+        version: 1,
+        repo: parts.ids.repo(),
+        pool: parts.ids.pool(),
+        time: parts.clock.now(),
+    };
+    let member = layout::member(fresh.pool, fresh.repo);
+    let note = Bytes::from(format!("{{\"version\": 1, \"name\": \"{name}\"}}"));
+    parts
+        .objects
+        .create(&member, note)
+        .await
+        .map_err(object("note who shares the pool"))?;
+    create_or_read(parts, layout::name_entry(name, 1), &fresh).await
+}
+
+/// Lists every name with what it means, in the order of the names.
+pub async fn names(parts: &Parts) -> Result<Vec<(RepoName, Binding)>, RepositoryError> {
+    let entries = parts
+        .objects
+        .list_all(layout::NAMES)
+        .await
+        .map_err(object("list the names of repositories"))?;
+    let mut names = Vec::new();
+    for meta in entries {
+        if let Some((name, 1)) = layout::parse_name_entry(&meta.key) {
+            names.push((name, read(parts, &meta.key).await?));
+        }
+    }
+    names.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(names)
+}
+
+async fn create_or_read<T: serde::Serialize + serde::de::DeserializeOwned>(
+    parts: &Parts,
+    key: ObjectKey,
+    fresh: &T,
+) -> Result<T, RepositoryError> {
+    match read(parts, &key).await {
+        Err(RepositoryError::Object {
+            source: ObjectError::NotFound { .. },
+            ..
+        }) => {}
+        found => return found,
+    }
+    let bytes =
+        Bytes::from(serde_json::to_vec_pretty(fresh).expect("the catalog has only text keys"));
+    match parts.objects.create(&key, bytes).await {
+        Ok(()) | Err(ObjectError::AlreadyExists { .. }) => read(parts, &key).await,
+        Err(error) => Err(object("write to the catalog")(error)),
+    }
+}
+
+async fn read<T: serde::de::DeserializeOwned>(
+    parts: &Parts,
+    key: &ObjectKey,
+) -> Result<T, RepositoryError> {
+    let bytes = parts
+        .objects
+        .read(key, None, MAX_LEN)
+        .await
+        .map_err(object("read the catalog"))?;
+    serde_json::from_slice(&bytes).map_err(|error| RepositoryError::Damaged {
+        key: key.clone(),
+        what: error.to_string(),
+    })
+}

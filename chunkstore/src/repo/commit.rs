@@ -1,0 +1,297 @@
+//! Files and roots enter a repository: AddTableFiles and Commit.
+//!
+//! # Order
+//! Bytes, upload note, index entries, log record. A record names a file only after every chunk of it was
+//! checked and every reference that leaves it was found in a named file or in another file of the same batch.
+//!
+//! # Retry
+//! A lost race is not shown to anybody: the change is checked again on top of the winner's state and tried as
+//! the next record. A Commit whose reply was lost is recognised by what it reached.
+
+use std::time::Duration;
+
+use std::sync::Arc;
+
+use crate::address::{ChunkAddress, RootAddress, TableFileId};
+use crate::error::ErrorKind;
+use crate::repo::error::{MeaningError, RepositoryError};
+use crate::repo::locate::Named;
+use crate::repo::log::{Appended, Draft};
+use crate::repo::parts::MovesError;
+use crate::repo::read::NamedChunks;
+use crate::repo::record::{Act, Actor, RefMove};
+use crate::repo::repository::Repository;
+use crate::repo::served::View;
+use crate::repo::state::State;
+use crate::repo::uploads::UploadNote;
+
+/// How many races a change may lose before it gives up.
+const ATTEMPTS: u32 = 100;
+/// How long after it a lost reply may be asked for again.
+const ECHO: Duration = Duration::from_mins(15);
+/// How many records are searched for what a lost reply may have reached.
+const ECHO_RECORDS: u64 = 256;
+
+/// A file that a request names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NamedFile {
+    /// Its name.
+    pub id: TableFileId,
+    /// How many chunks the request says it has.
+    pub chunks: u32,
+}
+
+/// A wish to move the root.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// Where the root is believed to be.
+    pub last: RootAddress,
+    /// Where it shall be.
+    pub current: RootAddress,
+    /// The files to add first.
+    pub files: Vec<NamedFile>,
+    /// Who asks.
+    pub actor: Actor,
+}
+
+/// What became of a [`Proposal`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// The root moved, and these refs with it.
+    Moved(Vec<RefMove>),
+    /// The root was there already, or this very proposal had been accepted before.
+    Already,
+    /// The root is not where it was believed to be. The files were added all the same.
+    Stale,
+}
+
+impl Repository {
+    /// Adds files that were uploaded. Adding what is there already succeeds.
+    pub async fn add(&self, files: &[NamedFile], actor: &Actor) -> Result<(), RepositoryError> {
+        let _appending = self.shared.appending.lock().await;
+        for _ in 0..ATTEMPTS {
+            let state = self.state().await?;
+            let batch = self.check_batch(&state, files).await?;
+            if batch.notes.is_empty()
+                || self
+                    .append(&state, &batch.draft(Act::Add, state.root, actor))
+                    .await?
+            {
+                return Ok(());
+            }
+        }
+        Err(RepositoryError::Busy { attempts: ATTEMPTS })
+    }
+
+    /// Moves the root if it still is where the proposal believes it to be.
+    pub async fn commit(&self, proposal: &Proposal) -> Result<Committed, RepositoryError> {
+        let _appending = self.shared.appending.lock().await;
+        for _ in 0..ATTEMPTS {
+            let state = self.state().await?;
+            let batch = self.check_batch(&state, &proposal.files).await?;
+            let (draft, outcome) =
+                if state.root == proposal.last && proposal.current != proposal.last {
+                    let refs = self.moves(&state, &batch, proposal.current).await?;
+                    let draft = batch.draft(Act::Push, proposal.current, &proposal.actor);
+                    (
+                        Draft {
+                            refs: refs.clone(),
+                            ..draft
+                        },
+                        Committed::Moved(refs),
+                    )
+                } else {
+                    let already =
+                        state.root == proposal.current || self.is_echo(&state, proposal).await?;
+                    let outcome = if already {
+                        Committed::Already
+                    } else {
+                        Committed::Stale
+                    };
+                    (batch.draft(Act::Add, state.root, &proposal.actor), outcome)
+                };
+            let nothing_to_write = draft.act == Act::Add && draft.added.is_empty();
+            if nothing_to_write || self.append(&state, &draft).await? {
+                return Ok(outcome);
+            }
+        }
+        Err(RepositoryError::Busy { attempts: ATTEMPTS })
+    }
+
+    /// Tries to append; false if somebody else's record came first. The caller holds `appending`.
+    pub(crate) async fn append(
+        &self,
+        state: &State,
+        draft: &Draft,
+    ) -> Result<bool, RepositoryError> {
+        // Until the answer is here, nobody may take what we last saw for the last record.
+        self.doubt();
+        match self
+            .shared
+            .log
+            .append(state, draft, self.shared.parts.ids.stamp())
+            .await?
+        {
+            Appended::Won(after) => {
+                self.saw(after).await;
+                Ok(true)
+            }
+            Appended::Lost(after) => {
+                self.saw(after).await;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Finds the notes of the files that are not named yet, and checks that nothing they refer to is absent.
+    async fn check_batch(
+        &self,
+        state: &State,
+        files: &[NamedFile],
+    ) -> Result<Batch, RepositoryError> {
+        let mut batch = Batch {
+            notes: Vec::new(),
+            named: Named::new(self.served_files(state, View::Current).await?),
+        };
+        for wanted in files {
+            if let Some(file) = state.file(wanted.id) {
+                check_count(wanted, file.chunks)?;
+                continue;
+            }
+            let note = self.newest_note(wanted).await?;
+            let upload = note.file.upload;
+            let is_merged_away = state.retired.contains_key(&upload);
+            if !is_merged_away && batch.notes.iter().all(|noted| noted.file.upload != upload) {
+                batch.named.add(self.as_served(&note.file));
+                batch.notes.push(note);
+            }
+        }
+        for note in &batch.notes {
+            self.check_leaving(&batch.named, note).await?;
+        }
+        Ok(batch)
+    }
+
+    async fn newest_note(&self, wanted: &NamedFile) -> Result<Arc<UploadNote>, RepositoryError> {
+        let notes = self.notes(wanted.id).await?;
+        let newest = notes
+            .iter()
+            .max_by_key(|note| (note.file.chunks == wanted.chunks, note.time));
+        let note = newest.ok_or(RepositoryError::NotUploaded { id: wanted.id })?;
+        check_count(wanted, note.file.chunks)?;
+        Ok(Arc::clone(note))
+    }
+
+    async fn check_leaving(&self, named: &Named, note: &UploadNote) -> Result<(), RepositoryError> {
+        let mut dangling: Option<(ChunkAddress, usize)> = None;
+        let mut leaving = self.leaving(note);
+        while let Some(addresses) = leaving.next().await? {
+            let found = self.locate_in(named, &addresses).await?;
+            for (address, _) in addresses
+                .iter()
+                .zip(found)
+                .filter(|(_, location)| location.is_none())
+            {
+                let (_, count) = dangling.get_or_insert((*address, 0));
+                *count += 1;
+            }
+        }
+        match dangling {
+            None => Ok(()),
+            Some((first, count)) => Err(RepositoryError::Dangling {
+                id: note.file.id,
+                count,
+                first,
+            }),
+        }
+    }
+
+    async fn moves(
+        &self,
+        state: &State,
+        batch: &Batch,
+        new: RootAddress,
+    ) -> Result<Vec<RefMove>, RepositoryError> {
+        let refused = |source| RepositoryError::RootRefused { root: new, source };
+        let Some(chunk) = new.chunk() else {
+            let reason = "a repository that has a root cannot be made empty by a push".to_owned();
+            return Err(refused(MeaningError {
+                kind: ErrorKind::Refused,
+                reason,
+            }));
+        };
+        if self
+            .locate_in(&batch.named, &[chunk])
+            .await?
+            .iter()
+            .any(Option::is_none)
+        {
+            return Err(RepositoryError::RootAbsent { root: new });
+        }
+        let chunks = NamedChunks {
+            repository: self,
+            named: &batch.named,
+        };
+        let moves = self
+            .shared
+            .parts
+            .meaning
+            .moves(&chunks, state.root, new)
+            .await;
+        moves.map_err(|error| match error {
+            MovesError::Refused(source) => refused(source),
+            MovesError::Read(source) => source,
+        })
+    }
+
+    /// Whether this proposal was accepted before and only its reply was lost: a record after the newest one
+    /// with root `last` reached the wanted root, by the same identity, not long ago.
+    async fn is_echo(&self, state: &State, proposal: &Proposal) -> Result<bool, RepositoryError> {
+        let now = self.shared.parts.clock.now();
+        let oldest = state.sequence.saturating_sub(ECHO_RECORDS) + 1;
+        for sequence in (oldest..=state.sequence).rev() {
+            let Some((record, _)) = self.shared.log.read(sequence).await? else {
+                return Ok(false);
+            };
+            if record.new_root == proposal.last || now.since(record.time) > ECHO {
+                return Ok(false);
+            }
+            if record.new_root == proposal.current && record.actor.name == proposal.actor.name {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Files that one request adds, and all that will be named with them.
+#[derive(Debug)]
+struct Batch {
+    notes: Vec<Arc<UploadNote>>,
+    named: Named,
+}
+
+impl Batch {
+    fn draft(&self, act: Act, new_root: RootAddress, actor: &Actor) -> Draft {
+        Draft {
+            act,
+            actor: actor.clone(),
+            new_root,
+            refs: Vec::new(),
+            added: self.notes.iter().map(|note| note.file.clone()).collect(),
+            retired: Vec::new(),
+        }
+    }
+}
+
+fn check_count(wanted: &NamedFile, have: u32) -> Result<(), RepositoryError> {
+    if wanted.chunks == have {
+        Ok(())
+    } else {
+        Err(RepositoryError::ChunkCount {
+            id: wanted.id,
+            said: wanted.chunks,
+            have,
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! Where chunks are, and which are absent.
+//!
+//! A hit counts only in a file that the repository names. "Absent" is said only of a confirmed state, every
+//! file of which has its marker in the index; missing ones are read in first.
+
+use std::collections::HashMap;
+
+use crate::address::ChunkAddress;
+use crate::id::UploadId;
+use crate::index::{self, ChunkIndexExt as _, ChunkLocation, ChunkSpan, SortedEntries};
+use crate::objects::ObjectKey;
+use crate::repo::entries;
+use crate::repo::error::{self, RepositoryError};
+use crate::repo::file::{FileKind, StoredFile};
+use crate::repo::repository::Repository;
+use crate::repo::served::{ServedFile, View};
+use crate::repo::state::State;
+
+/// How often the index may be lost under one question before the question fails.
+const INDEX_LOSSES: u32 = 8;
+
+/// Where one chunk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Which of [`Located::files`].
+    pub file: usize,
+    /// Where in it.
+    pub span: ChunkSpan,
+}
+
+/// The answer to "where are these chunks?".
+#[derive(Debug, Clone, Default)]
+pub struct Located {
+    /// The files that hold them.
+    pub files: Vec<ServedFile>,
+    /// Where each is, in the order asked; nothing where it is absent.
+    pub places: Vec<Option<Place>>,
+}
+
+/// The files that count for one question.
+#[derive(Debug)]
+pub(crate) struct Named {
+    files: HashMap<UploadId, ServedFile>,
+}
+
+impl Named {
+    pub(crate) fn new(files: impl IntoIterator<Item = ServedFile>) -> Self {
+        Self {
+            files: files
+                .into_iter()
+                .map(|served| (served.file.upload, served))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, file: ServedFile) {
+        self.files.insert(file.file.upload, file);
+    }
+
+    /// Where the bytes of a file are that [`Named::best`] chose.
+    pub(crate) fn key(&self, upload: UploadId) -> ObjectKey {
+        self.files[&upload].key.clone()
+    }
+
+    /// Of the places of one chunk the one in the largest file: what is asked together then lies together.
+    fn best(&self, places: &[ChunkLocation]) -> Option<ChunkLocation> {
+        let size = |place: &&ChunkLocation| (self.files[&place.file].file.len, place.file);
+        places
+            .iter()
+            .filter(|place| self.files.contains_key(&place.file))
+            .max_by_key(size)
+            .copied()
+    }
+}
+
+impl Repository {
+    /// Tells for each address whether the chunk, and everything below it, is absent.
+    pub async fn absent(&self, addresses: &[ChunkAddress]) -> Result<Vec<bool>, RepositoryError> {
+        let found = self.locate_anywhere(addresses, View::Current).await?.1;
+        Ok(found.iter().map(Option::is_none).collect())
+    }
+
+    /// Finds chunks in the files that `view` sees.
+    pub async fn locate(
+        &self,
+        addresses: &[ChunkAddress],
+        view: View,
+    ) -> Result<Located, RepositoryError> {
+        let (named, found) = self.locate_anywhere(addresses, view).await?;
+        let mut numbers: HashMap<UploadId, usize> = HashMap::new();
+        let mut located = Located {
+            files: Vec::new(),
+            places: Vec::with_capacity(found.len()),
+        };
+        for location in found {
+            located.places.push(location.map(|location| {
+                let file = *numbers.entry(location.file).or_insert_with(|| {
+                    located.files.push(named.files[&location.file].clone());
+                    located.files.len() - 1
+                });
+                Place {
+                    file,
+                    span: location.span,
+                }
+            }));
+        }
+        Ok(located)
+    }
+
+    async fn locate_anywhere(
+        &self,
+        addresses: &[ChunkAddress],
+        view: View,
+    ) -> Result<(Named, Vec<Option<ChunkLocation>>), RepositoryError> {
+        let recent = self.recent_state().await?;
+        if self.is_ready(&recent, view) {
+            let named = self.named(&recent, view).await?;
+            let found = self.locate_in(&named, addresses).await?;
+            if found.iter().all(Option::is_some) {
+                return Ok((named, found));
+            }
+        }
+        let named = self.named(&*self.state().await?, view).await?;
+        let found = self.locate_in(&named, addresses).await?;
+        Ok((named, found))
+    }
+
+    /// Whether a state can be asked without making a twin first.
+    fn is_ready(&self, state: &State, view: View) -> bool {
+        view == View::Current
+            || state
+                .files
+                .values()
+                .all(|file| file.kind == FileKind::Table)
+    }
+
+    async fn named(&self, state: &State, view: View) -> Result<Named, RepositoryError> {
+        Ok(Named::new(self.served_files(state, view).await?))
+    }
+
+    /// Finds chunks in exactly the files of `named`, reading in what the index lacks.
+    pub(crate) async fn locate_in(
+        &self,
+        named: &Named,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<ChunkLocation>>, RepositoryError> {
+        for _ in 0..INDEX_LOSSES {
+            match self.ask(named, addresses).await? {
+                index::Located::Found(found) => {
+                    return Ok(found.iter().map(|places| named.best(places)).collect());
+                }
+                index::Located::Missing(files) => self.fill_index(named, &files).await?,
+            }
+        }
+        Err(RepositoryError::Busy {
+            attempts: INDEX_LOSSES,
+        })
+    }
+
+    async fn ask(
+        &self,
+        named: &Named,
+        addresses: &[ChunkAddress],
+    ) -> Result<index::Located, RepositoryError> {
+        if addresses.is_empty() || named.files.is_empty() {
+            return Ok(index::Located::Found(vec![Vec::new(); addresses.len()]));
+        }
+        let files: Vec<UploadId> = named.files.keys().copied().collect();
+        let found = self
+            .shared
+            .parts
+            .index
+            .locate_in_files(self.shared.pool, &files, addresses)
+            .await;
+        found.map_err(error::index("look chunks up"))
+    }
+
+    /// Reads files into the index that have no marker there.
+    async fn fill_index(&self, named: &Named, missing: &[UploadId]) -> Result<(), RepositoryError> {
+        let parts = &self.shared.parts;
+        let _filling = self.shared.filling.lock().await;
+        let marks = parts.index.has_files(self.shared.pool, missing).await;
+        let marks = marks.map_err(error::index("ask which files the chunk index holds"))?;
+        for (upload, _) in missing.iter().zip(marks).filter(|(_, marked)| !marked) {
+            let served = &named.files[upload];
+            tracing::info!(repo = %self.shared.name, file = %served.key, "reading a file into the chunk index");
+            let entries =
+                entries::read_entries(&*parts.objects, &served.key, &served.file, &parts.spool)
+                    .await
+                    .map_err(|source| RepositoryError::Entries { source })?;
+            let action = "read a file's entries";
+            self.enter(
+                &served.file,
+                entries.sorted().map_err(error::index(action))?,
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Enters a file into the index.
+    pub(crate) async fn enter(
+        &self,
+        file: &StoredFile,
+        entries: SortedEntries,
+    ) -> Result<(), RepositoryError> {
+        let chunk_index = &self.shared.parts.index;
+        let entered = chunk_index
+            .add_file(
+                self.shared.pool,
+                file.upload,
+                u64::from(file.chunks),
+                entries,
+            )
+            .await;
+        entered.map_err(error::index("enter a file into the chunk index"))
+    }
+}

@@ -1,0 +1,197 @@
+//! Chunks are read: located, fetched in few requests, decoded, and checked against their addresses.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::address::ChunkAddress;
+use crate::format::MAX_CHUNK_LEN;
+use crate::format::archive::{Decoder, Dictionary};
+use crate::hash;
+use crate::index::{ByteSpan, ChunkLocation, ChunkSpan};
+use crate::objects::{ObjectKey, ObjectStoreExt as _};
+use crate::repo::error::{RepositoryError, object};
+use crate::repo::locate::Named;
+use crate::repo::parts::ReadChunks;
+use crate::repo::repository::Repository;
+use crate::repo::served::View;
+
+/// Spans this near to each other are fetched with one request.
+const GAP: u64 = 16 << 10;
+/// A request is not made longer than this by joining.
+const LONGEST_FETCH: u64 = 4 << 20;
+/// The longest single span that is read.
+const LONGEST_SPAN: u64 = 32 << 20;
+
+/// Reads chunks from exactly the files of a set.
+#[derive(Debug)]
+pub(crate) struct NamedChunks<'a> {
+    pub(crate) repository: &'a Repository,
+    pub(crate) named: &'a Named,
+}
+
+#[async_trait]
+impl ReadChunks for NamedChunks<'_> {
+    async fn read_chunks(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
+        let found = self.repository.locate_in(self.named, addresses).await?;
+        let mut by_file: HashMap<ObjectKey, Vec<(usize, ChunkSpan)>> = HashMap::new();
+        for (position, location) in found.into_iter().enumerate() {
+            if let Some(ChunkLocation { file, span }) = location {
+                let key = self.named.key(file);
+                by_file.entry(key).or_default().push((position, span));
+            }
+        }
+        let mut chunks = vec![None; addresses.len()];
+        for (key, wanted) in by_file {
+            self.repository
+                .read_from(&key, &wanted, addresses, &mut chunks)
+                .await?;
+        }
+        Ok(chunks)
+    }
+}
+
+#[async_trait]
+impl ReadChunks for Repository {
+    async fn read_chunks(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
+        let state = self.state().await?;
+        let named = Named::new(self.served_files(&state, View::Current).await?);
+        NamedChunks {
+            repository: self,
+            named: &named,
+        }
+        .read_chunks(addresses)
+        .await
+    }
+}
+
+impl Repository {
+    async fn read_from(
+        &self,
+        key: &ObjectKey,
+        wanted: &[(usize, ChunkSpan)],
+        addresses: &[ChunkAddress],
+        chunks: &mut [Option<Bytes>],
+    ) -> Result<(), RepositoryError> {
+        let spans = wanted
+            .iter()
+            .flat_map(|(_, span)| [Some(span.data), span.dictionary])
+            .flatten();
+        let fetched = self.fetch(key, spans.collect()).await?;
+        let mut dictionaries: HashMap<ByteSpan, Dictionary> = HashMap::new();
+        let mut decoder = Decoder::new();
+        let mut read = Vec::with_capacity(wanted.len());
+        for (position, span) in wanted {
+            let data = fetched.get(span.data);
+            let mut chunk = Vec::new();
+            let dictionary = span
+                .dictionary
+                .map(|at| dictionary(&mut dictionaries, at, &fetched))
+                .transpose();
+            dictionary
+                .and_then(|dictionary| decoder.decode(data, dictionary, MAX_CHUNK_LEN, &mut chunk))
+                .map_err(|error| damaged(key, addresses[*position], &error))?;
+            read.push((*position, chunk));
+        }
+        let computed = hash::hash_chunks(
+            &read
+                .iter()
+                .map(|(_, chunk)| chunk.as_slice())
+                .collect::<Vec<_>>(),
+        );
+        for ((position, chunk), computed) in read.into_iter().zip(computed) {
+            if computed != addresses[position] {
+                return Err(damaged(
+                    key,
+                    addresses[position],
+                    &"its bytes have another address",
+                ));
+            }
+            chunks[position] = Some(Bytes::from(chunk));
+        }
+        Ok(())
+    }
+
+    /// Fetches spans of one object, near ones together.
+    async fn fetch(
+        &self,
+        key: &ObjectKey,
+        mut spans: Vec<ByteSpan>,
+    ) -> Result<Fetched, RepositoryError> {
+        spans.sort_unstable();
+        spans.dedup();
+        let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
+        for span in spans {
+            let end = span.offset + u64::from(span.len);
+            match runs.last_mut() {
+                Some(run)
+                    if span.offset <= run.end + GAP
+                        && end.max(run.end) - run.start <= LONGEST_FETCH =>
+                {
+                    run.end = run.end.max(end);
+                }
+                _ => runs.push(span.offset..end),
+            }
+        }
+        let mut fetched = Fetched {
+            runs: Vec::with_capacity(runs.len()),
+        };
+        for run in runs {
+            let objects = &self.shared.parts.objects;
+            let bytes = objects
+                .read(key, Some(run.clone()), LONGEST_SPAN)
+                .await
+                .map_err(object("read chunks of a table file"))?;
+            fetched.runs.push((run.start, bytes));
+        }
+        Ok(fetched)
+    }
+}
+
+/// Stretches of one object, ascending.
+#[derive(Debug)]
+struct Fetched {
+    runs: Vec<(u64, Bytes)>,
+}
+
+impl Fetched {
+    fn get(&self, span: ByteSpan) -> &[u8] {
+        let run = self
+            .runs
+            .partition_point(|(start, _)| *start <= span.offset)
+            - 1;
+        let (start, bytes) = &self.runs[run];
+        let from = usize::try_from(span.offset - start).expect("a run is a few MiB long");
+        &bytes[from..][..span.len as usize]
+    }
+}
+
+fn dictionary<'a>(
+    known: &'a mut HashMap<ByteSpan, Dictionary>,
+    at: ByteSpan,
+    fetched: &Fetched,
+) -> Result<&'a Dictionary, crate::format::DecodeError> {
+    use std::collections::hash_map::Entry;
+    Ok(match known.entry(at) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => entry.insert(Dictionary::decode(fetched.get(at))?),
+    })
+}
+
+fn damaged(
+    key: &ObjectKey,
+    address: ChunkAddress,
+    what: &dyn std::fmt::Display,
+) -> RepositoryError {
+    RepositoryError::Damaged {
+        key: key.clone(),
+        what: format!("chunk {address}: {what}"),
+    }
+}

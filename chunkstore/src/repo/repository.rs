@@ -1,0 +1,193 @@
+//! One repository: its state, confirmed.
+//!
+//! The state is what was last seen of the log. [`Repository::state`] confirms it by asking for the next
+//! record; calls that arrive together share one question. [`Repository::recent_state`] is content with a
+//! state that was confirmed within the last minute: enough for "present", since files only ever grow.
+//! In an exclusive store nobody else writes, and what we last wrote is the last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::address::TableFileId;
+use crate::id::{PoolId, RepoId, UploadId};
+use crate::repo::catalog::Binding;
+use crate::repo::error::RepositoryError;
+use crate::repo::log::Log;
+use crate::repo::name::RepoName;
+use crate::repo::parts::Parts;
+use crate::repo::served::ServedFile;
+use crate::repo::state::State;
+use crate::repo::uploads::UploadNote;
+
+/// How long a confirmed state serves for answers of "present".
+const RECENT: Duration = Duration::from_mins(1);
+/// How many notes of uploads that no record names yet are kept at hand.
+const NOTES_KEPT: usize = 256;
+/// How many classic twins are remembered.
+const TWINS_KEPT: usize = 4096;
+
+/// One repository. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all handles of one repository share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) parts: Parts,
+    pub(crate) name: RepoName,
+    pub(crate) repo: RepoId,
+    pub(crate) pool: PoolId,
+    pub(crate) log: Log,
+    /// One append at a time from this process; other servers are held off by the log itself.
+    pub(crate) appending: tokio::sync::Mutex<()>,
+    /// One merge of small files at a time.
+    pub(crate) merging: tokio::sync::Mutex<()>,
+    /// One rebuild of index entries, or of a twin, at a time.
+    pub(crate) filling: tokio::sync::Mutex<()>,
+    /// Uploads that this process checked and no record named when they were noted.
+    pub(crate) notes: quick_cache::sync::Cache<TableFileId, Arc<UploadNote>>,
+    /// The classic twins that are known, by their archives.
+    pub(crate) twins: quick_cache::sync::Cache<UploadId, ServedFile>,
+    /// How many rounds of confirmation have begun.
+    rounds: AtomicU64,
+    /// An append failed and may have taken effect: what we last saw may not be the last.
+    doubt: AtomicBool,
+    seen: tokio::sync::Mutex<Option<Seen>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    state: Arc<State>,
+    /// The round of confirmation that last confirmed it.
+    round: u64,
+    /// When that round began.
+    at: Duration,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: Parts, name: RepoName, binding: Binding) -> Self {
+        let log = Log::new(
+            Arc::clone(&parts.objects),
+            Arc::clone(&parts.clock),
+            binding.repo,
+        );
+        Self {
+            parts,
+            name,
+            repo: binding.repo,
+            pool: binding.pool,
+            log,
+            appending: tokio::sync::Mutex::default(),
+            merging: tokio::sync::Mutex::default(),
+            filling: tokio::sync::Mutex::default(),
+            notes: quick_cache::sync::Cache::new(NOTES_KEPT),
+            twins: quick_cache::sync::Cache::new(TWINS_KEPT),
+            rounds: AtomicU64::new(0),
+            doubt: AtomicBool::new(false),
+            seen: tokio::sync::Mutex::default(),
+        }
+    }
+}
+
+impl Repository {
+    pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> RepoId {
+        self.shared.repo
+    }
+
+    /// Where its files are.
+    pub fn pool(&self) -> PoolId {
+        self.shared.pool
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &RepoName {
+        &self.shared.name
+    }
+
+    /// The state after the last record that was there when this was called, or a later one.
+    pub async fn state(&self) -> Result<Arc<State>, RepositoryError> {
+        let asked = self.shared.rounds.load(Ordering::SeqCst);
+        let mut seen = self.shared.seen.lock().await;
+        if let Some(seen) = &*seen
+            && (seen.round > asked || self.is_the_only_writer())
+        {
+            return Ok(Arc::clone(&seen.state));
+        }
+        let round = self.shared.rounds.fetch_add(1, Ordering::SeqCst) + 1;
+        let doubted = self.shared.doubt.swap(false, Ordering::SeqCst);
+        let at = self.shared.parts.clock.monotonic();
+        let state = self
+            .read_on(seen.as_ref().map(|seen| &seen.state))
+            .await
+            .inspect_err(|_| {
+                if doubted {
+                    self.doubt();
+                }
+            })?;
+        *seen = Some(Seen {
+            state: Arc::clone(&state),
+            round,
+            at,
+        });
+        Ok(state)
+    }
+
+    async fn read_on(&self, seen: Option<&Arc<State>>) -> Result<Arc<State>, RepositoryError> {
+        let Some(seen) = seen else {
+            return Ok(Arc::new(self.shared.log.load().await?));
+        };
+        match self.shared.log.next(seen).await? {
+            Some(next) => Ok(Arc::new(self.shared.log.catch_up(next).await?)),
+            None => Ok(Arc::clone(seen)),
+        }
+    }
+
+    fn is_the_only_writer(&self) -> bool {
+        self.shared.parts.objects.is_exclusive() && !self.shared.doubt.load(Ordering::SeqCst)
+    }
+
+    /// A state that was the last one at some time within the last minute.
+    pub async fn recent_state(&self) -> Result<Arc<State>, RepositoryError> {
+        if let Some(seen) = &*self.shared.seen.lock().await
+            && self.shared.parts.clock.monotonic().saturating_sub(seen.at) < RECENT
+        {
+            return Ok(Arc::clone(&seen.state));
+        }
+        self.state().await
+    }
+
+    /// Makes the next question for the state go to the log, whoever else may write.
+    pub(crate) fn doubt(&self) {
+        self.shared.doubt.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes a state that an append has shown.
+    pub(crate) async fn saw(&self, state: State) -> Arc<State> {
+        let mut seen = self.shared.seen.lock().await;
+        match &mut *seen {
+            Some(seen) if seen.state.sequence >= state.sequence => Arc::clone(&seen.state),
+            Some(seen) => {
+                seen.state = Arc::new(state);
+                Arc::clone(&seen.state)
+            }
+            None => {
+                let state = Arc::new(state);
+                let at = self.shared.parts.clock.monotonic();
+                *seen = Some(Seen {
+                    state: Arc::clone(&state),
+                    round: 0,
+                    at,
+                });
+                state
+            }
+        }
+    }
+}

@@ -1,0 +1,587 @@
+//! Chunks of stored files, copied into one new file in the spool.
+//!
+//! ```text
+//! entries of each input, by address ──▶ the first of equals ──▶ by input and offset ──▶ copied in that order
+//! ```
+//!
+//! The inputs' bytes are read as streams from front to back, each once; dictionaries are fetched when first
+//! needed. The order of the result depends on nothing but the inputs and their order. Nothing of an input is
+//! trusted: the result passes the same check as an upload before it is published.
+//!
+//! Memory: a sort budget, a block of the inputs, some dictionaries, and what the format's writer keeps for its
+//! index (28 bytes a chunk for a table file, 36 for an archive).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
+use parking_lot::Mutex;
+
+use crate::address::ChunkAddress;
+use crate::error::ErrorKind;
+use crate::format::archive::{self, Decoder, Dictionary, StoredDictionary};
+use crate::format::{DecodeError, EncodeError, MAX_CHUNK_LEN, MAX_STORED_LEN, Written, table};
+use crate::index::{ByteSpan, ChunkSpan};
+use crate::objects::{ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _};
+use crate::repo::entries::{EntriesError, FileEntries, StoredEntry, read_entries};
+use crate::repo::file::{DeclaredFile, FileKind, Md5, StoredFile};
+use crate::repo::receive::MadeFile;
+use crate::repo::spool::{SpoolDir, SpoolError, is_full};
+use crate::sort::{SortOptions, Sorted, SortedIter, Sorter};
+
+/// How many stored bytes are copied at once, unless one chunk is longer.
+const BLOCK_BYTES: u64 = 1 << 20;
+
+/// How many dictionaries are kept at hand.
+const KEPT_DICTIONARIES: usize = 64;
+
+/// A stored file that is read.
+#[derive(Debug, Clone)]
+pub struct InputFile {
+    /// Where it is stored.
+    pub key: ObjectKey,
+    /// What is known of it.
+    pub file: StoredFile,
+}
+
+/// Why a file could not be made of others.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RewriteError {
+    /// There is nothing to make a file of.
+    #[error("no files to copy from")]
+    NoInputs,
+    /// The index of an input could not be read.
+    #[error("list the chunks to copy")]
+    Entries(#[from] EntriesError),
+    /// The bytes of an input could not be read.
+    #[error("read {key}")]
+    Object {
+        /// The input.
+        key: ObjectKey,
+        /// Why.
+        #[source]
+        source: ObjectError,
+    },
+    /// An input has fewer bytes than its index says.
+    #[error("{key} ends before its chunks do")]
+    Short {
+        /// The input.
+        key: ObjectKey,
+    },
+    /// A dictionary of an input is damaged.
+    #[error("the dictionary at byte {offset} of {key} is damaged")]
+    Dictionary {
+        /// The input.
+        key: ObjectKey,
+        /// Where the dictionary begins.
+        offset: u64,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// A chunk of an input is damaged.
+    #[error("the stored chunk {address} is damaged")]
+    Chunk {
+        /// The chunk.
+        address: ChunkAddress,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// The new file could not be written.
+    #[error("write the new file")]
+    Encode(#[from] EncodeError),
+    /// The spool has no room, or failed.
+    #[error("keep the new file")]
+    Spool(#[from] SpoolError),
+    /// Sorting beside the spool failed.
+    #[error("sort the chunks to copy")]
+    Scratch(#[source] io::Error),
+}
+
+impl RewriteError {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoInputs => ErrorKind::Invalid,
+            Self::Entries(error) => error.kind(),
+            Self::Object { source, .. } => source.kind(),
+            Self::Short { .. } | Self::Dictionary { .. } | Self::Chunk { .. } => ErrorKind::Corrupt,
+            Self::Encode(EncodeError::Record { .. }) => ErrorKind::Corrupt,
+            Self::Encode(error) => error.kind(),
+            Self::Spool(error) => error.kind(),
+            Self::Scratch(error) if is_full(error) => ErrorKind::Exhausted,
+            Self::Scratch(_) => ErrorKind::Unavailable,
+        }
+    }
+}
+
+/// Copies every distinct chunk of the inputs into a new file of the given kind.
+pub(super) async fn rewrite(
+    store: &dyn ObjectStore,
+    inputs: &[InputFile],
+    kind: FileKind,
+    spool: &SpoolDir,
+) -> Result<MadeFile, RewriteError> {
+    let mut kept = plan(store, inputs, spool).await?;
+    let pool = spool.pool();
+    let mut output = Output::new(kind);
+    let mut result = spool.create(0).await?;
+    let mut reading = Reading {
+        store,
+        inputs,
+        kind,
+        open: None,
+        dictionaries: VecDeque::new(),
+    };
+    loop {
+        let (back, block) = pool.run(move || (kept.next_block(), kept)).await.swap();
+        kept = back;
+        let Some(block) = block.map_err(RewriteError::Scratch)? else {
+            break;
+        };
+        let mut pieces = Vec::with_capacity(block.len());
+        for chunk in block {
+            pieces.push(reading.fetch(chunk).await?);
+        }
+        let (back, bytes) = pool
+            .run(move || (output.append(&pieces), output))
+            .await
+            .swap();
+        output = back;
+        append(&mut result, bytes?).await?;
+    }
+    let (bytes, written) = pool.run(move || output.finish()).await?;
+    append(&mut result, bytes).await?;
+    let declared = DeclaredFile {
+        id: written.id,
+        kind,
+        len: written.len,
+        chunks: written.count,
+        md5: Some(Md5(written.md5)),
+    };
+    Ok(MadeFile {
+        declared,
+        spooled: result.finish().await?,
+        sort: spool.sort_options(),
+    })
+}
+
+/// Turns a pair around: results come before what made them.
+trait Swap<A, B> {
+    fn swap(self) -> (B, A);
+}
+
+impl<A, B> Swap<A, B> for (A, B) {
+    fn swap(self) -> (B, A) {
+        (self.1, self.0)
+    }
+}
+
+async fn append(
+    result: &mut crate::repo::spool::SpoolFile,
+    bytes: Vec<u8>,
+) -> Result<(), RewriteError> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    result.grow(bytes.len() as u64)?;
+    Ok(result.append(Bytes::from(bytes)).await?)
+}
+
+/// Chooses the chunks to copy and their order.
+async fn plan(
+    store: &dyn ObjectStore,
+    inputs: &[InputFile],
+    spool: &SpoolDir,
+) -> Result<Kept, RewriteError> {
+    if inputs.is_empty() {
+        return Err(RewriteError::NoInputs);
+    }
+    let mut entries = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        entries.push(read_entries(store, &input.key, &input.file, spool).await?);
+    }
+    let sort = spool.sort_options();
+    let kept = spool.pool().run(move || {
+        let sorted = first_of_equals(&entries, sort)?;
+        Ok(Kept {
+            records: sorted.iter()?,
+            ahead: None,
+        })
+    });
+    kept.await.map_err(RewriteError::Scratch)
+}
+
+/// Length of a chunk to copy.
+///
+/// ```text
+/// u32 number of the input | u64 offset | u32 length | u64 offset | u32 length of the dictionary | 20 bytes address
+/// ```
+const KEPT_LEN: usize = 48;
+
+/// Of equal addresses, keeps the one in the first input, and there the first.
+fn first_of_equals(inputs: &[FileEntries], sort: SortOptions) -> io::Result<Sorted<KEPT_LEN>> {
+    let mut kept = Sorter::new(sort);
+    let mut iters = Vec::with_capacity(inputs.len());
+    let mut heads = BinaryHeap::new();
+    for (input, entries) in (0_u32..).zip(inputs) {
+        let mut records = entries.records().iter()?;
+        if let Some(record) = records.next().transpose()? {
+            heads.push(Reverse(Head::new(input, record)));
+        }
+        iters.push(records);
+    }
+    let mut last = None;
+    while let Some(Reverse(head)) = heads.pop() {
+        let entry = StoredEntry::decode(&head.record);
+        if last != Some(entry.address) {
+            last = Some(entry.address);
+            kept.push(encode_kept(head.input, &entry, &head.record))?;
+        }
+        let records = iters.get_mut(crate::format::to_usize(head.input));
+        if let Some(record) = records.and_then(Iterator::next).transpose()? {
+            heads.push(Reverse(Head::new(head.input, record)));
+        }
+    }
+    kept.finish()
+}
+
+/// The next entry of one input: ordered by address, then by input, then by place.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Head {
+    address: ChunkAddress,
+    input: u32,
+    record: [u8; crate::repo::entries::RECORD_LEN],
+}
+
+impl Head {
+    fn new(input: u32, record: [u8; crate::repo::entries::RECORD_LEN]) -> Self {
+        Self {
+            address: StoredEntry::decode(&record).address,
+            input,
+            record,
+        }
+    }
+}
+
+fn encode_kept(
+    input: u32,
+    entry: &StoredEntry,
+    record: &[u8; crate::repo::entries::RECORD_LEN],
+) -> [u8; KEPT_LEN] {
+    let mut kept = [0; KEPT_LEN];
+    kept[..4].copy_from_slice(&input.to_be_bytes());
+    kept[4..28].copy_from_slice(&record[24..]);
+    kept[28..].copy_from_slice(entry.address.as_bytes());
+    kept
+}
+
+/// A chunk to copy.
+struct KeptChunk {
+    input: u32,
+    address: ChunkAddress,
+    span: ChunkSpan,
+}
+
+impl KeptChunk {
+    fn decode(kept: &[u8; KEPT_LEN]) -> Self {
+        // The same fields as an entry, in another order.
+        let mut record = [0; crate::repo::entries::RECORD_LEN];
+        record[..20].copy_from_slice(&kept[28..]);
+        record[20..].copy_from_slice(&kept[..28]);
+        let entry = StoredEntry::decode(&record);
+        Self {
+            input: entry.number,
+            address: entry.address,
+            span: entry.span,
+        }
+    }
+}
+
+/// The chunks to copy, in blocks of one input each.
+struct Kept {
+    records: SortedIter<KEPT_LEN>,
+    ahead: Option<KeptChunk>,
+}
+
+impl Kept {
+    fn next_block(&mut self) -> io::Result<Option<Vec<KeptChunk>>> {
+        let mut block: Vec<KeptChunk> = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let next = match self.ahead.take() {
+                Some(chunk) => Some(chunk),
+                None => self
+                    .records
+                    .next()
+                    .transpose()?
+                    .map(|kept| KeptChunk::decode(&kept)),
+            };
+            let Some(chunk) = next else {
+                return Ok((!block.is_empty()).then_some(block));
+            };
+            bytes += u64::from(chunk.span.data.len);
+            let fits = match block.first() {
+                Some(first) => first.input == chunk.input && bytes <= BLOCK_BYTES,
+                None => true,
+            };
+            if !fits {
+                self.ahead = Some(chunk);
+                return Ok(Some(block));
+            }
+            block.push(chunk);
+        }
+    }
+}
+
+/// The input that is being read.
+struct Reading<'a> {
+    store: &'a dyn ObjectStore,
+    inputs: &'a [InputFile],
+    /// What is written.
+    kind: FileKind,
+    open: Option<(u32, SpanStream)>,
+    /// The latest first; by input and offset.
+    dictionaries: VecDeque<(u32, u64, Arc<ReadyDictionary>)>,
+}
+
+/// A stored chunk with what is needed to copy it.
+struct Piece {
+    address: ChunkAddress,
+    stored: Bytes,
+    dictionary: Option<Arc<ReadyDictionary>>,
+}
+
+/// A dictionary in the form that the output needs.
+enum ReadyDictionary {
+    ToDecode(Dictionary),
+    ToCopy(StoredDictionary),
+}
+
+impl Reading<'_> {
+    async fn fetch(&mut self, chunk: KeptChunk) -> Result<Piece, RewriteError> {
+        let dictionary = match chunk.span.dictionary {
+            Some(span) => Some(self.dictionary(chunk.input, span).await?),
+            None => None,
+        };
+        let input = &self.inputs[crate::format::to_usize(chunk.input)];
+        let data = chunk.span.data;
+        let stream = match &mut self.open {
+            Some((number, stream)) if *number == chunk.input => stream,
+            open => {
+                let range = data.offset..input.file.split_offset;
+                let stream = SpanStream::open(self.store, &input.key, range).await?;
+                &mut open.insert((chunk.input, stream)).1
+            }
+        };
+        Ok(Piece {
+            address: chunk.address,
+            stored: stream.take(&input.key, data).await?,
+            dictionary,
+        })
+    }
+
+    async fn dictionary(
+        &mut self,
+        input: u32,
+        span: ByteSpan,
+    ) -> Result<Arc<ReadyDictionary>, RewriteError> {
+        let wanted = (input, span.offset);
+        let at = |kept: &(u32, u64, _)| (kept.0, kept.1) == wanted;
+        if let Some(at) = self.dictionaries.iter().position(at)
+            && let Some(found) = self.dictionaries.remove(at)
+        {
+            let dictionary = Arc::clone(&found.2);
+            self.dictionaries.push_front(found);
+            return Ok(dictionary);
+        }
+        let key = &self.inputs[crate::format::to_usize(input)].key;
+        let range = span.offset..span.offset + u64::from(span.len);
+        let limit = u64::from(MAX_STORED_LEN);
+        let bytes = self.store.read(key, Some(range), limit).await;
+        let bytes = bytes.map_err(|source| RewriteError::Object {
+            key: key.clone(),
+            source,
+        })?;
+        let ready = match self.kind {
+            FileKind::Table => Dictionary::decode(&bytes).map(ReadyDictionary::ToDecode),
+            FileKind::Archive => StoredDictionary::new(bytes.to_vec()).map(ReadyDictionary::ToCopy),
+        };
+        let ready = ready.map_err(|source| RewriteError::Dictionary {
+            key: key.clone(),
+            offset: span.offset,
+            source,
+        })?;
+        let ready = Arc::new(ready);
+        self.dictionaries
+            .push_front((input, span.offset, Arc::clone(&ready)));
+        self.dictionaries.truncate(KEPT_DICTIONARIES);
+        Ok(ready)
+    }
+}
+
+/// The data of one input, read forward.
+struct SpanStream {
+    stream: BoxStream<'static, Result<Bytes, ObjectError>>,
+    position: u64,
+    piece: Bytes,
+}
+
+impl SpanStream {
+    async fn open(
+        store: &dyn ObjectStore,
+        key: &ObjectKey,
+        range: Range<u64>,
+    ) -> Result<Self, RewriteError> {
+        let position = range.start;
+        let body = store.get(key, Some(range)).await;
+        let body = body.map_err(|source| RewriteError::Object {
+            key: key.clone(),
+            source,
+        })?;
+        Ok(Self {
+            stream: body.stream,
+            position,
+            piece: Bytes::new(),
+        })
+    }
+
+    /// Returns the bytes of a span that does not begin before the end of the last one.
+    async fn take(&mut self, key: &ObjectKey, span: ByteSpan) -> Result<Bytes, RewriteError> {
+        while self.position < span.offset {
+            let gap = span.offset - self.position;
+            let skipped = self.some(key, gap).await?;
+            self.position += skipped.len() as u64;
+        }
+        let end = span.offset + u64::from(span.len);
+        let first = self.some(key, u64::from(span.len)).await?;
+        self.position += first.len() as u64;
+        if self.position == end {
+            return Ok(first);
+        }
+        let mut bytes = BytesMut::from(first);
+        while self.position < end {
+            let more = self.some(key, end - self.position).await?;
+            self.position += more.len() as u64;
+            bytes.extend_from_slice(&more);
+        }
+        Ok(bytes.freeze())
+    }
+
+    /// The next bytes: at least one, at most `limit`.
+    async fn some(&mut self, key: &ObjectKey, limit: u64) -> Result<Bytes, RewriteError> {
+        while self.piece.is_empty() {
+            let piece = self.stream.try_next().await;
+            let piece = piece.map_err(|source| RewriteError::Object {
+                key: key.clone(),
+                source,
+            })?;
+            self.piece = piece.ok_or_else(|| RewriteError::Short { key: key.clone() })?;
+        }
+        let len =
+            usize::try_from(limit).map_or(self.piece.len(), |limit| limit.min(self.piece.len()));
+        Ok(self.piece.split_to(len))
+    }
+}
+
+/// Bytes that a writer has let go of.
+#[derive(Debug, Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Buffer {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+impl Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The new file.
+struct Output {
+    writer: FormatWriter,
+    buffer: Buffer,
+    decoder: Decoder,
+    chunk: Vec<u8>,
+}
+
+enum FormatWriter {
+    Table(table::Writer<Buffer>),
+    Archive(archive::Writer<Buffer>),
+}
+
+impl Output {
+    fn new(kind: FileKind) -> Self {
+        let buffer = Buffer::default();
+        let writer = match kind {
+            FileKind::Table => FormatWriter::Table(table::Writer::new(buffer.clone())),
+            FileKind::Archive => FormatWriter::Archive(archive::Writer::new(buffer.clone())),
+        };
+        Self {
+            writer,
+            buffer,
+            decoder: Decoder::new(),
+            chunk: Vec::new(),
+        }
+    }
+
+    /// Adds chunks and returns the bytes to write.
+    fn append(&mut self, pieces: &[Piece]) -> Result<Vec<u8>, RewriteError> {
+        for piece in pieces {
+            self.append_one(piece)?;
+        }
+        Ok(self.buffer.take())
+    }
+
+    fn append_one(&mut self, piece: &Piece) -> Result<(), RewriteError> {
+        let (address, stored) = (piece.address, piece.stored.as_ref());
+        match (&mut self.writer, piece.dictionary.as_deref()) {
+            (FormatWriter::Table(writer), None) => writer.append_record(address, stored)?,
+            (FormatWriter::Archive(writer), None) => writer.append_record(address, stored)?,
+            (FormatWriter::Archive(writer), Some(ReadyDictionary::ToCopy(dictionary))) => {
+                writer.append_frame(address, stored, dictionary)?;
+            }
+            (FormatWriter::Table(writer), Some(ReadyDictionary::ToDecode(dictionary))) => {
+                self.chunk.clear();
+                let chunk = &mut self.chunk;
+                let decoded = self
+                    .decoder
+                    .decode(stored, Some(dictionary), MAX_CHUNK_LEN, chunk);
+                decoded.map_err(|source| RewriteError::Chunk { address, source })?;
+                writer.append_chunk(address, &self.chunk)?;
+            }
+            (FormatWriter::Table(_), Some(ReadyDictionary::ToCopy(_)))
+            | (FormatWriter::Archive(_), Some(ReadyDictionary::ToDecode(_))) => {
+                unreachable!("dictionaries are made ready for the kind of the output")
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(Vec<u8>, Written), RewriteError> {
+        let written = match self.writer {
+            FormatWriter::Table(writer) => writer.finish()?.1,
+            FormatWriter::Archive(writer) => {
+                let version = concat!("holdfast ", env!("CARGO_PKG_VERSION"));
+                let metadata = [("dolt_version".to_owned(), version.to_owned())];
+                writer.finish(&BTreeMap::from(metadata))?.1
+            }
+        };
+        Ok((self.buffer.take(), written))
+    }
+}

@@ -1,0 +1,123 @@
+//! The files that are given out: which there are, under which names, and how they are read.
+
+use crate::address::{RootAddress, TableFileId};
+use crate::id::UploadId;
+use crate::objects::ObjectKey;
+use crate::repo::error::RepositoryError;
+use crate::repo::file::{FileKind, StoredFile};
+use crate::repo::layout;
+use crate::repo::repository::Repository;
+use crate::repo::state::State;
+
+/// What a client can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum View {
+    /// Table files and archives as they are stored.
+    Current,
+    /// Table files only: for clients too old for archives, whose chunks are served from classic twins.
+    Classic,
+}
+
+/// A file as it is given out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedFile {
+    /// Where its bytes are. The last segment is the name by which [`Repository::served`] finds it again; it
+    /// ends in `.darc` if, and only if, the file is an archive.
+    pub key: ObjectKey,
+    /// What is known of it.
+    pub file: StoredFile,
+}
+
+/// The files that hold everything reachable from a root.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// The root.
+    pub root: RootAddress,
+    /// The files, largest first.
+    pub files: Vec<ServedFile>,
+}
+
+impl Repository {
+    /// Lists the files of the last state: root and files are one snapshot.
+    pub async fn listing(&self, view: View) -> Result<Listing, RepositoryError> {
+        let state = self.state().await?;
+        let mut files = self.served_files(&state, view).await?;
+        files.sort_by(|a, b| {
+            b.file
+                .len
+                .cmp(&a.file.len)
+                .then(a.file.upload.cmp(&b.file.upload))
+        });
+        // A clone asks for each id once: of two files with one name it would keep only one.
+        let mut seen = std::collections::HashSet::new();
+        files.retain(|served| seen.insert(served.file.id));
+        Ok(Listing {
+            root: state.root,
+            files,
+        })
+    }
+
+    /// Finds a file again by the last segment of its key: a named one, one that was retired, or a twin.
+    pub async fn served(&self, name: &str) -> Result<Option<ServedFile>, RepositoryError> {
+        let state = self.recent_state().await?;
+        let Some((id, upload, kind)) = parse_name(name) else {
+            return self.served_twin(name).await;
+        };
+        if let Some(file) = state
+            .files
+            .get(&upload)
+            .filter(|file| file.id == id && file.kind == kind)
+        {
+            return Ok(Some(self.as_served(file)));
+        }
+        if !state.retired.contains_key(&upload) {
+            return Ok(None);
+        }
+        let Some(note) = self.note(id, upload).await? else {
+            return Ok(None);
+        };
+        Ok(Some(self.as_served(&note.file)).filter(|served| served.file.kind == kind))
+    }
+
+    async fn served_twin(&self, name: &str) -> Result<Option<ServedFile>, RepositoryError> {
+        let Some(archive) = name
+            .strip_suffix(".table")
+            .and_then(|text| text.parse().ok())
+        else {
+            return Ok(None);
+        };
+        self.twin_if_made(archive).await
+    }
+
+    /// The files of a state as `view` sees them; makes the twins that are missing.
+    pub(crate) async fn served_files(
+        &self,
+        state: &State,
+        view: View,
+    ) -> Result<Vec<ServedFile>, RepositoryError> {
+        let mut files = Vec::with_capacity(state.files.len());
+        for file in state.files.values() {
+            files.push(match (view, file.kind) {
+                (View::Current, _) | (View::Classic, FileKind::Table) => self.as_served(file),
+                (View::Classic, FileKind::Archive) => self.twin(file).await?,
+            });
+        }
+        Ok(files)
+    }
+
+    pub(crate) fn as_served(&self, file: &StoredFile) -> ServedFile {
+        ServedFile {
+            key: layout::file(self.shared.pool, file),
+            file: file.clone(),
+        }
+    }
+}
+
+fn parse_name(name: &str) -> Option<(TableFileId, UploadId, FileKind)> {
+    let (name, kind) = match name.strip_suffix(FileKind::Archive.suffix()) {
+        Some(name) => (name, FileKind::Archive),
+        None => (name, FileKind::Table),
+    };
+    let (id, upload) = name.split_once('.')?;
+    Some((id.parse().ok()?, upload.parse().ok()?, kind))
+}

@@ -1,0 +1,504 @@
+//! Files on their way into a repository: received, checked, noted; not yet named by any record.
+//!
+//! # Truth
+//! The upload notes in the object store. AddTableFiles names a file without its upload, and another server
+//! may be the one that is asked.
+//!
+//! # Order
+//! Bytes, then what leaves the file, then the note, then the index entries; then success is answered.
+//!
+//! # Crash
+//! Bytes without a note, or a note that no record names, are left; they promise nothing.
+//!
+//! # Retry
+//! The same file may come again: if it is named, or was checked not long ago, it is skipped; else it is taken
+//! as a new upload beside the old one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::address::{ChunkAddress, TableFileId};
+use crate::clock::Timestamp;
+use crate::error::ErrorKind;
+use crate::id::{Stamp, UploadId};
+use crate::objects::{ObjectError, ObjectKey, ObjectStoreExt as _};
+use crate::repo::check::UploadError;
+use crate::repo::error::{RepositoryError, index, object};
+use crate::repo::file::{DeclaredFile, Sha256, StoredFile};
+use crate::repo::layout;
+use crate::repo::receive::{CheckedFile, Receiving, Upload, Verified};
+use crate::repo::record::Actor;
+use crate::repo::repository::Repository;
+use crate::repo::spool::SpoolError;
+
+/// How long a checked file that no record names yet is still relied on.
+const RELIED_ON: Duration = Duration::from_hours(12);
+/// The longest note that is read.
+const MAX_NOTE_LEN: u64 = 1 << 20;
+/// How many addresses are looked up at once.
+pub(crate) const BATCH: usize = 16_384;
+/// More leaving references than this stand beside the note.
+const INLINE: usize = 1000;
+
+/// What is known of one upload.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct UploadNote {
+    version: u32,
+    /// The file.
+    pub file: StoredFile,
+    /// When it was checked.
+    pub time: Timestamp,
+    /// Who sent it.
+    pub actor: Actor,
+    /// References that leave the file and that the repository did not hold when it was checked.
+    leaving: Leaving,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(untagged)]
+enum Leaving {
+    Inline(Vec<ChunkAddress>),
+    /// An object of `count` addresses of 20 bytes each.
+    Side {
+        object: String,
+        sha256: Sha256,
+        count: u64,
+    },
+}
+
+/// Why an upload did not become a stored file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UploadFailure {
+    /// The bytes were refused, or could not be stored.
+    #[error("take in a table file")]
+    Upload(#[source] UploadError),
+    /// The repository failed.
+    #[error("take in a table file")]
+    Repository(#[source] RepositoryError),
+}
+
+impl UploadFailure {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Upload(error) => error.kind(),
+            Self::Repository(error) => error.kind(),
+        }
+    }
+}
+
+impl From<UploadError> for UploadFailure {
+    fn from(error: UploadError) -> Self {
+        Self::Upload(error)
+    }
+}
+
+impl From<RepositoryError> for UploadFailure {
+    fn from(error: RepositoryError) -> Self {
+        Self::Repository(error)
+    }
+}
+
+/// A file that is being received. Dropping it leaves nothing.
+#[derive(Debug)]
+pub struct Incoming {
+    repository: Repository,
+    actor: Actor,
+    upload: Upload<Receiving>,
+}
+
+impl Incoming {
+    /// Hands over the next bytes.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), UploadFailure> {
+        Ok(self.upload.write(piece).await?)
+    }
+
+    /// Checks every chunk of the file and makes it durable. Success means that AddTableFiles will find it, on
+    /// any server.
+    pub async fn finish(self) -> Result<StoredFile, UploadFailure> {
+        let verified = self.repository.check(self.upload).await?;
+        self.repository
+            .keep(verified, &self.actor, Leave::Find)
+            .await
+    }
+}
+
+/// What is to be done about references that leave a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// Those that the repository lacks are noted.
+    Find,
+    /// The file holds only what the repository holds already: nothing new can leave it.
+    Nothing,
+}
+
+impl Repository {
+    /// Whether a file need not be sent: it is named already, or was checked not long ago.
+    pub async fn knows(&self, declared: &DeclaredFile) -> Result<bool, RepositoryError> {
+        let state = self.state().await?;
+        if state.files.values().any(|file| is_same(file, declared)) {
+            return Ok(true);
+        }
+        let now = self.shared.parts.clock.now();
+        let notes = self.notes(declared.id).await?;
+        Ok(notes.iter().any(|note| {
+            let relied_on =
+                state.retired.contains_key(&note.file.upload) || now.since(note.time) < RELIED_ON;
+            relied_on && is_same(&note.file, declared)
+        }))
+    }
+
+    /// Begins to receive a file.
+    pub async fn receive(
+        &self,
+        declared: DeclaredFile,
+        actor: Actor,
+    ) -> Result<Incoming, UploadFailure> {
+        let upload = self.begin(declared).await?;
+        Ok(Incoming {
+            repository: self.clone(),
+            actor,
+            upload,
+        })
+    }
+
+    pub(crate) async fn begin(
+        &self,
+        declared: DeclaredFile,
+    ) -> Result<Upload<Receiving>, UploadFailure> {
+        let parts = &self.shared.parts;
+        let upload = parts.ids.upload();
+        let key = layout::file_of(self.shared.pool, declared.id, upload, declared.kind);
+        let spool = parts
+            .spool
+            .create(declared.len)
+            .await
+            .map_err(UploadError::from)?;
+        let object = parts
+            .objects
+            .upload(&key, spool.path())
+            .await
+            .map_err(UploadError::from)?;
+        Ok(Upload::begin(upload, declared, spool, object))
+    }
+
+    pub(crate) async fn check(
+        &self,
+        upload: Upload<Receiving>,
+    ) -> Result<Upload<Verified>, UploadFailure> {
+        let parts = &self.shared.parts;
+        let children: Arc<dyn crate::repo::check::FindChildren> = parts.meaning.clone();
+        Ok(upload.check(children, &parts.pool).await?)
+    }
+
+    /// Makes a checked file durable, notes it, and fills the index.
+    pub(crate) async fn keep(
+        &self,
+        verified: Upload<Verified>,
+        actor: &Actor,
+        leave: Leave,
+    ) -> Result<StoredFile, UploadFailure> {
+        let parts = &self.shared.parts;
+        let file = verified.summary().clone();
+        let stamp = parts.ids.stamp();
+        let leaving = match leave {
+            Leave::Find => self.find_leaving(verified.checked(), stamp).await,
+            Leave::Nothing => Ok(Leaving::Inline(Vec::new())),
+        };
+        let leaving = match leaving {
+            Ok(leaving) => leaving,
+            Err(error) => {
+                verified.abandon().await;
+                return Err(error);
+            }
+        };
+        let checked = verified.publish().await?;
+        let note = UploadNote {
+            version: 1,
+            file: file.clone(),
+            time: parts.clock.now(),
+            actor: actor.clone(),
+            leaving,
+        };
+        let bytes =
+            Bytes::from(serde_json::to_vec_pretty(&note).expect("a note has only text keys"));
+        let key = layout::upload(self.shared.repo, file.id, file.upload);
+        parts
+            .objects
+            .create(&key, bytes)
+            .await
+            .map_err(object("note an upload"))?;
+        let entries = checked
+            .entries()
+            .map_err(index("read the entries of an upload"))?;
+        self.enter(&file, entries).await?;
+        self.shared.notes.insert(file.id, Arc::new(note));
+        Ok(file)
+    }
+
+    /// Looks up what leaves a file; what the repository lacks is written down.
+    async fn find_leaving(
+        &self,
+        checked: &CheckedFile,
+        stamp: Stamp,
+    ) -> Result<Leaving, UploadFailure> {
+        let mut lacking: Vec<ChunkAddress> = Vec::new();
+        let mut overflow = None;
+        let mut leaving = checked.leaving().map_err(UploadError::from)?;
+        loop {
+            let (rest, batch) = self
+                .shared
+                .parts
+                .pool
+                .run(move || take_batch(leaving))
+                .await;
+            leaving = rest;
+            let batch = batch.map_err(UploadError::from)?;
+            if batch.is_empty() {
+                break;
+            }
+            let absent = self.absent(&batch).await?;
+            lacking.extend(
+                batch
+                    .iter()
+                    .zip(absent)
+                    .filter(|(_, absent)| *absent)
+                    .map(|(address, _)| *address),
+            );
+            if lacking.len() > INLINE {
+                let side = match &mut overflow {
+                    Some(side) => side,
+                    None => overflow
+                        .insert(SideWriter::begin(self, stamp, checked.leaving_count()).await?),
+                };
+                side.append(&std::mem::take(&mut lacking)).await?;
+            }
+        }
+        match overflow {
+            None => Ok(Leaving::Inline(lacking)),
+            Some(mut side) => {
+                side.append(&lacking).await?;
+                Ok(side.finish().await?)
+            }
+        }
+    }
+
+    /// Everything that was uploaded under a name.
+    pub(crate) async fn notes(
+        &self,
+        id: TableFileId,
+    ) -> Result<Vec<Arc<UploadNote>>, RepositoryError> {
+        if let Some(note) = self.shared.notes.get(&id) {
+            return Ok(vec![note]);
+        }
+        let objects = &self.shared.parts.objects;
+        let prefix = layout::uploads_of(self.shared.repo, id);
+        let mut notes = Vec::new();
+        for meta in objects
+            .list_all(&prefix)
+            .await
+            .map_err(object("look for an upload"))?
+        {
+            notes.push(Arc::new(self.read_note(&meta.key).await?));
+        }
+        Ok(notes)
+    }
+
+    /// What is known of one upload.
+    pub(crate) async fn note(
+        &self,
+        id: TableFileId,
+        upload: UploadId,
+    ) -> Result<Option<Arc<UploadNote>>, RepositoryError> {
+        if let Some(note) = self
+            .shared
+            .notes
+            .get(&id)
+            .filter(|note| note.file.upload == upload)
+        {
+            return Ok(Some(note));
+        }
+        self.stored_note(id, upload)
+            .await
+            .map(|note| note.map(Arc::new))
+    }
+
+    /// What is written down of one upload, read anew.
+    pub(crate) async fn stored_note(
+        &self,
+        id: TableFileId,
+        upload: UploadId,
+    ) -> Result<Option<UploadNote>, RepositoryError> {
+        match self
+            .read_note(&layout::upload(self.shared.repo, id, upload))
+            .await
+        {
+            Ok(note) => Ok(Some(note)),
+            Err(RepositoryError::Object {
+                source: ObjectError::NotFound { .. },
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read_note(&self, key: &ObjectKey) -> Result<UploadNote, RepositoryError> {
+        let bytes = self
+            .shared
+            .parts
+            .objects
+            .read(key, None, MAX_NOTE_LEN)
+            .await
+            .map_err(object("read an upload's note"))?;
+        serde_json::from_slice(&bytes).map_err(|error| RepositoryError::Damaged {
+            key: key.clone(),
+            what: error.to_string(),
+        })
+    }
+
+    /// Reads in batches what leaves an uploaded file.
+    pub(crate) fn leaving<'a>(&'a self, note: &'a UploadNote) -> LeavingReader<'a> {
+        LeavingReader {
+            repository: self,
+            note,
+            read: 0,
+        }
+    }
+}
+
+/// Takes the next addresses off an iterator that may block.
+fn take_batch<I>(mut addresses: I) -> (I, Result<Vec<ChunkAddress>, SpoolError>)
+where
+    I: Iterator<Item = Result<ChunkAddress, SpoolError>>,
+{
+    let batch = addresses.by_ref().take(BATCH).collect();
+    (addresses, batch)
+}
+
+/// Whether a stored file is the one that a client means.
+fn is_same(file: &StoredFile, declared: &DeclaredFile) -> bool {
+    (file.id, file.kind, file.len, file.chunks)
+        == (declared.id, declared.kind, declared.len, declared.chunks)
+        && declared.md5.is_none_or(|md5| md5 == file.md5)
+}
+
+/// Reads the leaving references of a note, batch by batch.
+#[derive(Debug)]
+pub(crate) struct LeavingReader<'a> {
+    repository: &'a Repository,
+    note: &'a UploadNote,
+    read: u64,
+}
+
+impl LeavingReader<'_> {
+    /// The next batch; nothing behind the last.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<ChunkAddress>>, RepositoryError> {
+        let (object_name, count) = match &self.note.leaving {
+            Leaving::Inline(addresses) if self.read == 0 && !addresses.is_empty() => {
+                self.read = addresses.len() as u64;
+                return Ok(Some(addresses.clone()));
+            }
+            Leaving::Inline(_) => return Ok(None),
+            Leaving::Side { object, count, .. } => (object, *count),
+        };
+        if self.read >= count {
+            return Ok(None);
+        }
+        let until = count.min(self.read + BATCH as u64);
+        let key =
+            ObjectKey::parse(object_name.as_str()).map_err(|error| RepositoryError::Damaged {
+                key: layout::upload(
+                    self.repository.shared.repo,
+                    self.note.file.id,
+                    self.note.file.upload,
+                ),
+                what: error.to_string(),
+            })?;
+        let width = ChunkAddress::LEN as u64;
+        let (range, limit) = (self.read * width..until * width, BATCH as u64 * width);
+        let objects = &self.repository.shared.parts.objects;
+        let bytes = objects
+            .read(&key, Some(range), limit)
+            .await
+            .map_err(object("read what leaves an upload"))?;
+        self.read = until;
+        let (addresses, _) = bytes.as_chunks::<{ ChunkAddress::LEN }>();
+        Ok(Some(
+            addresses
+                .iter()
+                .map(|bytes| ChunkAddress::new(*bytes))
+                .collect(),
+        ))
+    }
+}
+
+/// Writes leaving references into an object of their own.
+#[derive(Debug)]
+struct SideWriter {
+    key: ObjectKey,
+    spool: crate::repo::spool::SpoolFile,
+    object: Box<dyn crate::objects::ObjectUpload>,
+    count: u64,
+}
+
+impl SideWriter {
+    async fn begin(
+        repository: &Repository,
+        stamp: Stamp,
+        most: u64,
+    ) -> Result<Self, UploadFailure> {
+        let parts = &repository.shared.parts;
+        let key = layout::side(repository.shared.repo, stamp, "leaving");
+        let spool = parts
+            .spool
+            .create(most.saturating_mul(ChunkAddress::LEN as u64))
+            .await
+            .map_err(UploadError::from)?;
+        let object = parts
+            .objects
+            .upload(&key, spool.path())
+            .await
+            .map_err(object("write what leaves an upload"))?;
+        Ok(Self {
+            key,
+            spool,
+            object,
+            count: 0,
+        })
+    }
+
+    async fn append(&mut self, addresses: &[ChunkAddress]) -> Result<(), UploadFailure> {
+        let bytes = Bytes::from(
+            addresses
+                .iter()
+                .flat_map(|address| *address.as_bytes())
+                .collect::<Vec<u8>>(),
+        );
+        self.count += addresses.len() as u64;
+        self.spool
+            .append(bytes.clone())
+            .await
+            .map_err(UploadError::from)?;
+        self.object
+            .write(bytes)
+            .await
+            .map_err(object("write what leaves an upload"))?;
+        Ok(())
+    }
+
+    async fn finish(self) -> Result<Leaving, UploadFailure> {
+        let spooled = self.spool.finish().await.map_err(UploadError::from)?;
+        self.object
+            .complete()
+            .await
+            .map_err(object("write what leaves an upload"))?;
+        Ok(Leaving::Side {
+            object: self.key.to_string(),
+            sha256: spooled.sha256(),
+            count: self.count,
+        })
+    }
+}

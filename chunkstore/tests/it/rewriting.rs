@@ -1,0 +1,180 @@
+//! Files made of stored files: conjoined ones and twins hold exactly what they should.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_chunkstore::ChunkAddress;
+use holdfast_chunkstore::clock::SystemClock;
+use holdfast_chunkstore::format::{FileKind, archive};
+use holdfast_chunkstore::id::UploadId;
+use holdfast_chunkstore::objects::memory::MemoryStore;
+use holdfast_chunkstore::objects::{ObjectKey, ObjectStore as _, ObjectStoreExt as _};
+use holdfast_chunkstore::repo::conjoin::conjoin;
+use holdfast_chunkstore::repo::entries::read_entries;
+use holdfast_chunkstore::repo::receive::{MadeFile, Upload};
+use holdfast_chunkstore::repo::rewrite::InputFile;
+use holdfast_chunkstore::repo::twin::{check_twin, make_twin};
+
+use crate::fixtures;
+use crate::ingest::{Place, Refs, honest, listed, name_of, words};
+use crate::made_files::{Archive, Table};
+
+struct Store {
+    place: Place,
+    objects: MemoryStore,
+    next: u8,
+}
+
+impl Store {
+    fn new() -> Self {
+        Self {
+            place: Place::new(),
+            objects: MemoryStore::new(Arc::new(SystemClock::new())),
+            next: 0,
+        }
+    }
+
+    fn next(&mut self) -> (UploadId, ObjectKey) {
+        self.next += 1;
+        let key = ObjectKey::parse(format!("files/{}", self.next)).unwrap();
+        (UploadId::new([self.next; 16]), key)
+    }
+
+    /// Uploads a file.
+    async fn put(&mut self, name: holdfast_chunkstore::TableFileId, file: &[u8]) -> InputFile {
+        let (id, key) = self.next();
+        let spool = self.place.spool.create(file.len() as u64).await.unwrap();
+        let object = self.objects.upload(&key, spool.path()).await.unwrap();
+        let mut upload = Upload::begin(id, honest(name, file), spool, object);
+        upload.write(Bytes::copy_from_slice(file)).await.unwrap();
+        let verified = upload
+            .check(Arc::new(Refs), &self.place.pool)
+            .await
+            .unwrap();
+        let checked = verified.publish().await.unwrap();
+        let file = checked.summary().clone();
+        let read = read_entries(&self.objects, &key, &file, &self.place.spool)
+            .await
+            .unwrap();
+        let again: Vec<_> = read.sorted().unwrap().map(Result::unwrap).collect();
+        let found: Vec<_> = checked.entries().unwrap().map(Result::unwrap).collect();
+        assert_eq!(again, found);
+        InputFile { key, file }
+    }
+
+    /// Publishes a file that was made, and returns its bytes.
+    async fn publish(&mut self, made: MadeFile) -> Bytes {
+        let (id, key) = self.next();
+        let object = self.objects.upload(&key, made.path()).await.unwrap();
+        let verified = check_twin(made, id, object, &self.place.pool)
+            .await
+            .unwrap();
+        verified.publish().await.unwrap();
+        self.place.assert_empty();
+        self.objects.read(&key, None, 1 << 30).await.unwrap()
+    }
+}
+
+fn addresses(file: &[u8]) -> Vec<ChunkAddress> {
+    listed(file)
+        .into_iter()
+        .map(|entry| entry.address)
+        .collect()
+}
+
+/// The addresses of several files, each once.
+fn union<'a>(files: impl IntoIterator<Item = &'a [u8]>) -> Vec<ChunkAddress> {
+    let all: BTreeSet<_> = files.into_iter().flat_map(addresses).collect();
+    all.into_iter().collect()
+}
+
+fn own_files() -> Vec<(PathBuf, Vec<u8>)> {
+    let paths = fixtures::own().into_iter();
+    paths
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn conjoined_files_hold_exactly_the_union() {
+    let mut store = Store::new();
+    let mut inputs = Vec::new();
+    let files = own_files();
+    for (path, file) in &files {
+        inputs.push(store.put(name_of(path), file).await);
+    }
+    let tables: Vec<_> = inputs
+        .iter()
+        .filter(|input| input.file.kind == FileKind::Table)
+        .cloned()
+        .collect();
+    let table_files = files.iter().filter(|(path, _)| path.extension().is_none());
+
+    let made = conjoin(&store.objects, &tables, &store.place.spool)
+        .await
+        .unwrap();
+    assert_eq!(made.declared().kind, FileKind::Table);
+    let table = store.publish(made).await;
+    assert_eq!(
+        addresses(&table),
+        union(table_files.map(|(_, file)| file.as_slice()))
+    );
+
+    let made = conjoin(&store.objects, &inputs, &store.place.spool)
+        .await
+        .unwrap();
+    assert_eq!(made.declared().kind, FileKind::Archive);
+    let all = store.publish(made).await;
+    assert_eq!(
+        addresses(&all),
+        union(files.iter().map(|(_, file)| file.as_slice()))
+    );
+    let again = conjoin(&store.objects, &inputs, &store.place.spool)
+        .await
+        .unwrap();
+    assert!(store.publish(again).await == all, "made twice, it differs");
+}
+
+#[tokio::test]
+async fn equal_chunks_and_equal_dictionaries_are_kept_once() {
+    let mut store = Store::new();
+    let (first, second) = (Archive::of(&words(60)), Archive::of(&words(90)));
+    let table = Table::of(&words(30));
+    let inputs = [
+        store.put(table.name(), &table.encode()).await,
+        store.put(first.name(), &first.encode()).await,
+        store.put(second.name(), &second.encode()).await,
+    ];
+    let made = conjoin(&store.objects, &inputs, &store.place.spool)
+        .await
+        .unwrap();
+    let file = store.publish(made).await;
+    assert_eq!(addresses(&file), addresses(&second.encode()));
+    let layout = archive::Layout::decode(&file, file.len() as u64).unwrap();
+    assert_eq!(layout.span_count(), 91, "one dictionary");
+}
+
+#[tokio::test]
+async fn a_twin_holds_exactly_the_archive_and_is_always_the_same() {
+    let mut store = Store::new();
+    for (path, file) in own_files() {
+        let input = store.put(name_of(&path), &file).await;
+        let first = make_twin(&store.objects, &input, &store.place.spool)
+            .await
+            .unwrap();
+        let second = make_twin(&store.objects, &input, &store.place.spool)
+            .await
+            .unwrap();
+        let declared = first.declared().clone();
+        assert_eq!(declared.kind, FileKind::Table);
+        let first = store.publish(first).await;
+        assert_eq!(addresses(&first), addresses(&file), "{}", path.display());
+        assert!(
+            first == store.publish(second).await,
+            "made twice, it differs"
+        );
+        assert_eq!(declared.len, first.len() as u64);
+    }
+}
