@@ -19,7 +19,6 @@
     any(feature = "client", feature = "server"),
     expect(
         unused_qualifications,
-        clippy::allow_attributes,
         clippy::allow_attributes_without_reason,
         reason = "generated: written for any caller's imports and lints"
     )
@@ -27,9 +26,10 @@
 #[cfg_attr(
     feature = "server",
     expect(
+        clippy::allow_attributes,
         clippy::clone_on_ref_ptr,
         clippy::too_many_lines,
-        reason = "generated: one function holds the dispatch of a whole service"
+        reason = "generated: so does tonic write the dispatch of a service"
     )
 )]
 pub mod remotesapi {
