@@ -16,6 +16,7 @@ use crate::repo::error::RepositoryError;
 use crate::repo::log::Log;
 use crate::repo::name::RepoName;
 use crate::repo::parts::Parts;
+use crate::repo::record::{Record, RefMove};
 use crate::repo::served::ServedFile;
 use crate::repo::state::State;
 use crate::repo::uploads::UploadNote;
@@ -162,6 +163,21 @@ impl Repository {
             return Ok(Arc::clone(&seen.state));
         }
         self.state().await
+    }
+
+    /// Reads one record of the log, or nothing where there is none.
+    pub async fn history(&self, sequence: u64) -> Result<Option<Record>, RepositoryError> {
+        Ok(self
+            .shared
+            .log
+            .read(sequence)
+            .await?
+            .map(|(record, _)| record))
+    }
+
+    /// Reads all refs that a record moved.
+    pub async fn moved_refs(&self, record: &Record) -> Result<Vec<RefMove>, RepositoryError> {
+        self.shared.log.list(&record.refs).await
     }
 
     /// Makes the next question for the state go to the log, whoever else may write.

@@ -8,3 +8,4 @@ pub mod fuzz;
 pub mod generate;
 pub mod index_contract;
 pub mod object_contract;
+pub mod worlds;

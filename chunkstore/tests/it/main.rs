@@ -13,6 +13,7 @@ mod ingest;
 mod made_files;
 mod malformed;
 mod objects;
+mod repository;
 mod rewriting;
 #[cfg(feature = "rocks")]
 mod rocks;
