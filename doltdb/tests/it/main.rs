@@ -1,9 +1,16 @@
 //! `holdfast-doltdb` against databases that Dolt made, and against made-up ones.
 
+#[cfg(test)]
 mod databases;
+#[cfg(test)]
 mod golden;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod noms;
+#[cfg(test)]
 mod rebuild;
+#[cfg(test)]
 mod refs;
+#[cfg(test)]
 mod trees;
