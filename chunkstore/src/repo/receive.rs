@@ -121,9 +121,8 @@ impl Upload<Receiving> {
         if piece.is_empty() {
             return Ok(());
         }
-        self.state.spool.append(piece.clone()).await?;
-        self.object.write(piece).await?;
-        Ok(())
+        self.state.spool.append(piece).await?;
+        pass_on(&mut self.state.spool, self.object.as_mut()).await
     }
 
     /// Ends receiving and checks everything. After an error nothing is left of the upload.
@@ -135,7 +134,7 @@ impl Upload<Receiving> {
         let Self {
             id,
             declared,
-            object,
+            mut object,
             state,
         } = self;
         let checker = Checker {
@@ -143,12 +142,29 @@ impl Upload<Receiving> {
             pool: pool.clone(),
             sort: state.sort,
         };
-        let verified = match state.spool.finish().await {
+        let verified = match end(state.spool, object.as_mut()).await {
             Ok(spooled) => verify(id, &declared, spooled, &checker).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         conclude(id, declared, object, verified).await
     }
+}
+
+/// Hands over what is in the spool file by now: a store may look there for the bytes that it is given.
+async fn pass_on(spool: &mut SpoolFile, object: &mut dyn ObjectUpload) -> Result<(), UploadError> {
+    for piece in spool.take_written() {
+        object.write(piece).await?;
+    }
+    Ok(())
+}
+
+async fn end(
+    mut spool: SpoolFile,
+    object: &mut dyn ObjectUpload,
+) -> Result<SpooledFile, UploadError> {
+    spool.flush().await?;
+    pass_on(&mut spool, object).await?;
+    Ok(spool.finish().await?)
 }
 
 /// A file that we made ourselves, on its way into a store: it is checked like any other.

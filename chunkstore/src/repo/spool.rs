@@ -362,6 +362,8 @@ pub struct SpoolFile {
     sort: SortOptions,
     gathered: Vec<Bytes>,
     gathered_len: usize,
+    /// What was written and not yet taken.
+    written: Vec<Bytes>,
     len: u64,
     writer: Writer,
 }
@@ -369,7 +371,7 @@ pub struct SpoolFile {
 #[derive(Debug)]
 enum Writer {
     Idle(Box<Sink>),
-    Busy(JoinHandle<Result<Box<Sink>, SpoolError>>),
+    Busy(JoinHandle<Result<(Box<Sink>, Vec<Bytes>), SpoolError>>),
     /// An earlier write failed, and its error was told.
     Failed,
 }
@@ -425,6 +427,7 @@ impl SpoolFile {
             sort,
             gathered: Vec::new(),
             gathered_len: 0,
+            written: Vec::new(),
             len: 0,
             writer: Writer::Idle(Box::new(sink)),
         }
@@ -472,11 +475,25 @@ impl SpoolFile {
         Ok(())
     }
 
-    /// Ends the file: everything is written and digested.
-    pub async fn finish(mut self) -> Result<SpooledFile, SpoolError> {
+    /// Takes the pieces that are in the file by now and were not taken before, in their order: for whoever may
+    /// see bytes only when they are written.
+    pub fn take_written(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.written)
+    }
+
+    /// Writes everything that was appended.
+    pub async fn flush(&mut self) -> Result<(), SpoolError> {
         if !self.gathered.is_empty() {
             self.write_block().await?;
         }
+        let sink = self.idle_sink().await?;
+        self.writer = Writer::Idle(sink);
+        Ok(())
+    }
+
+    /// Ends the file: everything is written and digested.
+    pub async fn finish(mut self) -> Result<SpooledFile, SpoolError> {
+        self.flush().await?;
         let sink = self.idle_sink().await?;
         let Sink {
             file,
@@ -502,7 +519,10 @@ impl SpoolFile {
         let block = std::mem::take(&mut self.gathered);
         self.gathered_len = 0;
         let pool = self.slot.shared.pool.clone();
-        let write = async move { pool.run(move || sink.write(&block).map(|()| sink)).await };
+        let write = async move {
+            pool.run(move || sink.write(&block).map(|()| (sink, block)))
+                .await
+        };
         self.writer = Writer::Busy(tokio::spawn(write));
         Ok(())
     }
@@ -513,7 +533,11 @@ impl SpoolFile {
             let written = task.await;
             self.writer = Writer::Failed;
             return match written {
-                Ok(sink) => sink,
+                Ok(written) => {
+                    let (sink, block) = written?;
+                    self.written.extend(block);
+                    Ok(sink)
+                }
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(error) => Err(self.broken(io::Error::other(error))),
             };
