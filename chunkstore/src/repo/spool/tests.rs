@@ -1,0 +1,97 @@
+//! The bounds of the spool, and what is left of its files.
+
+use super::*;
+
+const ROOMY: SpoolOptions = SpoolOptions {
+    max_total_bytes: 1 << 30,
+    free_floor_bytes: 0,
+};
+
+fn open(path: &Path, options: SpoolOptions) -> SpoolDir {
+    SpoolDir::open(path, options, BlockingPool::new(2)).unwrap()
+}
+
+fn names(path: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(path).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_is_appended_is_written_and_digested() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path(), ROOMY);
+    let bytes: Vec<u8> = (0..3_500_001_u32).map(|i| i.to_be_bytes()[3] ^ 7).collect();
+    let mut file = spool.create(len_u64(bytes.len())).await.unwrap();
+    for piece in bytes.chunks(700_001) {
+        file.append(Bytes::copy_from_slice(piece)).await.unwrap();
+    }
+    let file = file.finish().await.unwrap();
+    assert_eq!(std::fs::read(file.path()).unwrap(), bytes);
+    assert_eq!(file.len(), len_u64(bytes.len()));
+    assert_eq!(file.md5().0.as_slice(), md5::Md5::digest(&bytes).as_slice());
+    let sha256 = ring::digest::digest(&ring::digest::SHA256, &bytes);
+    assert_eq!(file.sha256().0.as_slice(), sha256.as_ref());
+    drop(file);
+    assert_eq!(names(directory.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_budget_is_given_back_with_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(
+        directory.path(),
+        SpoolOptions {
+            max_total_bytes: 100,
+            ..ROOMY
+        },
+    );
+    let first = spool.create(60).await.unwrap();
+    let error = spool.create(41).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    assert_eq!(
+        error.to_string(),
+        "41 bytes do not fit into the spool: 60 of 100 bytes are taken by other uploads"
+    );
+    drop(first);
+    spool.create(100).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_disk_keeps_its_floor() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(
+        directory.path(),
+        SpoolOptions {
+            free_floor_bytes: u64::MAX / 2,
+            ..ROOMY
+        },
+    );
+    let error = spool.create(1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    assert!(matches!(error, SpoolError::Floor { wanted: 1, .. }));
+    assert_eq!(names(directory.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn more_bytes_than_reserved_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path(), ROOMY);
+    let mut file = spool.create(3).await.unwrap();
+    file.append(Bytes::from_static(b"abc")).await.unwrap();
+    let error = file.append(Bytes::from_static(b"d")).await.unwrap_err();
+    assert!(matches!(error, SpoolError::TooLong { expected: 3 }));
+}
+
+#[test]
+fn what_an_earlier_process_left_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["0000000000000001.spool", "readme"] {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        options.open(directory.path().join(name)).unwrap();
+    }
+    let spool = open(directory.path(), ROOMY);
+    assert_eq!(names(spool.path()), ["readme"]);
+}
