@@ -401,14 +401,10 @@ impl Sink {
             })?;
             self.md5.update(piece);
             self.sha256.update(piece);
-            self.slot.note_written(len_u64(piece.len()));
+            self.slot.note_written(piece.len() as u64);
         }
         Ok(())
     }
-}
-
-fn len_u64(len: usize) -> u64 {
-    len as u64
 }
 
 impl SpoolFile {
@@ -461,7 +457,7 @@ impl SpoolFile {
     /// Appends bytes. Returns when they are taken over, which may be before they are written; a failure to
     /// write comes with a later call.
     pub async fn append(&mut self, piece: Bytes) -> Result<(), SpoolError> {
-        let len = len_u64(piece.len());
+        let len = piece.len() as u64;
         let expected = self.slot.reserved();
         if len > expected - self.len {
             return Err(SpoolError::TooLong { expected });

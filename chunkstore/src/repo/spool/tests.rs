@@ -23,13 +23,13 @@ async fn what_is_appended_is_written_and_digested() {
     let directory = tempfile::tempdir().unwrap();
     let spool = open(directory.path(), ROOMY);
     let bytes: Vec<u8> = (0..3_500_001_u32).map(|i| i.to_be_bytes()[3] ^ 7).collect();
-    let mut file = spool.create(len_u64(bytes.len())).await.unwrap();
+    let mut file = spool.create(bytes.len() as u64).await.unwrap();
     for piece in bytes.chunks(700_001) {
         file.append(Bytes::copy_from_slice(piece)).await.unwrap();
     }
     let file = file.finish().await.unwrap();
     assert_eq!(std::fs::read(file.path()).unwrap(), bytes);
-    assert_eq!(file.len(), len_u64(bytes.len()));
+    assert_eq!(file.len(), bytes.len() as u64);
     assert_eq!(file.md5().0.as_slice(), md5::Md5::digest(&bytes).as_slice());
     let sha256 = ring::digest::digest(&ring::digest::SHA256, &bytes);
     assert_eq!(file.sha256().0.as_slice(), sha256.as_ref());
