@@ -1,1 +1,27 @@
+//! The forge: repositories over gRPC and HTTP.
+//!
+//! ```text
+//! settings, telemetry, transport → forge → { grpc │ http } → router → service → start → main
+//!                                           neither sees the other
+//! ```
+//!
+//! [`Service::start`] opens a port from settings and parts; [`start`] is the only place that picks
+//! implementations, and `main` the only one that reads the environment or exits.
 
+pub mod args;
+pub mod commands;
+pub mod forge;
+pub mod grpc;
+pub mod http;
+pub mod lock;
+pub mod meaning;
+pub mod origin;
+pub mod router;
+pub mod service;
+pub mod settings;
+pub mod start;
+pub mod telemetry;
+pub mod transport;
+
+pub use service::{Handle, Parts, Service, StartError};
+pub use settings::Settings;

@@ -1,0 +1,119 @@
+//! Whole files: the list for a clone, and their addresses.
+
+use holdfast_chunkstore::RootAddress;
+use holdfast_chunkstore::clock::Timestamp;
+use holdfast_chunkstore::objects::{ObjectBody, ObjectError, ObjectKey};
+use holdfast_chunkstore::repo::{Listing, RepoName, RepositoryError, ServedFile};
+
+use super::addresses::{DOWNLOAD_VALID, REFRESH_AFTER, bucket_start};
+use super::{Caller, Forge, ForgeError};
+use crate::settings::Delivery;
+
+/// An address, and when to ask for a new one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DataUrl {
+    /// The address. Signed: never logged.
+    pub url: String,
+    /// When to ask for a new one.
+    pub refresh_after: Timestamp,
+}
+
+impl std::fmt::Debug for DataUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataUrl")
+            .field("refresh_after", &self.refresh_after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Forge {
+    /// Lists root and files, of one moment.
+    pub async fn listing(&self, caller: &Caller, name: &RepoName) -> Result<Listing, ForgeError> {
+        match self.readable(caller, name).await? {
+            Some(repository) => Ok(repository.listing(caller.view).await?),
+            None => Ok(Listing {
+                root: RootAddress::ZERO,
+                files: Vec::new(),
+            }),
+        }
+    }
+
+    /// Gives a new address for a file, named as in [`ServedFile::key`]'s last segment, or as dolt names it.
+    pub async fn refresh(
+        &self,
+        caller: &Caller,
+        name: &RepoName,
+        file: &str,
+    ) -> Result<DataUrl, ForgeError> {
+        let missing = || ForgeError::NoFile {
+            name: name.clone(),
+            file: file.chars().take(128).collect(),
+        };
+        let repository = self.readable(caller, name).await?.ok_or_else(missing)?;
+        if let Some(served) = repository.served(file).await? {
+            return self.data_url(caller, &served).await;
+        }
+        let id = file.strip_suffix(".darc").unwrap_or(file).parse();
+        let id = id.map_err(|_| missing())?;
+        let listing = repository.listing(caller.view).await?;
+        let served = listing.files.iter().find(|served| served.file.id == id);
+        self.data_url(caller, served.ok_or_else(missing)?).await
+    }
+
+    /// The address of a file for a client: the same text for hours.
+    pub async fn data_url(
+        &self,
+        caller: &Caller,
+        file: &ServedFile,
+    ) -> Result<DataUrl, ForgeError> {
+        let now = self.clock().now();
+        let refresh_after = bucket_start(now).plus(REFRESH_AFTER);
+        let presigned = match self.delivery {
+            Delivery::Server => None,
+            Delivery::Presigned => {
+                let objects = &self.repositories.parts().objects;
+                let presigned = objects
+                    .presign(&file.key, bucket_start(now), DOWNLOAD_VALID)
+                    .await;
+                presigned.map_err(read_error("sign an address of the bucket"))?
+            }
+        };
+        let url = presigned.unwrap_or_else(|| {
+            let path = self.addresses.download(&file.key, now);
+            format!("{}{path}", caller.base_url.as_str())
+        });
+        Ok(DataUrl { url, refresh_after })
+    }
+
+    /// Checks the address of a download and tells which object it names.
+    pub fn check_download(&self, path: &str, query: Option<&str>) -> Result<ObjectKey, ForgeError> {
+        let now = self.clock().now();
+        Ok(self.addresses.check_download(path, query, now)?)
+    }
+
+    /// Tells the length of a file in bytes.
+    pub async fn download_len(&self, key: &ObjectKey) -> Result<u64, ForgeError> {
+        let objects = &self.repositories.parts().objects;
+        let head = objects.head(key).await;
+        Ok(head.map_err(read_error("open a table file"))?.len)
+    }
+
+    /// Reads a file, or a range of it.
+    pub async fn read_download(
+        &self,
+        key: &ObjectKey,
+        range: Option<std::ops::Range<u64>>,
+    ) -> Result<ObjectBody, ForgeError> {
+        let objects = &self.repositories.parts().objects;
+        let body = objects.get(key, range).await;
+        body.map_err(read_error("read a table file"))
+    }
+}
+
+fn read_error(action: &'static str) -> impl FnOnce(ObjectError) -> ForgeError {
+    move |source| match source {
+        ObjectError::NotFound { .. } => ForgeError::Gone,
+        ObjectError::Range { len, .. } => ForgeError::Range { len },
+        source => ForgeError::Repository(RepositoryError::Object { action, source }),
+    }
+}

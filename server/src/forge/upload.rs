@@ -1,0 +1,95 @@
+//! Table files come in.
+
+use bytes::Bytes;
+use holdfast_chunkstore::clock::Timestamp;
+use holdfast_chunkstore::repo::{
+    Actor, DeclaredFile, Incoming, RepoName, StoredFile, UploadFailure,
+};
+
+use super::access::Action;
+use super::addresses::UploadTicket;
+use super::{Caller, Forge, ForgeError};
+
+/// A file that is coming in by an address that was checked.
+#[derive(Debug)]
+pub struct Arriving {
+    /// What the address allows.
+    pub file: DeclaredFile,
+    repo: RepoName,
+    incoming: Option<Incoming>,
+}
+
+impl Arriving {
+    /// Hands over the next bytes.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), ForgeError> {
+        match &mut self.incoming {
+            Some(incoming) => Ok(incoming.write(piece).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the file and keeps it; success means durable.
+    pub async fn finish(self) -> Result<(), ForgeError> {
+        let Some(incoming) = self.incoming else {
+            return Ok(());
+        };
+        let StoredFile {
+            id, len, chunks, ..
+        } = incoming.finish().await?;
+        tracing::debug!(repo = %self.repo, file = %id, len, chunks, "table file taken in");
+        Ok(())
+    }
+}
+
+impl Forge {
+    /// Decides whether a file may be sent, and gives the address; nothing if it need not be sent.
+    pub async fn offer_upload(
+        &self,
+        caller: &Caller,
+        name: &RepoName,
+        file: DeclaredFile,
+    ) -> Result<Option<String>, ForgeError> {
+        let repository = self.writable(caller, name).await?;
+        if repository.knows(&file).await? {
+            return Ok(None);
+        }
+        // A refusal at the PUT would cost the client six whole uploads.
+        let room = self.repositories.parts().spool.create(file.len).await;
+        drop(room.map_err(|error| UploadFailure::Upload(error.into()))?);
+        let ticket = UploadTicket {
+            repo: name.clone(),
+            file,
+            actor: caller.principal.name().to_owned(),
+        };
+        let path = self.addresses.upload(&ticket, self.clock().now());
+        Ok(Some(format!("{}{path}", caller.base_url.as_str())))
+    }
+
+    /// Checks the address of an upload and begins to receive the file. What is known already is read and
+    /// dropped: the client sends it anyway.
+    pub async fn begin_upload(
+        &self,
+        path: &str,
+        query: Option<&str>,
+        client: &str,
+    ) -> Result<Arriving, ForgeError> {
+        let now: Timestamp = self.clock().now();
+        let UploadTicket { repo, file, actor } = self.addresses.check_upload(path, query, now)?;
+        self.access.check_server(Action::Write)?;
+        let repository = self.repositories.reserve(&repo).await?;
+        let incoming = if repository.knows(&file).await? {
+            None
+        } else {
+            let actor = Actor {
+                name: actor,
+                client: client.to_owned(),
+            };
+            Some(repository.receive(file.clone(), actor).await?)
+        };
+        Ok(Arriving {
+            file,
+            repo,
+            incoming,
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! Who asks: the `authorization` of a call, and the program that makes it.
+
+use data_encoding::BASE64;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
+
+use super::status::status;
+use crate::forge::access::Credentials;
+use crate::forge::{Caller, Forge, ForgeError, client_version};
+use crate::origin::BaseUrl;
+
+/// The longest name of a program that is kept.
+const CLIENT_LEN: usize = 128;
+
+/// Finds out who makes a call.
+pub fn caller<T>(forge: &Forge, request: &Request<T>) -> Result<Caller, Status> {
+    let metadata = request.metadata();
+    let principal = credentials(metadata)
+        .and_then(|credentials| forge.principal(&credentials))
+        .map_err(|error| status(&error))?;
+    let base_url = request.extensions().get::<BaseUrl>().cloned();
+    let client = user_agent(metadata);
+    tracing::Span::current().record("principal", principal.name());
+    Ok(Caller {
+        principal,
+        view: client_version::view(&client),
+        client,
+        base_url: base_url.ok_or_else(|| Status::internal("a call without an address"))?,
+    })
+}
+
+fn user_agent(metadata: &MetadataMap) -> String {
+    let text = metadata
+        .get("user-agent")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    text.chars().take(CLIENT_LEN).collect()
+}
+
+/// Reads the `authorization` of a call. What is neither Basic nor Bearer counts as nothing.
+pub fn credentials(metadata: &MetadataMap) -> Result<Credentials, ForgeError> {
+    let malformed = || ForgeError::Unauthenticated {
+        reason: "malformed authorization".to_owned(),
+    };
+    let Some(value) = metadata.get("authorization") else {
+        return Ok(Credentials::Nothing);
+    };
+    let text = value.to_str().map_err(|_| malformed())?;
+    let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
+    if scheme.eq_ignore_ascii_case("bearer") {
+        let token = rest.trim().to_owned();
+        return Ok(Credentials::Bearer { token });
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Ok(Credentials::Nothing);
+    }
+    let decoded = BASE64
+        .decode(rest.trim().as_bytes())
+        .map_err(|_| malformed())?;
+    let decoded = String::from_utf8(decoded).map_err(|_| malformed())?;
+    // A password may hold colons, a user name may not.
+    let (user, password) = decoded.split_once(':').ok_or_else(malformed)?;
+    Ok(Credentials::Basic {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(authorization: Option<&str>) -> Result<Credentials, ForgeError> {
+        let mut metadata = MetadataMap::new();
+        if let Some(text) = authorization {
+            metadata.insert("authorization", text.parse().unwrap());
+        }
+        credentials(&metadata)
+    }
+
+    #[test]
+    fn basic_is_cut_at_the_first_colon() {
+        let header = format!("Basic {}", BASE64.encode(b"me:pass:word"));
+        let Ok(Credentials::Basic { user, password }) = read(Some(&header)) else {
+            panic!("not Basic");
+        };
+        assert_eq!((user.as_str(), password.as_str()), ("me", "pass:word"));
+    }
+
+    #[test]
+    fn malformed_basic_is_refused() {
+        let no_colon = format!("Basic {}", BASE64.encode(b"me"));
+        let not_text = format!("Basic {}", BASE64.encode(b"me:\xff"));
+        for header in ["Basic", "Basic !!!", &no_colon, &not_text] {
+            assert!(read(Some(header)).is_err(), "{header}");
+        }
+    }
+
+    #[test]
+    fn what_is_unknown_counts_as_nothing() {
+        assert_eq!(read(None).unwrap(), Credentials::Nothing);
+        assert_eq!(read(Some("Digest x")).unwrap(), Credentials::Nothing);
+        let bearer = Credentials::Bearer {
+            token: "a.b.c".to_owned(),
+        };
+        assert_eq!(read(Some("bearer a.b.c")).unwrap(), bearer);
+    }
+}

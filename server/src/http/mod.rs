@@ -1,0 +1,75 @@
+//! The HTTP addresses: table files, and whether the server lives and is ready.
+//!
+//! ```text
+//! GET HEAD  /live            200 while the process runs
+//! GET HEAD  /ready           200 while the server takes requests and its store answers, else 503
+//! GET HEAD  /data/…          a stored file, or a range of it, by a signed address
+//! PUT POST  /upload/…        one file, by a signed address
+//! ```
+//!
+//! Anything else is a 404.
+
+pub mod answer;
+pub mod range;
+pub mod status;
+pub mod table_files;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio_util::task::TaskTracker;
+
+use crate::forge::Forge;
+use crate::forge::addresses::Addresses;
+use crate::transport::ResponseBody;
+
+/// How long the object store may take to answer before the server calls itself not ready.
+const PING_LIMIT: Duration = Duration::from_secs(5);
+
+/// Everything that HTTP addresses need.
+#[derive(Debug)]
+pub struct Plane {
+    /// The domain.
+    pub forge: Arc<Forge>,
+    /// Cleared when the server is asked to stop.
+    pub ready: AtomicBool,
+    /// Refused uploads whose rest is read and dropped.
+    pub tasks: TaskTracker,
+}
+
+impl Plane {
+    /// Answers one request.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let writes = matches!(*request.method(), Method::PUT | Method::POST);
+        match request.uri().path() {
+            path if Addresses::is_download(path) => match reads {
+                true => self.download(request).await,
+                false => answer::method_not_allowed("GET, HEAD"),
+            },
+            path if Addresses::is_upload(path) => match writes {
+                true => self.upload(request).await,
+                false => answer::method_not_allowed("PUT, POST"),
+            },
+            "/live" | "/ready" if !reads => answer::method_not_allowed("GET, HEAD"),
+            "/live" => answer::line(StatusCode::OK, "live"),
+            "/ready" => self.readiness().await,
+            _ => answer::not_found(),
+        }
+    }
+
+    async fn readiness(&self) -> Response<ResponseBody> {
+        let unavailable = |reason| answer::line(StatusCode::SERVICE_UNAVAILABLE, reason);
+        if !self.ready.load(Ordering::Relaxed) {
+            return unavailable("stopping");
+        }
+        match tokio::time::timeout(PING_LIMIT, self.forge.ping()).await {
+            Ok(Ok(())) => answer::line(StatusCode::OK, "ready"),
+            Ok(Err(error)) => unavailable(&error.one_line()),
+            Err(_) => unavailable("the object store does not answer"),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The lock of a data directory: one server at a time.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// Why a directory cannot be locked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Another server has it.
+    #[error("{} is in use by another holdfastd", path.display())]
+    Held {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("lock {}", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A locked directory, until dropped. The system lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    /// Makes the directory where it is missing, and locks it by the file `LOCK` in it.
+    pub fn take(directory: &Path) -> Result<Self, LockError> {
+        let io_error = |source| LockError::Io {
+            path: directory.to_owned(),
+            source,
+        };
+        std::fs::create_dir_all(directory).map_err(io_error)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(directory.join("LOCK"))
+            .map_err(io_error)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(LockError::Held {
+                    path: directory.to_owned(),
+                });
+            }
+            Err(errno) => return Err(io_error(errno.into())),
+        }
+        // For people who look; the lock itself is the system's.
+        file.set_len(0).map_err(io_error)?;
+        file.rewind().map_err(io_error)?;
+        writeln!(file, "{}", std::process::id()).map_err(io_error)?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_taker_is_refused_until_the_first_lets_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        let first = DirectoryLock::take(&path).unwrap();
+        assert!(matches!(
+            DirectoryLock::take(&path),
+            Err(LockError::Held { .. })
+        ));
+        drop(first);
+        DirectoryLock::take(&path).unwrap();
+    }
+}

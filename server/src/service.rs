@@ -1,0 +1,181 @@
+//! A running server: from settings and parts to an open port, and back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use holdfast_chunkstore::clock::Clock;
+use holdfast_chunkstore::repo::{self, Repositories};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::forge::{Forge, ForgeError};
+use crate::http::Plane;
+use crate::lock::DirectoryLock;
+use crate::router::Router;
+use crate::settings::Settings;
+use crate::telemetry::request::RequestIds;
+use crate::transport::{Drain, Listener, TlsError, TlsIdentity};
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("listen on {listen}")]
+    Listen {
+        /// The address.
+        listen: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The forge cannot be opened.
+    #[error("open the forge")]
+    Open {
+        /// Why.
+        #[source]
+        source: ForgeError,
+    },
+    /// Certificate or key cannot be used.
+    #[error("read the certificate")]
+    Tls {
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+    /// The reflection service cannot be built.
+    #[error("describe the services")]
+    Reflection {
+        /// Why.
+        #[source]
+        source: tonic_reflection::server::Error,
+    },
+}
+
+/// What a server is made of; [`crate::start`] picks it by the settings, tests hand in their own.
+#[derive(Debug)]
+pub struct Parts {
+    /// What repositories are made of.
+    pub repositories: repo::Parts,
+    /// A random number: what this process's request ids begin with.
+    pub process: u32,
+    /// What stays held while the server runs: the lock of its data directory.
+    pub held: Option<DirectoryLock>,
+}
+
+/// Starts servers.
+#[derive(Debug)]
+pub struct Service;
+
+impl Service {
+    /// Opens the port and begins to serve. Must be called within a tokio runtime.
+    pub async fn start(settings: &Settings, parts: Parts) -> Result<Handle, StartError> {
+        let listen_error = |source| StartError::Listen {
+            listen: settings.listen.clone(),
+            source,
+        };
+        let tls = match &settings.tls {
+            Some(files) => {
+                let identity = TlsIdentity::load(files.clone());
+                Some(Arc::new(
+                    identity.map_err(|source| StartError::Tls { source })?,
+                ))
+            }
+            None => None,
+        };
+        let drain = Drain::default();
+        let clock = Arc::clone(&parts.repositories.clock);
+        let repositories = Repositories::open(parts.repositories).await;
+        let open_error = |source| StartError::Open { source };
+        let repositories = repositories.map_err(|error| open_error(error.into()))?;
+        let forge = Forge::open(settings, repositories, drain.stopping.clone()).await;
+        let forge = Arc::new(forge.map_err(open_error)?);
+        let services = crate::grpc::services(Arc::clone(&forge), drain.stopping.clone()).await;
+        let (grpc, health) = services.map_err(|source| StartError::Reflection { source })?;
+        let listener = TcpListener::bind(&settings.listen)
+            .await
+            .map_err(listen_error)?;
+        let local_addr = listener.local_addr().map_err(listen_error)?;
+        let http = Arc::new(Plane {
+            forge,
+            ready: AtomicBool::new(true),
+            tasks: TaskTracker::new(),
+        });
+        let router = Router {
+            grpc,
+            http: Arc::clone(&http),
+            ids: RequestIds::new(parts.process),
+            public_url: settings.public_url.clone(),
+            clock: Arc::clone(&clock),
+        };
+        let listener = Listener {
+            listener,
+            tls,
+            app: Arc::new(router),
+            max_connections: settings.network.max_connections,
+            drain: drain.clone(),
+        };
+        Ok(Handle {
+            local_addr,
+            drain,
+            drain_timeout: settings.network.drain_timeout,
+            serving: tokio::spawn(listener.run()),
+            http,
+            health,
+            clock,
+            held: parts.held,
+        })
+    }
+}
+
+/// A running server. Dropping it stops the server without waiting.
+#[derive(Debug)]
+pub struct Handle {
+    local_addr: SocketAddr,
+    drain: Drain,
+    drain_timeout: Duration,
+    serving: JoinHandle<()>,
+    http: Arc<Plane>,
+    health: tonic_health::server::HealthReporter,
+    clock: Arc<dyn Clock>,
+    held: Option<DirectoryLock>,
+}
+
+impl Handle {
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Stops: at once it is not ready and takes no new connection; what runs may finish until the drain
+    /// time-out, and is cut then. Returns whether everything finished by itself.
+    pub async fn shutdown(mut self) -> bool {
+        self.http.ready.store(false, Ordering::Relaxed);
+        crate::grpc::say_stopping(&self.health).await;
+        self.drain.stopping.cancel();
+        let finished = tokio::select! {
+            _ = &mut self.serving => true,
+            () = self.clock.sleep(self.drain_timeout) => false,
+        };
+        if !finished {
+            self.drain.cut.cancel();
+            if (&mut self.serving).await.is_err() {
+                tracing::debug!("the accept loop was cancelled");
+            }
+        }
+        self.http.tasks.close();
+        self.http.forge.finish_upkeep().await;
+        drop(self.held.take());
+        finished
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.drain.stopping.cancel();
+        self.drain.cut.cancel();
+    }
+}

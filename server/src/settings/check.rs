@@ -1,0 +1,330 @@
+//! Turns the gathered texts into [`Settings`], or into every complaint at once.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::load::{Complaint, Gathered};
+use super::reference::{self, ValueKind};
+use super::units::{parse_bytes, parse_duration};
+use super::{
+    AccessSettings, Delivery, LogFormat, LogSettings, NetworkSettings, Readers, Secret, Settings,
+    StoreSettings, TlsSettings, TransferSettings,
+};
+
+/// What the settings are checked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve: everything must be in order.
+    Serve,
+    /// To read the store: who may listen and read does not matter.
+    ReadStore,
+}
+
+/// Understands all settings. Files that settings name are read here, once.
+pub fn check(gathered: Gathered, purpose: Purpose) -> Result<Settings, Vec<Complaint>> {
+    let mut checker = Checker {
+        complaints: gathered.complaints.clone(),
+        gathered,
+    };
+    let settings = checker.settings(purpose);
+    if checker.complaints.is_empty() {
+        Ok(settings)
+    } else {
+        Err(checker.complaints)
+    }
+}
+
+struct Checker {
+    gathered: Gathered,
+    complaints: Vec<Complaint>,
+}
+
+impl Checker {
+    fn settings(&mut self, purpose: Purpose) -> Settings {
+        let data = PathBuf::from(self.text("data"));
+        let reads_bucket = purpose == Purpose::ReadStore && self.text("store") != "local";
+        if data.as_os_str().is_empty() && !reads_bucket {
+            self.complain("data", "must be set: the directory to work in");
+        }
+        let settings = Settings {
+            data,
+            listen: self.listen(),
+            public_url: self.public_url("public_url"),
+            store: self.store(),
+            tls: self.tls(),
+            access: self.access(),
+            transfer: TransferSettings {
+                delivery: match self.choice("data_delivery") {
+                    "presigned" => Delivery::Presigned,
+                    _ => Delivery::Server,
+                },
+                stream_chunk_locations: self.stream_chunk_locations(),
+                accept_unknown_chunks: self.switch("accept_unknown_chunks"),
+                free_floor: self.bytes("upload.free_floor"),
+                spool_limit: self.bytes("upload.spool_limit"),
+                threads: self.number("upload.threads"),
+            },
+            index_cache: self.bytes("index.cache"),
+            network: NetworkSettings {
+                max_connections: self.number("network.max_connections").max(1),
+                drain_timeout: self.duration("network.drain_timeout"),
+            },
+            log: LogSettings {
+                format: match self.choice("log.format") {
+                    "json" => LogFormat::Json,
+                    _ => LogFormat::Text,
+                },
+                filter: self.text("log.filter"),
+            },
+        };
+        if purpose == Purpose::Serve {
+            self.check_access(&settings);
+        }
+        settings
+    }
+
+    fn check_access(&mut self, settings: &Settings) {
+        let access = &settings.access;
+        if access.open && !access.open_to_the_network && !is_loopback(&settings.listen) {
+            self.complain(
+                "open",
+                "lets everybody write, so listen must be a loopback address; set open_to_the_network as well \
+                 if everybody on the network is meant",
+            );
+        }
+        if access.open_to_the_network && !access.open {
+            self.complain("open_to_the_network", "has no meaning without open");
+        }
+        if !access.open && access.admin_token.is_none() {
+            self.complain(
+                "admin_token",
+                "must be set, here or by admin_token_file, or open for a server that anybody may write to",
+            );
+        }
+        let on_s3 = matches!(settings.store, StoreSettings::S3 { .. });
+        if settings.transfer.delivery == Delivery::Presigned && !on_s3 {
+            self.complain("data_delivery", "presigned needs a store on s3://");
+        }
+    }
+
+    fn text(&self, key: &str) -> String {
+        self.gathered.text(key).trim().to_owned()
+    }
+
+    fn optional(&self, key: &str) -> Option<String> {
+        Some(self.text(key)).filter(|text| !text.is_empty())
+    }
+
+    fn complain(&mut self, key: &str, reason: impl Into<String>) {
+        self.complaints.push(Complaint::new(key, reason));
+    }
+
+    fn complain_of_value(&mut self, key: &str, wanted: &str) {
+        let reason = format!(
+            "{:?} (from {}) is not {wanted}",
+            self.text(key),
+            self.gathered.origin(key)
+        );
+        self.complain(key, reason);
+    }
+
+    fn switch(&mut self, key: &str) -> bool {
+        match self.text(key).as_str() {
+            "true" | "1" | "yes" | "on" => true,
+            "false" | "0" | "no" | "off" => false,
+            _ => {
+                self.complain_of_value(key, "true or false");
+                false
+            }
+        }
+    }
+
+    fn bytes(&mut self, key: &str) -> u64 {
+        parse_bytes(&self.text(key)).unwrap_or_else(|| {
+            self.complain_of_value(key, "a size such as 64MiB");
+            0
+        })
+    }
+
+    fn duration(&mut self, key: &str) -> Duration {
+        parse_duration(&self.text(key)).unwrap_or_else(|| {
+            self.complain_of_value(key, "a duration such as 10m");
+            Duration::ZERO
+        })
+    }
+
+    fn number(&mut self, key: &str) -> usize {
+        self.text(key).parse().unwrap_or_else(|_| {
+            self.complain_of_value(key, "a whole number");
+            0
+        })
+    }
+
+    fn choice(&mut self, key: &str) -> &'static str {
+        let text = self.text(key);
+        let words = match reference::by_key(key).map(|setting| setting.kind) {
+            Some(ValueKind::Choice(words)) => words,
+            _ => &[],
+        };
+        if let Some(word) = words.iter().find(|word| **word == text) {
+            return word;
+        }
+        self.complain_of_value(key, &format!("one of {}", words.join(", ")));
+        ""
+    }
+
+    fn listen(&mut self) -> String {
+        let listen = self.text("listen");
+        if split_host_port(&listen).is_none() {
+            self.complain_of_value("listen", "HOST:PORT");
+        }
+        listen
+    }
+
+    fn public_url(&mut self, key: &str) -> Option<String> {
+        let text = self.optional(key)?;
+        let good = text.parse::<http::Uri>().is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.authority().is_some()
+                && uri.query().is_none()
+        });
+        if !good {
+            self.complain_of_value(key, "an address such as https://forge.example.org");
+        }
+        Some(text.trim_end_matches('/').to_owned())
+    }
+
+    fn store(&mut self) -> StoreSettings {
+        let text = self.text("store");
+        if text == "local" {
+            return StoreSettings::Local;
+        }
+        let rest = text.strip_prefix("s3://").unwrap_or_default();
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            self.complain_of_value("store", "local or s3://BUCKET/PREFIX");
+        }
+        let access_key_id = self.optional("s3.access_key_id");
+        let secret_access_key = self.optional("s3.secret_access_key").map(Secret::new);
+        if access_key_id.is_some() != secret_access_key.is_some() {
+            self.complain(
+                "s3.access_key_id",
+                "and s3.secret_access_key are set both or neither",
+            );
+        }
+        StoreSettings::S3 {
+            bucket: bucket.to_owned(),
+            prefix: prefix.trim_matches('/').to_owned(),
+            endpoint: self.public_url("s3.endpoint"),
+            path_style: self.switch("s3.path_style"),
+            region: self.text("s3.region"),
+            public_endpoint: self.public_url("s3.public_endpoint"),
+            access_key_id,
+            secret_access_key,
+        }
+    }
+
+    fn tls(&mut self) -> Option<TlsSettings> {
+        match (self.optional("tls.cert"), self.optional("tls.key")) {
+            (Some(cert), Some(key)) => Some(TlsSettings {
+                cert: cert.into(),
+                key: key.into(),
+            }),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                self.complain("tls.cert", "and tls.key are set both or neither");
+                None
+            }
+        }
+    }
+
+    fn access(&mut self) -> AccessSettings {
+        AccessSettings {
+            open: self.switch("open"),
+            open_to_the_network: self.switch("open_to_the_network"),
+            read_only: self.switch("read_only"),
+            readers: match self.choice("reads") {
+                "token" => Readers::Token,
+                _ => Readers::Everybody,
+            },
+            admin_token: self.admin_token(),
+        }
+    }
+
+    fn admin_token(&mut self) -> Option<Secret> {
+        let direct = self.optional("admin_token");
+        let Some(path) = self.optional("admin_token_file") else {
+            return direct.map(Secret::new);
+        };
+        if direct.is_some() {
+            self.complain("admin_token_file", "and admin_token are both set");
+        }
+        let first_line = match std::fs::read_to_string(&path) {
+            Ok(text) => text.lines().next().unwrap_or_default().trim().to_owned(),
+            Err(error) => {
+                self.complain("admin_token_file", format!("read {path}: {error}"));
+                return None;
+            }
+        };
+        if first_line.is_empty() {
+            self.complain(
+                "admin_token_file",
+                format!("{path} begins with an empty line"),
+            );
+        }
+        Some(Secret::new(first_line))
+    }
+
+    fn stream_chunk_locations(&mut self) -> bool {
+        let mut offered = true;
+        for word in self.text("features_off").split(',').map(str::trim) {
+            match word {
+                "" => {}
+                "stream-chunk-locations" => offered = false,
+                _ => self.complain(
+                    "features_off",
+                    format!("{word:?} is no feature; there is stream-chunk-locations"),
+                ),
+            }
+        }
+        offered
+    }
+}
+
+/// Splits `HOST:PORT`; a host that is an IPv6 address stands in brackets.
+fn split_host_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let bracketed = host.strip_prefix('[').map(|rest| rest.strip_suffix(']'));
+    match bracketed {
+        Some(Some(inner)) => Some((inner, port)),
+        Some(None) => None,
+        None => (!host.is_empty() && !host.contains(':')).then_some((host, port)),
+    }
+}
+
+/// Whether only this machine can connect to `listen`.
+fn is_loopback(listen: &str) -> bool {
+    split_host_port(listen).is_some_and(|(host, _)| {
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_told_from_the_network() {
+        for listen in ["127.0.0.1:1", "localhost:80", "[::1]:80", "127.9.9.9:0"] {
+            assert!(is_loopback(listen), "{listen}");
+        }
+        for listen in ["0.0.0.0:1", "[::]:80", "forge.example.org:80", "10.0.0.1:0"] {
+            assert!(!is_loopback(listen), "{listen}");
+        }
+        for listen in ["", "80", ":80", "::1:80", "host:", "host:99999", "[::1:80"] {
+            assert_eq!(split_host_port(listen), None, "{listen}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The tree of settings, and how it comes about.
+//!
+//! Each setting has one line in [`reference::SETTINGS`]. Its text comes from the settings file, the
+//! environment and the flags ([`load`]), the later over the earlier; [`check`] understands all of them and
+//! reports every complaint at once. Nothing else of the server reads the environment.
+
+pub mod check;
+pub mod load;
+pub mod reference;
+mod units;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use check::Purpose;
+pub use load::{Complaint, Gathered, Origin};
+
+/// A text that no log and no message ever shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Returns the text, for comparing and signing.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The directory to work in.
+    pub data: PathBuf,
+    /// `HOST:PORT` to listen on.
+    pub listen: String,
+    /// How clients reach this server, without a slash at the end.
+    pub public_url: Option<String>,
+    /// Where everything is kept.
+    pub store: StoreSettings,
+    /// Certificate and key, where TLS is served.
+    pub tls: Option<TlsSettings>,
+    /// Who may do what.
+    pub access: AccessSettings,
+    /// How table files come and go.
+    pub transfer: TransferSettings,
+    /// Memory for blocks of the chunk index, in bytes.
+    pub index_cache: u64,
+    /// Connections.
+    pub network: NetworkSettings,
+    /// Log lines.
+    pub log: LogSettings,
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone)]
+pub enum StoreSettings {
+    /// In `<data>/store`.
+    Local,
+    /// In a bucket.
+    S3 {
+        /// Its name.
+        bucket: String,
+        /// What every key begins with; empty for nothing.
+        prefix: String,
+        /// Address of the S3 server, where it is not Amazon's.
+        endpoint: Option<String>,
+        /// The bucket is part of the path.
+        path_style: bool,
+        /// The region that requests are signed for.
+        region: String,
+        /// Address under which clients reach the S3 server.
+        public_endpoint: Option<String>,
+        /// Access key, where it is not left to Amazon's usual sources.
+        access_key_id: Option<String>,
+        /// Its secret.
+        secret_access_key: Option<Secret>,
+    },
+}
+
+/// Files for TLS.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    /// PEM file with the certificate chain.
+    pub cert: PathBuf,
+    /// PEM file with the private key.
+    pub key: PathBuf,
+}
+
+/// Who may do what.
+#[derive(Debug, Clone)]
+pub struct AccessSettings {
+    /// Everybody may read and write.
+    pub open: bool,
+    /// Also when the address is not a loopback one.
+    pub open_to_the_network: bool,
+    /// Nobody may write.
+    pub read_only: bool,
+    /// Who may read.
+    pub readers: Readers,
+    /// The administrator token.
+    pub admin_token: Option<Secret>,
+}
+
+/// Who may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Everybody.
+    Everybody,
+    /// Who has the administrator token.
+    Token,
+}
+
+/// Who sends table files to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// This server.
+    Server,
+    /// The bucket, by presigned addresses.
+    Presigned,
+}
+
+/// How table files come and go.
+#[derive(Debug, Clone)]
+pub struct TransferSettings {
+    /// Who sends table files to clients.
+    pub delivery: Delivery,
+    /// Whether the newer stream of chunk locations is offered.
+    pub stream_chunk_locations: bool,
+    /// Whether chunks of unknown kinds are taken.
+    pub accept_unknown_chunks: bool,
+    /// Free bytes on disk below which uploads are refused.
+    pub free_floor: u64,
+    /// How many bytes all unfinished uploads may take on disk.
+    pub spool_limit: u64,
+    /// Threads for what blocks; 0 for one per processor.
+    pub threads: usize,
+}
+
+/// Connections.
+#[derive(Debug, Clone)]
+pub struct NetworkSettings {
+    /// How many are served at once.
+    pub max_connections: usize,
+    /// How long what runs may go on after a signal to stop.
+    pub drain_timeout: Duration,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Log lines.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// How they look.
+    pub format: LogFormat,
+    /// Which are written.
+    pub filter: String,
+}

@@ -1,0 +1,219 @@
+//! The one list of all settings: what `holdfastd settings` prints, what the command line is built from, and
+//! what a settings file and the environment are read by.
+
+use std::fmt::Write as _;
+
+/// What a setting's text means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueKind {
+    /// Any text: a path, an address, a name.
+    Text,
+    /// `true` or `false`; as a flag it may stand alone.
+    Switch,
+    /// A number of bytes, such as `64MiB`.
+    Bytes,
+    /// A duration, such as `10m`.
+    Duration,
+    /// A whole number.
+    Number,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Its name in a settings file; a dot stands for a table.
+    pub key: &'static str,
+    /// Its flag, without the dashes. A secret has none: command lines are seen by everybody on a machine.
+    pub flag: Option<&'static str>,
+    /// Its environment variable.
+    pub variable: &'static str,
+    /// What its text means.
+    pub kind: ValueKind,
+    /// What holds where nothing is set; empty for "none".
+    pub default: &'static str,
+    /// What it does, in a sentence.
+    pub meaning: &'static str,
+}
+
+macro_rules! setting {
+    ($key:literal, $flag:expr, $variable:literal, $kind:expr, $default:literal, $meaning:literal) => {
+        Setting {
+            key: $key,
+            flag: $flag,
+            variable: $variable,
+            kind: $kind,
+            default: $default,
+            meaning: $meaning,
+        }
+    };
+}
+
+use ValueKind::{Bytes, Choice, Duration, Number, Switch, Text};
+
+/// All settings, in the order in which they are explained.
+#[rustfmt::skip]
+pub const SETTINGS: &[Setting] = &[
+    setting!("data", Some("data"), "HOLDFAST_DATA", Text, "",
+        "the directory that holds store/, index/, spool/ and LOCK; with a bucket as store all of it is disposable"),
+    setting!("listen", Some("listen"), "HOLDFAST_LISTEN", Text, "127.0.0.1:7350",
+        "HOST:PORT to listen on, for gRPC and HTTP, in clear text and TLS; port 0 takes a free one"),
+    setting!("public_url", Some("public-url"), "HOLDFAST_PUBLIC_URL", Text, "",
+        "how clients reach this server, such as https://forge.example.org; without it data addresses repeat the authority of the request and the scheme that x-forwarded-proto names"),
+    setting!("store", Some("store"), "HOLDFAST_STORE", Text, "local",
+        "where everything is kept: local for <data>/store, or s3://BUCKET/PREFIX"),
+    setting!("s3.endpoint", Some("s3-endpoint"), "HOLDFAST_S3_ENDPOINT", Text, "",
+        "address of an S3-compatible server; without it Amazon's for the region"),
+    setting!("s3.path_style", Some("s3-path-style"), "HOLDFAST_S3_PATH_STYLE", Switch, "false",
+        "the bucket is the first part of the path and not of the host name"),
+    setting!("s3.region", Some("s3-region"), "HOLDFAST_S3_REGION", Text, "us-east-1",
+        "the region that requests are signed for"),
+    setting!("s3.public_endpoint", Some("s3-public-endpoint"), "HOLDFAST_S3_PUBLIC_ENDPOINT", Text, "",
+        "address under which clients reach the S3 server, for presigned data; without it s3.endpoint"),
+    setting!("s3.access_key_id", Some("s3-access-key-id"), "HOLDFAST_S3_ACCESS_KEY_ID", Text, "",
+        "access key; without it the usual sources of Amazon's tools, such as AWS_ACCESS_KEY_ID"),
+    setting!("s3.secret_access_key", None, "HOLDFAST_S3_SECRET_ACCESS_KEY", Text, "",
+        "secret of the access key"),
+    setting!("data_delivery", Some("data-delivery"), "HOLDFAST_DATA_DELIVERY", Choice(&["server", "presigned"]), "server",
+        "who sends table files to clients: this server, or the bucket by presigned addresses"),
+    setting!("tls.cert", Some("tls-cert"), "HOLDFAST_TLS_CERT", Text, "",
+        "PEM file with the certificate chain; read again when it changes"),
+    setting!("tls.key", Some("tls-key"), "HOLDFAST_TLS_KEY", Text, "",
+        "PEM file with the private key; read again when it changes"),
+    setting!("open", Some("open"), "HOLDFAST_OPEN", Switch, "false",
+        "everybody may read and write; only on a loopback address"),
+    setting!("open_to_the_network", Some("open-to-the-network"), "HOLDFAST_OPEN_TO_THE_NETWORK", Switch, "false",
+        "with open: on any address"),
+    setting!("read_only", Some("read-only"), "HOLDFAST_READ_ONLY", Switch, "false",
+        "nobody may write"),
+    setting!("reads", Some("reads"), "HOLDFAST_READS", Choice(&["public", "token"]), "public",
+        "who may read: everybody, or only who has the administrator token"),
+    setting!("admin_token", None, "HOLDFAST_ADMIN_TOKEN", Text, "",
+        "the administrator token: the password of Basic with any user name, or a Bearer"),
+    setting!("admin_token_file", Some("admin-token-file"), "HOLDFAST_ADMIN_TOKEN_FILE", Text, "",
+        "a file whose first line is the administrator token"),
+    setting!("features_off", Some("features-off"), "HOLDFAST_FEATURES_OFF", Text, "",
+        "features of the protocol not to be offered, joined by commas: stream-chunk-locations"),
+    setting!("accept_unknown_chunks", Some("accept-unknown-chunks"), "HOLDFAST_ACCEPT_UNKNOWN_CHUNKS", Switch, "false",
+        "take chunks of kinds that this version does not know; nothing of such a repository is ever collected"),
+    setting!("upload.free_floor", Some("free-floor"), "HOLDFAST_UPLOAD_FREE_FLOOR", Bytes, "1GiB",
+        "free space on the disk of <data> below which uploads are refused"),
+    setting!("upload.spool_limit", Some("spool-limit"), "HOLDFAST_UPLOAD_SPOOL_LIMIT", Bytes, "256GiB",
+        "how many bytes all unfinished uploads together may take on disk"),
+    setting!("upload.threads", Some("threads"), "HOLDFAST_UPLOAD_THREADS", Number, "0",
+        "threads that check uploads and read files; 0 for one per processor, at least two"),
+    setting!("index.cache", Some("index-cache"), "HOLDFAST_INDEX_CACHE", Bytes, "64MiB",
+        "memory for the blocks of the chunk index"),
+    setting!("network.max_connections", Some("max-connections"), "HOLDFAST_NETWORK_MAX_CONNECTIONS", Number, "8192",
+        "connections served at once; more wait to be accepted"),
+    setting!("network.drain_timeout", Some("drain-timeout"), "HOLDFAST_NETWORK_DRAIN_TIMEOUT", Duration, "10m",
+        "how long requests and streams that run may go on after a signal to stop"),
+    setting!("log.format", Some("log-format"), "HOLDFAST_LOG_FORMAT", Choice(&["text", "json"]), "text",
+        "how log lines on stderr look"),
+    setting!("log.filter", Some("log-filter"), "HOLDFAST_LOG_FILTER", Text, "info",
+        "which log lines are written: error, warn, info, debug, trace, or directives of tracing-subscriber"),
+];
+
+/// Finds a setting by its name in a settings file.
+pub fn by_key(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+/// Returns the reference as text: of each setting its name, flag, variable, default and meaning.
+pub fn as_text() -> String {
+    let mut text = String::new();
+    for setting in SETTINGS {
+        let flag = match (setting.flag, setting.kind) {
+            (None, _) => "(none, a secret)".to_owned(),
+            (Some(flag), Switch) => format!("--{flag}"),
+            (Some(flag), Choice(words)) => format!("--{flag} {}", words.join("|")),
+            (Some(flag), Text | Bytes | Duration | Number) => format!("--{flag} VALUE"),
+        };
+        let default = if setting.default.is_empty() {
+            "(none)"
+        } else {
+            setting.default
+        };
+        let Setting {
+            key,
+            variable,
+            meaning,
+            ..
+        } = setting;
+        writeln!(
+            text,
+            "{key}\n    flag         {flag}\n    environment  {variable}\n    default      {default}\n    {meaning}\n"
+        )
+        .expect("writing to a String cannot fail");
+    }
+    text
+}
+
+/// Returns the reference as a settings file in which every line is a comment.
+pub fn as_toml() -> String {
+    let mut text = String::new();
+    let mut table = "";
+    let (plain, nested): (Vec<&Setting>, Vec<&Setting>) = SETTINGS
+        .iter()
+        .partition(|setting| !setting.key.contains('.'));
+    for setting in plain.into_iter().chain(nested) {
+        let (group, name) = setting.key.split_once('.').unwrap_or(("", setting.key));
+        if group != table {
+            writeln!(text, "[{group}]\n").expect("writing to a String cannot fail");
+            table = group;
+        }
+        let value = match setting.kind {
+            Switch | Number => setting.default.to_owned(),
+            Text | Bytes | Duration | Choice(_) => format!("{:?}", setting.default),
+        };
+        writeln!(text, "# {}\n# {name} = {value}\n", setting.meaning)
+            .expect("writing to a String cannot fail");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_the_key_in_capitals() {
+        for setting in SETTINGS {
+            let expected = format!(
+                "HOLDFAST_{}",
+                setting.key.to_uppercase().replace(['.', '-'], "_")
+            );
+            assert_eq!(setting.variable, expected);
+        }
+    }
+
+    #[test]
+    fn no_two_settings_share_a_name() {
+        for (i, setting) in SETTINGS.iter().enumerate() {
+            for other in &SETTINGS[i + 1..] {
+                assert_ne!(setting.key, other.key);
+                assert!(setting.flag.is_none() || setting.flag != other.flag);
+            }
+        }
+    }
+
+    #[test]
+    fn the_example_file_is_toml() {
+        let uncommented: String = as_toml()
+            .lines()
+            .map(|line| {
+                let assignment = line.strip_prefix("# ").filter(|rest| {
+                    rest.split_once(" = ").is_some_and(|(name, _)| {
+                        name.bytes()
+                            .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+                    })
+                });
+                format!("{}\n", assignment.unwrap_or(line))
+            })
+            .collect();
+        let table: toml::Table = uncommented.parse().unwrap();
+        assert_eq!(table["network"]["drain_timeout"].as_str(), Some("10m"));
+        assert_eq!(table["open"].as_bool(), Some(false));
+    }
+}

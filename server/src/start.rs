@@ -1,0 +1,296 @@
+//! From settings to parts: the only place that picks implementations.
+
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use holdfast_chunkstore::clock::{Clock, SystemClock};
+use holdfast_chunkstore::id::IdSource;
+use holdfast_chunkstore::index::{ChunkIndex, MemoryIndex};
+use holdfast_chunkstore::objects::ObjectStore;
+use holdfast_chunkstore::objects::local::{Access, LocalOptions, LocalStore};
+use holdfast_chunkstore::objects::probe::probe_creation;
+use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_chunkstore::repo;
+use holdfast_chunkstore::repo::spool::{SpoolDir, SpoolOptions};
+
+use crate::lock::{DirectoryLock, LockError};
+use crate::meaning::DoltMeaning;
+use crate::service::Parts;
+use crate::settings::{Settings, StoreSettings};
+
+/// A cause of any kind.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the parts cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartsError {
+    /// The data directory is in use, or cannot be used.
+    #[error("take the data directory")]
+    Lock(#[from] LockError),
+    /// A part does not open.
+    #[error("open {part}")]
+    Open {
+        /// Which part.
+        part: &'static str,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The store cannot be one.
+    #[error("the object store cannot hold a forge")]
+    Unfit {
+        /// What it does wrong.
+        #[source]
+        source: Cause,
+    },
+    /// There is no forge in the store.
+    #[error("there is no forge in {place}")]
+    NoForge {
+        /// Where it was looked for.
+        place: String,
+    },
+}
+
+fn open_error<E: Into<Cause>>(part: &'static str) -> impl FnOnce(E) -> PartsError {
+    move |source| PartsError::Open {
+        part,
+        source: source.into(),
+    }
+}
+
+/// Picks the parts of a server, and locks its data directory.
+pub async fn server_parts(settings: &Settings) -> Result<Parts, PartsError> {
+    let held = DirectoryLock::take(&settings.data)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let objects = objects(settings, Access::Exclusive, &clock).await?;
+    let mut random = rand::make_rng::<rand::rngs::StdRng>();
+    let probed = probe_creation(&*objects, &mut random).await;
+    probed.map_err(|error| PartsError::Unfit {
+        source: error.into(),
+    })?;
+    let pool = BlockingPool::new(threads(settings));
+    let index = index(settings).await?;
+    let spool = spool(settings, settings.data.join("spool"), &pool)?;
+    let meaning = DoltMeaning::new(settings.transfer.accept_unknown_chunks);
+    Ok(Parts {
+        repositories: repo::Parts {
+            objects,
+            index,
+            clock,
+            ids: Arc::new(IdSource::from_system()),
+            pool,
+            spool,
+            meaning: Arc::new(meaning),
+        },
+        process: rand::RngExt::random(&mut random),
+        held: Some(held),
+    })
+}
+
+/// What reads a store beside a running server, and the directory that it works in.
+#[derive(Debug)]
+pub struct ReaderParts {
+    /// The parts; the index is in memory and begins empty.
+    pub repositories: repo::Parts,
+    /// Removed when dropped.
+    pub work: tempfile::TempDir,
+}
+
+/// Picks the parts for reading a store that a server may be using. Begins no forge where there is none.
+pub async fn reader_parts(settings: &Settings) -> Result<ReaderParts, PartsError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let no_forge = || PartsError::NoForge {
+        place: place(settings),
+    };
+    let is_local = matches!(settings.store, StoreSettings::Local);
+    if is_local && !settings.data.join("store").is_dir() {
+        return Err(no_forge());
+    }
+    let objects = objects(settings, Access::Shared, &clock).await?;
+    objects
+        .head(&repo::layout::forge())
+        .await
+        .map_err(|_| no_forge())?;
+    let work = tempfile::tempdir().map_err(open_error("a directory to work in"))?;
+    let pool = BlockingPool::new(threads(settings));
+    let spool = spool(settings, work.path().join("spool"), &pool)?;
+    let repositories = repo::Parts {
+        objects,
+        index: Arc::new(MemoryIndex::new(pool.clone())),
+        clock,
+        ids: Arc::new(IdSource::from_system()),
+        pool,
+        spool,
+        meaning: Arc::new(DoltMeaning::new(true)),
+    };
+    Ok(ReaderParts { repositories, work })
+}
+
+fn place(settings: &Settings) -> String {
+    match &settings.store {
+        StoreSettings::Local => settings.data.join("store").display().to_string(),
+        StoreSettings::S3 { bucket, prefix, .. } => format!("s3://{bucket}/{prefix}"),
+    }
+}
+
+fn threads(settings: &Settings) -> usize {
+    match settings.transfer.threads {
+        0 => std::thread::available_parallelism()
+            .map_or(2, NonZero::get)
+            .max(2),
+        threads => threads,
+    }
+}
+
+fn spool(
+    settings: &Settings,
+    path: PathBuf,
+    pool: &BlockingPool,
+) -> Result<Arc<SpoolDir>, PartsError> {
+    let options = SpoolOptions {
+        max_total_bytes: settings.transfer.spool_limit,
+        free_floor_bytes: settings.transfer.free_floor,
+    };
+    let spool = SpoolDir::open(path, options, pool.clone());
+    Ok(Arc::new(spool.map_err(open_error("the spool directory"))?))
+}
+
+async fn objects(
+    settings: &Settings,
+    access: Access,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn ObjectStore>, PartsError> {
+    match &settings.store {
+        StoreSettings::Local => local_objects(&settings.data.join("store"), access, settings).await,
+        StoreSettings::S3 { .. } => s3::objects(&settings.store, clock).await,
+    }
+}
+
+async fn local_objects(
+    path: &Path,
+    access: Access,
+    settings: &Settings,
+) -> Result<Arc<dyn ObjectStore>, PartsError> {
+    let options = LocalOptions {
+        access,
+        free_floor_bytes: settings.transfer.free_floor,
+        ..LocalOptions::default()
+    };
+    let store = LocalStore::open(path, options).await;
+    Ok(Arc::new(store.map_err(open_error("the object directory"))?))
+}
+
+#[cfg(feature = "rocks")]
+async fn index(settings: &Settings) -> Result<Arc<dyn ChunkIndex>, PartsError> {
+    use holdfast_chunkstore::index::rocks::{RocksDirectory, RocksSettings};
+    let rocks = RocksSettings {
+        cache_bytes: usize::try_from(settings.index_cache).unwrap_or(usize::MAX),
+        ..RocksSettings::default()
+    };
+    // Lookups wait for the disk and not for the processor; and not for uploads that are being checked.
+    let blocking = BlockingPool::new(threads(settings) * 4);
+    let directory = RocksDirectory::new(&settings.data.join("index"), rocks, blocking);
+    let index = directory.open_healing().await;
+    Ok(Arc::new(index.map_err(open_error("the chunk index"))?))
+}
+
+#[cfg(not(feature = "rocks"))]
+async fn index(settings: &Settings) -> Result<Arc<dyn ChunkIndex>, PartsError> {
+    tracing::info!("built without RocksDB: the chunk index is in memory");
+    Ok(Arc::new(MemoryIndex::new(BlockingPool::new(threads(
+        settings,
+    )))))
+}
+
+#[cfg(feature = "s3")]
+mod s3 {
+    use std::sync::Arc;
+
+    use holdfast_chunkstore::clock::Clock;
+    use holdfast_chunkstore::objects::retrying::{RetryPolicy, RetryingStore};
+    use holdfast_chunkstore::objects::s3::{Lifecycle, S3Credentials, S3Settings, S3Store};
+    use holdfast_chunkstore::objects::{ObjectKey, ObjectStore};
+
+    use super::{PartsError, open_error};
+    use crate::settings::StoreSettings;
+
+    pub(super) async fn objects(
+        settings: &StoreSettings,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<dyn ObjectStore>, PartsError> {
+        let store = S3Store::new(bucket(settings)?, Arc::clone(clock)).await;
+        let lifecycle = store.probe_lifecycle().await;
+        match lifecycle.map_err(|error| PartsError::Unfit {
+            source: error.into(),
+        })? {
+            Lifecycle::KeepsObjects => {}
+            Lifecycle::CannotTell => {
+                tracing::info!("the bucket does not tell whether it expires objects");
+            }
+        }
+        let policy = RetryPolicy {
+            seed: u64::from(std::process::id()),
+            ..RetryPolicy::default()
+        };
+        Ok(Arc::new(RetryingStore::new(
+            Arc::new(store),
+            policy,
+            Arc::clone(clock),
+        )))
+    }
+
+    fn bucket(settings: &StoreSettings) -> Result<S3Settings, PartsError> {
+        let StoreSettings::S3 {
+            bucket,
+            prefix,
+            endpoint,
+            path_style,
+            region,
+            public_endpoint,
+            access_key_id,
+            secret_access_key,
+        } = settings
+        else {
+            return Err(open_error("the bucket")("the store is not on s3://"));
+        };
+        let prefix = match prefix.as_str() {
+            "" => None,
+            text => Some(ObjectKey::parse(text).map_err(open_error("the bucket's prefix"))?),
+        };
+        let credentials = access_key_id.as_ref().zip(secret_access_key.as_ref());
+        Ok(S3Settings {
+            endpoint: endpoint.clone(),
+            public_endpoint: public_endpoint.clone(),
+            region: Some(region.clone()),
+            bucket: bucket.clone(),
+            prefix,
+            path_style: *path_style,
+            credentials: credentials.map(|(access_key, secret_key)| S3Credentials {
+                access_key: access_key.clone(),
+                secret_key: secret_key.reveal().to_owned(),
+            }),
+        })
+    }
+}
+
+#[cfg(not(feature = "s3"))]
+mod s3 {
+    use std::sync::Arc;
+
+    use holdfast_chunkstore::clock::Clock;
+    use holdfast_chunkstore::objects::ObjectStore;
+
+    use super::{PartsError, open_error};
+    use crate::settings::StoreSettings;
+
+    pub(super) async fn objects(
+        _settings: &StoreSettings,
+        _clock: &Arc<dyn Clock>,
+    ) -> Result<Arc<dyn ObjectStore>, PartsError> {
+        Err(open_error("the bucket")(
+            "this holdfastd was built without S3",
+        ))
+    }
+}

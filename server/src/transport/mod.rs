@@ -1,0 +1,241 @@
+//! Connections: one port for clear text and TLS, HTTP/1.1 and HTTP/2.
+//!
+//! ```text
+//! accept → first byte: 0x16 → TLS handshake ┐
+//!                      else ────────────────┴→ first bytes: HTTP/2 preface or HTTP/1.1 → requests
+//! ```
+//!
+//! The HTTP version is read off the first bytes and not off ALPN, so a TLS client that offers no ALPN may
+//! speak HTTP/2 all the same. Draining stops accepting, tells each connection to end after what runs on it,
+//! and cuts what is left when the time is up.
+
+pub mod tls;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use tls::{TlsError, TlsIdentity};
+
+/// What goes wrong while a body is read or written.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of any answer.
+pub type ResponseBody = UnsyncBoxBody<bytes::Bytes, BodyError>;
+
+/// The first byte of every TLS connection: a handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// How long a connection may stay silent before its first byte, and between requests. Longer than the 90
+/// seconds that a Go client keeps an idle connection, so that the client is the one who closes.
+const IDLE_LIMIT: Duration = Duration::from_secs(120);
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
+
+/// How long accepting pauses when the system has no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Streams of one HTTP/2 connection at once.
+const CONCURRENT_STREAMS: u32 = 1024;
+
+/// Streams that a client may reset before they were served; Dolt resets streams as a matter of course.
+const RESET_STREAMS: usize = 2048;
+
+/// Flow-control window of one stream, in bytes: what an upload may have under way.
+const STREAM_WINDOW: u32 = 4 << 20;
+
+/// Flow-control window of one connection, in bytes.
+const CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// What a connection is known by.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Who is on the other side.
+    pub peer: SocketAddr,
+    /// Whether it came by TLS.
+    pub secure: bool,
+}
+
+/// Answers requests.
+pub trait Answer: Send + Sync + 'static {
+    /// Answers one request.
+    fn answer(
+        self: Arc<Self>,
+        arrival: Arrival,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<ResponseBody>> + Send + 'static;
+}
+
+/// The two ends of a server's life: asked to stop, and made to stop.
+#[derive(Debug, Clone, Default)]
+pub struct Drain {
+    /// Set when the server should finish what runs and take nothing new.
+    pub stopping: CancellationToken,
+    /// Set when what still runs is cut.
+    pub cut: CancellationToken,
+}
+
+/// Accepts connections on one port and serves them.
+pub struct Listener<A> {
+    /// The port.
+    pub listener: TcpListener,
+    /// Certificate and key, where TLS is served.
+    pub tls: Option<Arc<TlsIdentity>>,
+    /// Who answers.
+    pub app: Arc<A>,
+    /// How many connections are served at once.
+    pub max_connections: usize,
+    /// When to stop.
+    pub drain: Drain,
+}
+
+impl<A> std::fmt::Debug for Listener<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener")
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Answer> Listener<A> {
+    /// Serves until stopped, and returns when the last connection has ended.
+    pub async fn run(self) {
+        let connections = TaskTracker::new();
+        let permits = Arc::new(Semaphore::new(self.max_connections));
+        loop {
+            let accepted = tokio::select! {
+                () = self.drain.stopping.cancelled() => break,
+                permit = Arc::clone(&permits).acquire_owned() => {
+                    let permit = permit.expect("the semaphore is never closed");
+                    tokio::select! {
+                        () = self.drain.stopping.cancelled() => break,
+                        accepted = self.listener.accept() => accepted.map(|stream| (permit, stream)),
+                    }
+                }
+            };
+            match accepted {
+                Ok((permit, (stream, peer))) => {
+                    let connection = Connection {
+                        tls: self.tls.clone(),
+                        app: Arc::clone(&self.app),
+                        drain: self.drain.clone(),
+                        peer,
+                    };
+                    connections.spawn(async move {
+                        connection.serve(stream).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::info!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(self.listener);
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+struct Connection<A> {
+    tls: Option<Arc<TlsIdentity>>,
+    app: Arc<A>,
+    drain: Drain,
+    peer: SocketAddr,
+}
+
+impl<A: Answer> Connection<A> {
+    async fn serve(self, stream: TcpStream) {
+        let peer = self.peer;
+        if let Err(error) = self.try_serve(stream).await {
+            tracing::debug!(%peer, error = &*error, "connection ended");
+        }
+    }
+
+    async fn try_serve(self, stream: TcpStream) -> Result<(), BodyError> {
+        stream.set_nodelay(true)?;
+        let mut first = [0];
+        let peeked = tokio::select! {
+            () = self.drain.stopping.cancelled() => return Ok(()),
+            peeked = tokio::time::timeout(IDLE_LIMIT, stream.peek(&mut first)) => peeked??,
+        };
+        if peeked == 0 {
+            return Ok(());
+        }
+        if first[0] != TLS_HANDSHAKE {
+            return self.serve_http(stream, false).await;
+        }
+        let Some(tls) = &self.tls else {
+            return Err("a TLS client came, and no certificate is set".into());
+        };
+        let handshake = tls.acceptor().accept(stream);
+        let stream = tokio::select! {
+            () = self.drain.cut.cancelled() => return Ok(()),
+            stream = tokio::time::timeout(HANDSHAKE_LIMIT, handshake) => stream??,
+        };
+        self.serve_http(stream, true).await
+    }
+
+    async fn serve_http<S>(self, stream: S, secure: bool) -> Result<(), BodyError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let arrival = Arrival {
+            peer: self.peer,
+            secure,
+        };
+        let app = self.app;
+        let service = hyper::service::service_fn(move |request| {
+            let answer = Arc::clone(&app).answer(arrival, request);
+            async move { Ok::<_, Infallible>(answer.await) }
+        });
+        let builder = builder();
+        let mut connection =
+            std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            ended = connection.as_mut() => return ended,
+            () = self.drain.stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            ended = connection => ended,
+            () = self.drain.cut.cancelled() => Err("cut after the drain time-out".into()),
+        }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_LIMIT)
+        .max_buf_size(1 << 20);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(256 << 10)
+        .max_send_buf_size(1 << 20)
+        .max_concurrent_streams(CONCURRENT_STREAMS)
+        .max_pending_accept_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(RESET_STREAMS)
+        .max_header_list_size(64 << 10)
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(Duration::from_secs(30));
+    builder
+}

@@ -1,0 +1,118 @@
+//! A server in process on a free port, with a store and an index in memory.
+
+use std::sync::Arc;
+
+use holdfast_chunkstore::clock::SystemClock;
+use holdfast_chunkstore::id::IdSource;
+use holdfast_chunkstore::index::MemoryIndex;
+use holdfast_chunkstore::objects::memory::MemoryStore;
+use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_chunkstore::repo;
+use holdfast_chunkstore::repo::spool::{SpoolDir, SpoolOptions};
+use holdfast_proto::remotesapi as wire;
+use holdfast_proto::remotesapi::chunk_store_service_client::ChunkStoreServiceClient;
+use holdfast_server::meaning::DoltMeaning;
+use holdfast_server::settings::check::{Purpose, check};
+use holdfast_server::settings::{Gathered, Origin, Settings};
+use holdfast_server::{Handle, Parts, Service};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+/// A running server.
+pub(crate) struct Rig {
+    pub(crate) handle: Handle,
+    _directory: TempDir,
+}
+
+/// Settings of an open server on a free port, and these over them.
+pub(crate) fn settings(directory: &TempDir, changes: &[(&str, &str)]) -> Settings {
+    let mut gathered = Gathered::new();
+    let data = directory.path().to_str().unwrap();
+    let basic = [("data", data), ("listen", "127.0.0.1:0"), ("open", "true")];
+    let floor = [
+        ("upload.free_floor", "1MiB"),
+        ("upload.spool_limit", "1GiB"),
+    ];
+    for (key, value) in basic
+        .into_iter()
+        .chain(floor)
+        .chain(changes.iter().copied())
+    {
+        gathered.set(key, value, Origin::Flag);
+    }
+    check(gathered, Purpose::Serve).unwrap()
+}
+
+impl Rig {
+    pub(crate) async fn start(changes: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = settings(&directory, changes);
+        let clock = Arc::new(SystemClock::new());
+        let pool = BlockingPool::new(4);
+        let options = SpoolOptions {
+            max_total_bytes: settings.transfer.spool_limit,
+            free_floor_bytes: settings.transfer.free_floor,
+        };
+        let spool = SpoolDir::open(directory.path().join("spool"), options, pool.clone()).unwrap();
+        let parts = Parts {
+            repositories: repo::Parts {
+                objects: Arc::new(MemoryStore::new(clock.clone())),
+                index: Arc::new(MemoryIndex::new(pool.clone())),
+                clock,
+                ids: Arc::new(IdSource::from_system()),
+                pool,
+                spool: Arc::new(spool),
+                meaning: Arc::new(DoltMeaning::new(false)),
+            },
+            process: 7,
+            held: None,
+        };
+        let handle = Service::start(&settings, parts).await.unwrap();
+        Self {
+            handle,
+            _directory: directory,
+        }
+    }
+
+    /// `http://host:port`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.handle.local_addr())
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        let endpoint = Channel::from_shared(self.url()).unwrap();
+        endpoint
+            .user_agent("dolt_cli 2.3.1 linux amd64")
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    /// A client for plain HTTP; the provider is the only one there is.
+    pub(crate) fn http(&self) -> reqwest::Client {
+        // A second installation is refused, and the first one is the same.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        reqwest::Client::builder().no_proxy().build().unwrap()
+    }
+
+    pub(crate) async fn client(&self) -> ChunkStoreServiceClient<Channel> {
+        ChunkStoreServiceClient::new(self.channel().await)
+            .max_decoding_message_size(128 << 20)
+            .max_encoding_message_size(256 << 20)
+    }
+}
+
+/// The name that most tests use.
+pub(crate) const REPO: &str = "acme/prod";
+
+pub(crate) fn metadata_request(path: &str) -> wire::GetRepoMetadataRequest {
+    wire::GetRepoMetadataRequest {
+        repo_path: path.to_owned(),
+        client_repo_format: Some(wire::ClientRepoFormat {
+            nbf_version: "__DOLT__".to_owned(),
+            nbs_version: "5".to_owned(),
+        }),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,297 @@
+//! One port for everything: statements 1, 2, 3 and 8, and the end of a server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_proto::remotesapi as wire;
+use holdfast_proto::remotesapi::chunk_store_service_client::ChunkStoreServiceClient;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+
+use crate::rig::{REPO, Rig, metadata_request};
+
+struct Certificate {
+    directory: TempDir,
+    pem: String,
+}
+
+impl Certificate {
+    fn make() -> Self {
+        let certificate = Self {
+            directory: tempfile::tempdir().unwrap(),
+            pem: String::new(),
+        };
+        certificate.renewed()
+    }
+
+    fn renewed(mut self) -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        self.pem = made.cert.pem();
+        std::fs::write(self.path("cert.pem"), &self.pem).unwrap();
+        std::fs::write(self.path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        self
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory
+            .path()
+            .join(name)
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    async fn server(&self) -> Rig {
+        let (cert, key) = (self.path("cert.pem"), self.path("key.pem"));
+        Rig::start(&[("tls.cert", &cert), ("tls.key", &key)]).await
+    }
+
+    async fn connect(
+        &self,
+        rig: &Rig,
+        alpn: &[&str],
+    ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject as _;
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap())
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let stream = TcpStream::connect(rig.handle.local_addr()).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+    }
+
+    /// A call over HTTP/2 on a connection that offered `alpn`.
+    async fn call(&self, rig: &Rig, alpn: &[&str]) -> wire::GetRepoMetadataResponse {
+        let stream = self.connect(rig, alpn).await.unwrap();
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        let running = tokio::spawn(connection);
+        let origin = "https://localhost".parse().unwrap();
+        let service = tower::service_fn(move |mut request: http::Request<tonic::body::Body>| {
+            let mut sender = sender.clone();
+            let path = request.uri().path_and_query().unwrap().as_str();
+            *request.uri_mut() = format!("https://localhost{path}").parse().unwrap();
+            async move { sender.send_request(request).await }
+        });
+        let mut client = ChunkStoreServiceClient::with_origin(service, origin);
+        let answer = client
+            .get_repo_metadata(metadata_request(REPO))
+            .await
+            .unwrap();
+        drop(client);
+        running.abort();
+        answer.into_inner()
+    }
+}
+
+#[tokio::test]
+async fn grpc_works_in_clear_text_with_prior_knowledge() {
+    let rig = Rig::start(&[]).await;
+    let answer = rig
+        .client()
+        .await
+        .get_repo_metadata(metadata_request(REPO))
+        .await;
+    assert_eq!(answer.unwrap().into_inner().nbf_version, "__DOLT__");
+}
+
+#[tokio::test]
+async fn grpc_works_over_tls_with_and_without_alpn() {
+    let certificate = Certificate::make();
+    let rig = certificate.server().await;
+    for alpn in [&["h2"][..], &["h2", "http/1.1"], &[]] {
+        let answer = certificate.call(&rig, alpn).await;
+        assert_eq!(answer.nbf_version, "__DOLT__", "{alpn:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_tls_server_takes_clear_text_on_the_same_port() {
+    let certificate = Certificate::make();
+    let rig = certificate.server().await;
+    let answer = rig
+        .client()
+        .await
+        .get_repo_metadata(metadata_request(REPO))
+        .await;
+    assert!(answer.is_ok());
+    assert_eq!(get(&rig, "/live").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_used_for_the_next_connection() {
+    let certificate = Certificate::make();
+    let rig = certificate.server().await;
+    certificate.connect(&rig, &[]).await.unwrap();
+    let certificate = certificate.renewed();
+    certificate.connect(&rig, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tls_client_is_turned_away_where_no_certificate_is_set() {
+    let certificate = Certificate::make();
+    let rig = Rig::start(&[]).await;
+    assert!(certificate.connect(&rig, &["h2"]).await.is_err());
+    assert_eq!(get(&rig, "/live").await.0, 200);
+}
+
+async fn get(rig: &Rig, path: &str) -> (u16, String) {
+    let response = rig
+        .http()
+        .get(format!("{}{path}", rig.url()))
+        .send()
+        .await
+        .unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_a_404_and_an_unknown_call_is_unimplemented() {
+    let rig = Rig::start(&[]).await;
+    for path in [
+        "/",
+        "/x",
+        "/dolt.services.remotesapi.v1alpha1.ChunkStoreService/Root",
+        "/livex",
+    ] {
+        assert_eq!(get(&rig, path).await.0, 404, "{path}");
+    }
+    let mut client = tonic::client::Grpc::new(rig.channel().await);
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<wire::RootRequest, wire::RootResponse>::default();
+    let path = "/no.such.Service/Call".parse().unwrap();
+    let request = tonic::Request::new(wire::RootRequest::default());
+    let status = client.unary(request, path, codec).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn a_server_says_that_it_lives_and_is_ready() {
+    let rig = Rig::start(&[]).await;
+    assert_eq!(get(&rig, "/live").await, (200, "live\n".to_owned()));
+    assert_eq!(get(&rig, "/ready").await, (200, "ready\n".to_owned()));
+    let response = rig
+        .http()
+        .delete(format!("{}/live", rig.url()))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 405);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(rig.channel().await);
+    let asked = tonic_health::pb::HealthCheckRequest::default();
+    assert_eq!(health.check(asked).await.unwrap().into_inner().status, 1);
+}
+
+#[tokio::test]
+async fn a_request_keeps_its_id() {
+    let rig = Rig::start(&[]).await;
+    let url = format!("{}/live", rig.url());
+    let given = rig
+        .http()
+        .get(&url)
+        .header("x-request-id", "mine-1")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(given.headers()["x-request-id"], "mine-1");
+    let made = rig.http().get(&url).send().await.unwrap();
+    assert!(
+        made.headers()["x-request-id"]
+            .to_str()
+            .unwrap()
+            .starts_with("00000007-")
+    );
+}
+
+#[tokio::test]
+async fn statement_2_a_request_of_100_mib_is_taken_and_one_of_200_is_refused_for_good() {
+    let rig = Rig::start(&[]).await;
+    let mut client = rig.client().await;
+    let of_len = |len: usize| wire::HasChunksRequest {
+        repo_path: REPO.to_owned(),
+        repo_token: "x".repeat(len),
+        ..Default::default()
+    };
+    client.has_chunks(of_len(100 << 20)).await.unwrap();
+    let refused = client.has_chunks(of_len(200 << 20)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange);
+}
+
+#[tokio::test]
+async fn statement_8_unknown_metadata_is_ignored() {
+    let rig = Rig::start(&[]).await;
+    let mut request = tonic::Request::new(metadata_request(REPO));
+    request
+        .metadata_mut()
+        .insert("x-unknown", "1".parse().unwrap());
+    rig.client().await.get_repo_metadata(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stopping_server_lets_a_stream_finish_and_takes_no_new_connection() {
+    let rig = Rig::start(&[]).await;
+    let address = rig.handle.local_addr();
+    let mut client = rig.client().await;
+    let (sender, requests) = tokio::sync::mpsc::channel(1);
+    let request = wire::StreamChunkLocationsRequest {
+        repo_path: REPO.to_owned(),
+        chunk_hashes: vec![1; 20].into(),
+        ..Default::default()
+    };
+    sender.send(request.clone()).await.unwrap();
+    let mut answers = client
+        .stream_chunk_locations(ReceiverStream::new(requests))
+        .await
+        .unwrap()
+        .into_inner();
+    answers.message().await.unwrap().unwrap();
+    let stopping = tokio::spawn(rig.handle.shutdown());
+    let refused = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), refused)
+        .await
+        .unwrap();
+    sender.send(request).await.unwrap();
+    let answer = answers.message().await.unwrap().unwrap();
+    assert_eq!(answer.missing_indexes, [0]);
+    drop(sender);
+    assert!(answers.message().await.unwrap().is_none());
+    assert!(stopping.await.unwrap(), "everything finished by itself");
+}
+
+#[tokio::test]
+async fn what_still_runs_after_the_drain_time_is_cut() {
+    let rig = Rig::start(&[("network.drain_timeout", "50ms")]).await;
+    let mut client = rig.client().await;
+    let (sender, requests) = tokio::sync::mpsc::channel::<wire::StreamChunkLocationsRequest>(1);
+    let mut answers = client
+        .stream_chunk_locations(ReceiverStream::new(requests))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(!rig.handle.shutdown().await, "a stream was open");
+    assert!(answers.message().await.is_err());
+    drop(sender);
+}
