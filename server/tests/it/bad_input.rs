@@ -341,7 +341,7 @@ async fn a_message_that_is_no_message_does_not_hurt() {
         "{}/dolt.services.remotesapi.v1alpha1.ChunkStoreService/Root",
         rig.url()
     );
-    let http = reqwest::Client::builder()
+    let http = crate::rig::http_builder()
         .http2_prior_knowledge()
         .build()
         .unwrap();
@@ -364,7 +364,7 @@ async fn a_message_that_is_no_message_does_not_hurt() {
             .map(|value| value.to_str().unwrap().to_owned());
         assert_ne!(status.as_deref(), Some("0"), "{body:?}");
     }
-    let one = reqwest::Client::builder().http1_only().build().unwrap();
+    let one = crate::rig::http_builder().http1_only().build().unwrap();
     let old = one
         .post(&url)
         .header("content-type", "application/grpc")

@@ -338,7 +338,7 @@ async fn statements_68_to_70_a_commit_is_a_swap_and_may_be_repeated() {
                 .success
         );
     }
-    let stale = commit_request(first.as_bytes(), &[8; 20]);
+    let stale = commit_request(&[9; 20], &[8; 20]);
     assert!(!client.commit(stale).await.unwrap().into_inner().success);
     assert_eq!(root(&mut client).await, database.root().as_bytes()[..]);
 }

@@ -89,11 +89,9 @@ impl Rig {
             .unwrap()
     }
 
-    /// A client for plain HTTP; the provider is the only one there is.
+    /// A client for plain HTTP.
     pub(crate) fn http(&self) -> reqwest::Client {
-        // A second installation is refused, and the first one is the same.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        reqwest::Client::builder().no_proxy().build().unwrap()
+        http_builder().build().unwrap()
     }
 
     pub(crate) async fn client(&self) -> ChunkStoreServiceClient<Channel> {
@@ -115,4 +113,11 @@ pub(crate) fn metadata_request(path: &str) -> wire::GetRepoMetadataRequest {
         }),
         ..Default::default()
     }
+}
+
+/// Begins a client for plain HTTP.
+pub(crate) fn http_builder() -> reqwest::ClientBuilder {
+    // A second installation is refused, and the first one is the same.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().no_proxy()
 }
