@@ -18,6 +18,8 @@ pub mod local;
 pub mod memory;
 pub mod probe;
 pub mod retrying;
+#[cfg(feature = "s3")]
+pub mod s3;
 
 use std::fmt;
 use std::ops::Range;

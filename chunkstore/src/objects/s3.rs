@@ -1,0 +1,511 @@
+//! Objects in a bucket: Amazon S3, or any server that speaks its protocol and honors `If-None-Match: *`.
+//!
+//! # Truth
+//! The bucket. An object comes into being by one conditional request, whole.
+//! # Crash
+//! A crash during an upload leaves parts that nobody sees; a lifecycle rule that aborts incomplete multipart
+//! uploads removes them.
+//! # Retry
+//! Parts of an upload are sent again here. A conditional request is repeated only where the server answered 409,
+//! which says that it did nothing. All else is for [`super::retrying`]; the SDK's own retries are off, since they
+//! would repeat creates.
+//! # Secrets
+//! Neither keys nor signed addresses are printed, logged, or part of an error.
+
+mod failure;
+mod lifecycle;
+mod upload;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, Builder as ConfigBuilder, Credentials, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation, StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::presigning::PresigningConfig;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_smithy_http_client::tls;
+use bytes::Bytes;
+use data_encoding::BASE64;
+use futures::{StreamExt as _, stream};
+use md5::{Digest as _, Md5};
+
+use self::failure::Failure;
+use self::upload::S3Upload;
+use super::retrying::{Retry, RetryPolicy};
+use super::{
+    MAX_LISTED, MAX_PIECE_BYTES, ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore,
+    ObjectUpload, checked_range,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::pool::BlockingPool;
+
+/// What Signature Version 4 allows.
+const LONGEST_SIGNED: Duration = Duration::from_secs(7 * 24 * 3600);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// From sending a small request to the head of its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The same for a request that carries a part of an upload.
+const PART_TIMEOUT: Duration = Duration::from_secs(900);
+const CONFLICT_ATTEMPTS: u32 = 6;
+const CONFLICT_DELAY: Duration = Duration::from_millis(50);
+/// Bodies longer than this are hashed on a thread that may block.
+const HASH_INLINE_BYTES: usize = 128 << 10;
+const HASH_THREADS: usize = 4;
+
+/// Which bucket, and how to reach it.
+#[derive(Debug, Clone)]
+pub struct S3Settings {
+    /// The server's address; nothing for Amazon's own.
+    pub endpoint: Option<String>,
+    /// The address that signed addresses begin with, where others reach the server under another one.
+    pub public_endpoint: Option<String>,
+    /// The region; nothing to take it from the environment, or `us-east-1` where there is an endpoint.
+    pub region: Option<String>,
+    /// The bucket's name.
+    pub bucket: String,
+    /// What all keys in the bucket begin with, without the `/` that follows it.
+    pub prefix: Option<ObjectKey>,
+    /// Whether the bucket's name goes into the path and not into the host's name.
+    pub path_style: bool,
+    /// The keys to sign with; nothing to take them from the SDK's chain of sources.
+    pub credentials: Option<S3Credentials>,
+}
+
+/// A pair of keys. Its `Debug` shows neither.
+#[derive(Clone)]
+pub struct S3Credentials {
+    /// The public half.
+    pub access_key: String,
+    /// The secret half.
+    pub secret_key: String,
+}
+
+impl fmt::Debug for S3Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Credentials").finish_non_exhaustive()
+    }
+}
+
+/// Objects in a bucket. Clones share the connections.
+#[derive(Clone)]
+pub struct S3Store {
+    connection: Arc<Connection>,
+    clock: Arc<dyn Clock>,
+    retry: Retry,
+    hashing: BlockingPool,
+}
+
+struct Connection {
+    bucket: String,
+    /// Empty, or ending in `/`.
+    prefix: String,
+    client: Client,
+    /// The same with more patience.
+    bulk: Client,
+    /// The same with the public address.
+    signer: Client,
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store")
+            .field("bucket", &self.connection.bucket)
+            .field("prefix", &self.connection.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+impl S3Store {
+    /// Makes ready to talk to a bucket, without talking to it.
+    pub async fn new(settings: S3Settings, clock: Arc<dyn Clock>) -> Self {
+        let config = config(&settings).await;
+        let client = Client::from_conf(config.clone().build());
+        let bulk = config.clone().timeout_config(timeouts(PART_TIMEOUT));
+        let signer = match settings.public_endpoint.or(settings.endpoint) {
+            Some(endpoint) => config.endpoint_url(endpoint),
+            None => config,
+        };
+        let prefix = settings.prefix.map(|prefix| format!("{prefix}/"));
+        Self {
+            connection: Arc::new(Connection {
+                bucket: settings.bucket,
+                prefix: prefix.unwrap_or_default(),
+                client,
+                bulk: Client::from_conf(bulk.build()),
+                signer: Client::from_conf(signer.build()),
+            }),
+            retry: Retry::new(RetryPolicy::default(), Arc::clone(&clock)),
+            clock,
+            hashing: BlockingPool::new(HASH_THREADS),
+        }
+    }
+
+    fn client(&self) -> &Client {
+        &self.connection.client
+    }
+
+    fn bucket(&self) -> &str {
+        &self.connection.bucket
+    }
+
+    /// The key as the bucket knows it.
+    fn name(&self, key: &ObjectKey) -> String {
+        format!("{}{key}", self.connection.prefix)
+    }
+
+    /// The value of a `Content-MD5` header.
+    async fn content_md5(&self, body: &Bytes) -> String {
+        let digest = if body.len() <= HASH_INLINE_BYTES {
+            Md5::digest(body)
+        } else {
+            let body = body.clone();
+            self.hashing.run(move || Md5::digest(&body)).await
+        };
+        BASE64.encode(&digest)
+    }
+
+    /// Sends a request that creates an object. Repeats it while the server answers that another one for the
+    /// same key is under way; such an answer means that nothing was done.
+    async fn create_once<F>(
+        &self,
+        action: &'static str,
+        key: &ObjectKey,
+        mut send: impl FnMut() -> F,
+    ) -> Result<(), ObjectError>
+    where
+        F: Future<Output = Result<(), Failure>>,
+    {
+        let mut attempt = 1;
+        loop {
+            match send().await {
+                Err(failure) if failure.is_precondition() => {
+                    return Err(ObjectError::AlreadyExists { key: key.clone() });
+                }
+                Err(failure) if failure.is_conflict() && attempt < CONFLICT_ATTEMPTS => {
+                    self.clock.sleep(CONFLICT_DELAY * attempt).await;
+                    attempt += 1;
+                }
+                outcome => return outcome.map_err(|failure| failure.into_error(action, key)),
+            }
+        }
+    }
+
+    /// The error for a range that the server did not answer.
+    async fn range_error(&self, key: &ObjectKey, range: Range<u64>) -> ObjectError {
+        match self.head(key).await {
+            Ok(meta) => match checked_range(key, Some(range), meta.len) {
+                Err(error) => error,
+                Ok(_) => ObjectError::failed("read", key, "the server refused a range inside it"),
+            },
+            Err(error) => error,
+        }
+    }
+}
+
+async fn config(settings: &S3Settings) -> ConfigBuilder {
+    let http_client = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls::Provider::Rustls(
+            tls::rustls_provider::CryptoMode::Ring,
+        ))
+        .build_https();
+    let region = settings.region.clone().map(Region::new);
+    let config = if let Some(pair) = &settings.credentials {
+        let keys = Credentials::new(&pair.access_key, &pair.secret_key, None, None, "settings");
+        ConfigBuilder::new().credentials_provider(keys)
+    } else {
+        let loader =
+            aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
+        let loader = match region.clone() {
+            Some(region) => loader.region(region),
+            None => loader,
+        };
+        ConfigBuilder::from(&loader.load().await)
+    };
+    let config = match (region, &settings.endpoint, &settings.credentials) {
+        (Some(region), ..) => config.region(region),
+        (None, Some(_), _) | (None, None, Some(_)) => {
+            config.region(Region::from_static("us-east-1"))
+        }
+        (None, None, None) => config,
+    };
+    let config = match &settings.endpoint {
+        Some(endpoint) => config.endpoint_url(endpoint),
+        None => config,
+    };
+    // An upload waits for the client who sends it; only downloads that stand still are broken off.
+    let stalled = StalledStreamProtectionConfig::enabled()
+        .upload_enabled(false)
+        .grace_period(Duration::from_secs(30))
+        .build();
+    config
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(http_client)
+        .force_path_style(settings.path_style)
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(stalled)
+        .timeout_config(timeouts(ANSWER_TIMEOUT))
+}
+
+fn timeouts(answer: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(answer)
+        .build()
+}
+
+fn timestamp(time: Option<&DateTime>) -> Timestamp {
+    let millis = time.and_then(|time| time.to_millis().ok());
+    Timestamp(
+        millis
+            .and_then(|millis| u64::try_from(millis).ok())
+            .unwrap_or(0),
+    )
+}
+
+fn length(len: Option<i64>) -> Option<u64> {
+    len.and_then(|len| u64::try_from(len).ok())
+}
+
+/// What part of the object an answer holds, and how long the object is.
+fn answered(answer: &GetObjectOutput) -> Option<(Range<u64>, u64)> {
+    let Some(text) = answer.content_range() else {
+        let len = length(answer.content_length())?;
+        return Some((0..len, len));
+    };
+    let (range, len) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let end = last.parse::<u64>().ok()?.checked_add(1)?;
+    Some((first.parse().ok()?..end, len.parse().ok()?))
+}
+
+/// The pieces of an answer: exactly `len` bytes, or an error.
+struct Download {
+    key: ObjectKey,
+    body: ByteStream,
+    /// Arrived, and not yet handed on.
+    piece: Bytes,
+    missing: u64,
+}
+
+impl Download {
+    async fn next(&mut self) -> Option<Result<Bytes, ObjectError>> {
+        while self.piece.is_empty() {
+            match self.body.next().await {
+                None if self.missing == 0 => return None,
+                None => return Some(Err(self.broken("the answer ended too early"))),
+                Some(Err(error)) => return Some(Err(self.broken(error))),
+                Some(Ok(piece)) => match self.missing.checked_sub(piece.len() as u64) {
+                    Some(missing) => (self.missing, self.piece) = (missing, piece),
+                    None => return Some(Err(self.broken("the answer is too long"))),
+                },
+            }
+        }
+        let len = self.piece.len().min(MAX_PIECE_BYTES);
+        Some(Ok(self.piece.split_to(len)))
+    }
+
+    /// The error that ends the body.
+    fn broken(
+        &mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> ObjectError {
+        (self.missing, self.body) = (0, ByteStream::default());
+        ObjectError::failed("read", &self.key, source)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for S3Store {
+    async fn get(
+        &self,
+        key: &ObjectKey,
+        range: Option<Range<u64>>,
+    ) -> Result<ObjectBody, ObjectError> {
+        let header = match &range {
+            Some(range) if range.is_empty() => {
+                return Err(self.range_error(key, range.clone()).await);
+            }
+            Some(range) => Some(format!("bytes={}-{}", range.start, range.end - 1)),
+            None => None,
+        };
+        let request = self.client().get_object().bucket(self.bucket());
+        let answer = match request.key(self.name(key)).set_range(header).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let failure = Failure::new(error);
+                return match range {
+                    Some(range) if failure.is_range() => Err(self.range_error(key, range).await),
+                    _ => Err(failure.into_error("read", key)),
+                };
+            }
+        };
+        let Some((got, object_len)) = answered(&answer) else {
+            return Err(ObjectError::failed("read", key, "the answer has no length"));
+        };
+        let wanted = checked_range(key, range, object_len)?;
+        if got != wanted {
+            let text = format!("asked for {wanted:?}, was answered {got:?}");
+            return Err(ObjectError::failed("read", key, text));
+        }
+        let download = Download {
+            key: key.clone(),
+            body: answer.body,
+            piece: Bytes::new(),
+            missing: wanted.end - wanted.start,
+        };
+        let pieces = stream::unfold(download, |mut download| async move {
+            let piece = download.next().await?;
+            Some((piece, download))
+        });
+        Ok(ObjectBody {
+            object_len,
+            range: wanted,
+            stream: pieces.boxed(),
+        })
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, ObjectError> {
+        let request = self.client().head_object().bucket(self.bucket());
+        let answer = request.key(self.name(key)).send().await;
+        let answer = answer.map_err(|error| Failure::new(error).into_error("look up", key))?;
+        let len = length(answer.content_length())
+            .ok_or_else(|| ObjectError::failed("look up", key, "the answer has no length"))?;
+        Ok(ObjectMeta {
+            key: key.clone(),
+            len,
+            modified: timestamp(answer.last_modified()),
+        })
+    }
+
+    async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
+        let md5 = self.content_md5(&body).await;
+        self.create_once("create", key, || {
+            let request = self.client().put_object().bucket(self.bucket());
+            let request = request.key(self.name(key)).if_none_match("*");
+            let request = request.content_md5(&md5).body(body.clone().into());
+            async { request.send().await.map(drop).map_err(Failure::new) }
+        })
+        .await
+    }
+
+    async fn overwrite(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
+        let md5 = self.content_md5(&body).await;
+        let request = self.client().put_object().bucket(self.bucket());
+        let request = request.key(self.name(key)).content_md5(md5);
+        match request.body(body.into()).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::new(error).into_error("overwrite", key)),
+        }
+    }
+
+    /// Sends parts while the spool file grows; each is read from there, so memory does not grow with them.
+    async fn upload(
+        &self,
+        key: &ObjectKey,
+        spool: &Path,
+    ) -> Result<Box<dyn ObjectUpload>, ObjectError> {
+        Ok(Box::new(S3Upload::new(self.clone(), key, spool)))
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&ObjectKey>,
+    ) -> Result<Vec<ObjectMeta>, ObjectError> {
+        let ours = &self.connection.prefix;
+        let named = after
+            .cloned()
+            .or_else(|| ObjectKey::parse(prefix.trim_end_matches('/')).ok());
+        let key = named.unwrap_or_else(|| ObjectKey::parse("root").expect("`root` is a key"));
+        let mut last = after.map(|after| self.name(after)).unwrap_or_default();
+        let start = Some(last.clone()).filter(|start| !start.is_empty());
+        let mut token = None;
+        loop {
+            let request = self.client().list_objects_v2().bucket(self.bucket());
+            let request = request
+                .prefix(format!("{ours}{prefix}"))
+                .max_keys(MAX_LISTED as i32);
+            let request = request
+                .set_start_after(start.clone())
+                .set_continuation_token(token);
+            let answer = request.send().await;
+            let page = answer.map_err(|error| Failure::new(error).into_error("list", &key))?;
+            let mut found = Vec::new();
+            for object in page.contents() {
+                let name = object.key().unwrap_or_default();
+                if name <= last.as_str() {
+                    return Err(ObjectError::refused(
+                        "list",
+                        &key,
+                        "the list is not in order",
+                    ));
+                }
+                name.clone_into(&mut last);
+                // What is not a key of ours somebody else put there.
+                let ours = name.strip_prefix(ours.as_str()).map(ObjectKey::parse);
+                if let (Some(Ok(key)), Some(len)) = (ours, length(object.size())) {
+                    let modified = timestamp(object.last_modified());
+                    found.push(ObjectMeta { key, len, modified });
+                }
+            }
+            token = page.next_continuation_token;
+            if !found.is_empty() || page.is_truncated != Some(true) || token.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), ObjectError> {
+        let request = self.client().delete_object().bucket(self.bucket());
+        match request.key(self.name(key)).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match Failure::new(error).into_error("delete", key) {
+                ObjectError::NotFound { .. } => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    async fn presign(
+        &self,
+        key: &ObjectKey,
+        signed_at: Timestamp,
+        valid: Duration,
+    ) -> Result<Option<String>, ObjectError> {
+        let refused = |text: String| ObjectError::refused("sign an address of", key, text);
+        if valid > LONGEST_SIGNED {
+            return Err(refused(format!(
+                "{valid:?} is more than the 7 days that S3 allows"
+            )));
+        }
+        let start = UNIX_EPOCH.checked_add(Duration::from_secs(signed_at.seconds()));
+        let start = start.ok_or_else(|| refused("the time is out of range".to_owned()))?;
+        let config = PresigningConfig::builder()
+            .start_time(start)
+            .expires_in(valid)
+            .build();
+        let config = config.map_err(|error| refused(error.to_string()))?;
+        let request = self.connection.signer.get_object().bucket(self.bucket());
+        match request.key(self.name(key)).presigned(config).await {
+            Ok(signed) => Ok(Some(signed.uri().to_owned())),
+            Err(error) => Err(Failure::new(error).into_error("sign an address of", key)),
+        }
+    }
+
+    /// Any number of servers may share a bucket.
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+}
