@@ -15,6 +15,7 @@
     reason = "a test harness: it runs programs, waits on them and panics with what it saw"
 )]
 
+pub mod bucket;
 pub mod dolt;
 pub mod process;
 pub mod remote;

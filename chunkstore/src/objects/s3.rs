@@ -12,6 +12,7 @@
 //! # Secrets
 //! Neither keys nor signed addresses are printed, logged, or part of an error.
 
+mod config;
 mod failure;
 mod lifecycle;
 mod upload;
@@ -24,77 +25,36 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{
-    BehaviorVersion, Builder as ConfigBuilder, Credentials, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation, StalledStreamProtectionConfig,
-};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_smithy_http_client::tls;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use futures::{StreamExt as _, stream};
 use md5::{Digest as _, Md5};
 
+use self::config::{PART_TIMEOUT, config, timeouts};
+pub use self::config::{S3Credentials, S3Settings};
 use self::failure::Failure;
+pub use self::lifecycle::Lifecycle;
 use self::upload::S3Upload;
 use super::retrying::{Retry, RetryPolicy};
 use super::{
-    MAX_LISTED, MAX_PIECE_BYTES, ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore,
-    ObjectUpload, checked_range,
+    MAX_PIECE_BYTES, ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload,
+    checked_range,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::pool::BlockingPool;
 
 /// What Signature Version 4 allows.
 const LONGEST_SIGNED: Duration = Duration::from_secs(7 * 24 * 3600);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// From sending a small request to the head of its answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// The same for a request that carries a part of an upload.
-const PART_TIMEOUT: Duration = Duration::from_secs(900);
+/// The longest list that S3 answers, and that we may.
+const PAGE: i32 = 1000;
 const CONFLICT_ATTEMPTS: u32 = 6;
 const CONFLICT_DELAY: Duration = Duration::from_millis(50);
 /// Bodies longer than this are hashed on a thread that may block.
 const HASH_INLINE_BYTES: usize = 128 << 10;
 const HASH_THREADS: usize = 4;
-
-/// Which bucket, and how to reach it.
-#[derive(Debug, Clone)]
-pub struct S3Settings {
-    /// The server's address; nothing for Amazon's own.
-    pub endpoint: Option<String>,
-    /// The address that signed addresses begin with, where others reach the server under another one.
-    pub public_endpoint: Option<String>,
-    /// The region; nothing to take it from the environment, or `us-east-1` where there is an endpoint.
-    pub region: Option<String>,
-    /// The bucket's name.
-    pub bucket: String,
-    /// What all keys in the bucket begin with, without the `/` that follows it.
-    pub prefix: Option<ObjectKey>,
-    /// Whether the bucket's name goes into the path and not into the host's name.
-    pub path_style: bool,
-    /// The keys to sign with; nothing to take them from the SDK's chain of sources.
-    pub credentials: Option<S3Credentials>,
-}
-
-/// A pair of keys. Its `Debug` shows neither.
-#[derive(Clone)]
-pub struct S3Credentials {
-    /// The public half.
-    pub access_key: String,
-    /// The secret half.
-    pub secret_key: String,
-}
-
-impl fmt::Debug for S3Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3Credentials").finish_non_exhaustive()
-    }
-}
 
 /// Objects in a bucket. Clones share the connections.
 #[derive(Clone)]
@@ -210,59 +170,6 @@ impl S3Store {
             Err(error) => error,
         }
     }
-}
-
-async fn config(settings: &S3Settings) -> ConfigBuilder {
-    let http_client = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::Ring,
-        ))
-        .build_https();
-    let region = settings.region.clone().map(Region::new);
-    let config = if let Some(pair) = &settings.credentials {
-        let keys = Credentials::new(&pair.access_key, &pair.secret_key, None, None, "settings");
-        ConfigBuilder::new().credentials_provider(keys)
-    } else {
-        let loader =
-            aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
-        let loader = match region.clone() {
-            Some(region) => loader.region(region),
-            None => loader,
-        };
-        ConfigBuilder::from(&loader.load().await)
-    };
-    let config = match (region, &settings.endpoint, &settings.credentials) {
-        (Some(region), ..) => config.region(region),
-        (None, Some(_), _) | (None, None, Some(_)) => {
-            config.region(Region::from_static("us-east-1"))
-        }
-        (None, None, None) => config,
-    };
-    let config = match &settings.endpoint {
-        Some(endpoint) => config.endpoint_url(endpoint),
-        None => config,
-    };
-    // An upload waits for the client who sends it; only downloads that stand still are broken off.
-    let stalled = StalledStreamProtectionConfig::enabled()
-        .upload_enabled(false)
-        .grace_period(Duration::from_secs(30))
-        .build();
-    config
-        .behavior_version(BehaviorVersion::latest())
-        .http_client(http_client)
-        .force_path_style(settings.path_style)
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .retry_config(RetryConfig::disabled())
-        .stalled_stream_protection(stalled)
-        .timeout_config(timeouts(ANSWER_TIMEOUT))
-}
-
-fn timeouts(answer: Duration) -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(answer)
-        .build()
 }
 
 fn timestamp(time: Option<&DateTime>) -> Timestamp {
@@ -434,9 +341,7 @@ impl ObjectStore for S3Store {
         let mut token = None;
         loop {
             let request = self.client().list_objects_v2().bucket(self.bucket());
-            let request = request
-                .prefix(format!("{ours}{prefix}"))
-                .max_keys(MAX_LISTED as i32);
+            let request = request.prefix(format!("{ours}{prefix}")).max_keys(PAGE);
             let request = request
                 .set_start_after(start.clone())
                 .set_continuation_token(token);

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 
-use super::{Directory, is_absent, object_meta};
+use super::directory::{Directory, is_absent, object_meta};
 use crate::objects::{MAX_LISTED, ObjectError, ObjectKey, ObjectMeta};
 
 struct Page<'a> {

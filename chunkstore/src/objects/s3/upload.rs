@@ -133,6 +133,13 @@ impl S3Upload {
             self.collect_sent().await?;
         }
         self.sent.sort_by_key(CompletedPart::part_number);
+        // After a failed write a part is missing, whatever the caller thinks.
+        let is_whole =
+            (1..self.part.number).eq(self.sent.iter().filter_map(|part| part.part_number()));
+        if !is_whole {
+            let text = "a part of it was not stored";
+            return Err(ObjectError::refused("complete", &self.target.key, text));
+        }
         let upload_id = self.multipart.as_deref().unwrap_or_default();
         self.target.complete(upload_id, &self.sent).await
     }

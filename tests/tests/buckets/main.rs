@@ -1,0 +1,335 @@
+//! The store in a bucket against real HTTP: the endpoint of the harness, and any other one that the environment
+//! names.
+//!
+//! `HOLDFAST_TEST_S3_ENDPOINT`, `…_BUCKET`, `…_ACCESS_KEY` and `…_SECRET_KEY` name an S3 server for the same
+//! suite, for instance `versitygw --access K --secret S --port 127.0.0.1:7070 posix DIR` with a folder `DIR/forge`.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests read the environment and panic with what they saw"
+)]
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use holdfast_chunkstore::clock::{Clock, SystemClock};
+use holdfast_chunkstore::error::ErrorKind;
+use holdfast_chunkstore::objects::probe::{ProbeError, probe_creation};
+use holdfast_chunkstore::objects::retrying::{RetryPolicy, RetryingStore};
+use holdfast_chunkstore::objects::s3::{Lifecycle, S3Credentials, S3Settings, S3Store};
+use holdfast_chunkstore::objects::{ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _};
+use holdfast_chunkstore::testing::object_contract::{Fetch, TestStore, object_store_contract};
+use holdfast_tests::bucket::{Bucket, Misbehavior, Trouble};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+fn key(text: &str) -> ObjectKey {
+    ObjectKey::parse(text).unwrap()
+}
+
+fn settings(bucket: &Bucket) -> S3Settings {
+    S3Settings {
+        endpoint: Some(bucket.endpoint().to_owned()),
+        public_endpoint: None,
+        region: None,
+        bucket: bucket.name().to_owned(),
+        prefix: None,
+        path_style: true,
+        credentials: Some(S3Credentials {
+            access_key: bucket.access_key().to_owned(),
+            secret_key: bucket.secret_key().to_owned(),
+        }),
+    }
+}
+
+async fn open(settings: S3Settings) -> S3Store {
+    S3Store::new(settings, Arc::new(SystemClock::new())).await
+}
+
+/// Reads addresses with a client that knows nothing of S3.
+struct Browser(reqwest::Client);
+
+impl Browser {
+    fn new() -> Self {
+        // Another test may have been first.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        Self(reqwest::Client::new())
+    }
+}
+
+#[async_trait]
+impl Fetch for Browser {
+    async fn fetch(&self, address: &str, range: Option<Range<u64>>) -> (u16, Bytes) {
+        let mut request = self.0.get(address);
+        if let Some(range) = range {
+            let header = format!("bytes={}-{}", range.start, range.end - 1);
+            request = request.header("range", header);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.bytes().await.unwrap())
+    }
+}
+
+async fn contract(settings: S3Settings) {
+    let run = SystemClock::new().now().0;
+    let cases = AtomicUsize::new(0);
+    object_store_contract(async || {
+        let case = cases.fetch_add(1, Ordering::Relaxed);
+        let mut settings = settings.clone();
+        settings.prefix = Some(key(&format!("contract/{run}/{case}")));
+        let folder = tempfile::tempdir().unwrap();
+        TestStore {
+            store: Arc::new(open(settings).await),
+            spool: folder.path().to_owned(),
+            fetch: Some(Arc::new(Browser::new())),
+            now: SystemClock::new().now(),
+            guard: Box::new(folder),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_keeps_the_contract() {
+    let bucket = Bucket::start().await;
+    contract(settings(&bucket)).await;
+    // One upload was dropped without a word, below the size that leaves parts.
+    assert_eq!(bucket.open_uploads(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_endpoint_keeps_the_contract() {
+    let read = |name: &str| std::env::var(format!("HOLDFAST_TEST_S3_{name}"));
+    let (Ok(endpoint), Ok(bucket)) = (read("ENDPOINT"), read("BUCKET")) else {
+        eprintln!("skipped: HOLDFAST_TEST_S3_ENDPOINT names no other S3 server");
+        return;
+    };
+    let settings = S3Settings {
+        endpoint: Some(endpoint),
+        public_endpoint: None,
+        region: read("REGION").ok(),
+        bucket,
+        prefix: None,
+        path_style: true,
+        credentials: Some(S3Credentials {
+            access_key: read("ACCESS_KEY").unwrap(),
+            secret_key: read("SECRET_KEY").unwrap(),
+        }),
+    };
+    let store = open(settings.clone()).await;
+    let mut random = StdRng::seed_from_u64(SystemClock::new().now().0);
+    probe_creation(&store, &mut random).await.unwrap();
+    eprintln!("lifecycle: {:?}", store.probe_lifecycle().await.unwrap());
+    contract(settings).await;
+}
+
+#[tokio::test]
+async fn a_bucket_that_ignores_conditions_is_refused() {
+    let bucket = Bucket::start().await;
+    let store = open(settings(&bucket)).await;
+    let mut random = StdRng::seed_from_u64(1);
+    probe_creation(&store, &mut random).await.unwrap();
+    bucket.misbehave(Misbehavior {
+        ignores_conditions: true,
+        ..Misbehavior::default()
+    });
+    let error = probe_creation(&store, &mut random).await.unwrap_err();
+    assert!(
+        matches!(error, ProbeError::ManyWinners { winners: 16 }),
+        "{error:?}"
+    );
+    assert!(bucket.keys().is_empty());
+}
+
+#[tokio::test]
+async fn a_bucket_that_expires_objects_is_refused() {
+    let bucket = Bucket::start().await;
+    let store = open(settings(&bucket)).await;
+    let found = store.probe_lifecycle().await.unwrap();
+    assert_eq!(found, Lifecycle::KeepsObjects);
+    bucket.trouble("GET", Trouble::Denied, 1);
+    let found = store.probe_lifecycle().await.unwrap();
+    assert_eq!(found, Lifecycle::CannotTell);
+    bucket.misbehave(Misbehavior {
+        expires_after_days: Some(30),
+        ..Misbehavior::default()
+    });
+    let error = store.probe_lifecycle().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("clean up"), "{error}");
+}
+
+#[tokio::test]
+async fn a_conflict_is_asked_again_and_a_lost_answer_is_not() {
+    let bucket = Bucket::start().await;
+    let store = open(settings(&bucket)).await;
+    bucket.trouble("PUT", Trouble::Conflict, 2);
+    store.create(&key("a"), Bytes::from("body")).await.unwrap();
+    assert_eq!(bucket.requests("PUT"), 3);
+
+    bucket.trouble("PUT", Trouble::LostAnswer, 1);
+    let error = store
+        .create(&key("b"), Bytes::from("body"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(bucket.requests("PUT"), 4);
+    assert_eq!(bucket.object("b").unwrap(), "body");
+
+    bucket.trouble("PUT", Trouble::Conflict, 100);
+    let error = store
+        .create(&key("c"), Bytes::from("body"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn neither_a_refusal_nor_a_fault_is_taken_for_an_absent_object() {
+    let bucket = Bucket::start().await;
+    let store = open(settings(&bucket)).await;
+    bucket.trouble("GET", Trouble::Denied, 1);
+    let error = store.get(&key("a"), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    bucket.trouble("HEAD", Trouble::Denied, 1);
+    let error = store.head(&key("a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    bucket.trouble("GET", Trouble::SlowDown, 1);
+    let error = store.get(&key("a"), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+
+    let mut other = settings(&bucket);
+    other.bucket = "missing".to_owned();
+    let error = open(other).await.get(&key("a"), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+
+    let mut other = settings(&bucket);
+    other.endpoint = Some("http://127.0.0.1:1".to_owned());
+    let error = open(other).await.get(&key("a"), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+}
+
+#[tokio::test]
+async fn bursts_of_503_are_waited_out() {
+    let bucket = Bucket::start().await;
+    let policy = RetryPolicy {
+        first_delay: Duration::from_millis(1),
+        ..RetryPolicy::default()
+    };
+    let clock = Arc::new(SystemClock::new());
+    let store = Arc::new(open(settings(&bucket)).await);
+    let store = RetryingStore::new(store, policy, clock);
+    store.create(&key("a"), Bytes::from("body")).await.unwrap();
+    for method in ["GET", "HEAD", "DELETE"] {
+        bucket.trouble(method, Trouble::SlowDown, 4);
+    }
+    assert_eq!(store.read(&key("a"), None, 10).await.unwrap(), "body");
+    store.head(&key("a")).await.unwrap();
+    store.delete(&key("a")).await.unwrap();
+    assert_eq!(bucket.requests("GET"), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_are_sent_again_and_a_failed_upload_leaves_none() {
+    let bucket = Bucket::start().await;
+    let store = open(settings(&bucket)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    let body: Bytes = (0..20_000_000_u32).map(|i| (i >> 8) as u8).collect();
+    std::fs::write(&spool, &body).unwrap();
+
+    bucket.trouble("PUT", Trouble::SlowDown, 2);
+    let mut upload = store.upload(&key("a"), &spool).await.unwrap();
+    upload.write(body.clone()).await.unwrap();
+    upload.complete().await.unwrap();
+    assert_eq!(bucket.requests("PUT"), 5);
+    assert!(bucket.object("a").unwrap() == body);
+
+    let mut upload = store.upload(&key("b"), &spool).await.unwrap();
+    upload.write(body.clone()).await.unwrap();
+    bucket.trouble("POST", Trouble::Denied, 1);
+    upload.complete().await.unwrap_err();
+    assert_eq!(bucket.open_uploads(), 0);
+    assert_eq!(bucket.object("b"), None);
+
+    // Parts that were refused must not end in an object with a hole, even if nobody looks at the outcome.
+    let mut upload = store.upload(&key("c"), &spool).await.unwrap();
+    bucket.trouble("PUT", Trouble::Denied, 1);
+    upload.write(body.clone()).await.ok();
+    upload.complete().await.unwrap_err();
+    assert_eq!(bucket.open_uploads(), 0);
+    assert_eq!(bucket.object("c"), None);
+}
+
+#[tokio::test]
+async fn what_is_not_ours_in_the_bucket_is_not_listed() {
+    let bucket = Bucket::start().await;
+    for i in 0..100 {
+        bucket.damage(&format!("not a key {i}"), Bytes::new());
+    }
+    let store = open(settings(&bucket)).await;
+    store.create(&key("z"), Bytes::from("body")).await.unwrap();
+    let listed = store.list_all("").await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].key, key("z"));
+}
+
+#[tokio::test]
+async fn signed_addresses_begin_with_the_public_endpoint_and_last_a_week_at_most() {
+    let bucket = Bucket::start().await;
+    let mut settings = settings(&bucket);
+    settings.public_endpoint = Some("https://files.example.com".to_owned());
+    let store = open(settings).await;
+    let now = SystemClock::new().now();
+    let day = Duration::from_secs(86_400);
+    let address = store.presign(&key("a/b"), now, day).await.unwrap().unwrap();
+    let expected = format!("https://files.example.com/{}/a/b?", bucket.name());
+    assert!(
+        address.starts_with(&expected),
+        "the address begins otherwise"
+    );
+    store.presign(&key("a/b"), now, 7 * day).await.unwrap();
+    let error = store.presign(&key("a/b"), now, 8 * day).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+}
+
+#[tokio::test]
+async fn no_secret_is_printed() {
+    let bucket = Bucket::start().await;
+    let mut settings = settings(&bucket);
+    let store = open(settings.clone()).await;
+    let mut texts = format!("{settings:?} {store:?}");
+    let spool = tempfile::NamedTempFile::new().unwrap();
+    let upload = store.upload(&key("a"), spool.path()).await.unwrap();
+    texts += &format!("{upload:?}");
+    if let Some(pair) = &mut settings.credentials {
+        pair.secret_key = "a wrong one".to_owned();
+    }
+    let store = open(settings).await;
+    let error: ObjectError = store.get(&key("a"), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    texts += &format!("{error:?} {error:#?}");
+    assert!(!texts.contains(bucket.secret_key()));
+    assert!(!texts.contains("a wrong one"));
+    assert!(!texts.contains(bucket.access_key()), "{texts}");
+    assert!(!texts.contains("Signature="));
+}
+
+#[tokio::test]
+async fn a_slow_bucket_is_slow_and_no_more() {
+    let bucket = Bucket::start().await;
+    bucket.misbehave(Misbehavior {
+        latency: Duration::from_millis(20),
+        ..Misbehavior::default()
+    });
+    let store = open(settings(&bucket)).await;
+    let clock = SystemClock::new();
+    store.create(&key("a"), Bytes::from("body")).await.unwrap();
+    assert!(clock.monotonic() >= Duration::from_millis(20));
+}
