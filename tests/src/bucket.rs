@@ -6,19 +6,19 @@
 mod objects;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpError};
-use std::sync::Mutex;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -195,12 +195,21 @@ async fn answer(
 ) -> Result<Response<Body>, HttpError> {
     let trouble = shared.enter(request.method().as_str());
     tokio::time::sleep(shared.misbehavior().latency).await;
+    let Some(trouble) = trouble else {
+        return service.call(request.map(Body::from)).await;
+    };
+    // Who answers before the body has come cuts the connection, and the answer may be lost with it.
+    let (parts, body) = request.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map_err(|error| HttpError::new(Box::new(error)))?;
+    let request = Request::from_parts(parts, Body::from(body.to_bytes()));
     let (status, code) = match trouble {
-        None => return service.call(request).await,
-        Some(Trouble::SlowDown) => (StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
-        Some(Trouble::Conflict) => (StatusCode::CONFLICT, "ConditionalRequestConflict"),
-        Some(Trouble::Denied) => (StatusCode::FORBIDDEN, "AccessDenied"),
-        Some(Trouble::LostAnswer) => {
+        Trouble::SlowDown => (StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
+        Trouble::Conflict => (StatusCode::CONFLICT, "ConditionalRequestConflict"),
+        Trouble::Denied => (StatusCode::FORBIDDEN, "AccessDenied"),
+        Trouble::LostAnswer => {
             drop(service.call(request).await?);
             (StatusCode::INTERNAL_SERVER_ERROR, "InternalError")
         }
