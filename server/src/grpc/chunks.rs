@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use holdfast_chunkstore::repo::RepoName;
 use holdfast_proto::remotesapi as wire;
 use holdfast_proto::remotesapi::chunk_store_service_server::ChunkStoreService;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,7 @@ impl Chunks {
         &self,
         call: Call<wire::GetRepoMetadataRequest>,
     ) -> Result<wire::GetRepoMetadataResponse, ForgeError> {
-        let name = convert::repo_name(&call.message)?;
+        let name = named(&call.message)?;
         let nbs_version = convert::client_format(call.message.client_repo_format.as_ref())?;
         let metadata = self.forge.metadata(&call.caller, &name).await?;
         let features = if metadata.stream_chunk_locations {
@@ -64,7 +65,7 @@ impl Chunks {
         &self,
         call: Call<wire::HasChunksRequest>,
     ) -> Result<wire::HasChunksResponse, ForgeError> {
-        let name = convert::repo_name(&call.message)?;
+        let name = named(&call.message)?;
         let addresses = convert::addresses("hashes", &call.message.hashes)?;
         // Of an address that is asked for twice only the last place is answered, as dolt's own server does.
         let mut places = HashMap::with_capacity(addresses.len());
@@ -103,7 +104,7 @@ impl Chunks {
         &self,
         call: Call<wire::GetUploadLocsRequest>,
     ) -> Result<wire::GetUploadLocsResponse, ForgeError> {
-        let name = convert::repo_name(&call.message)?;
+        let name = named(&call.message)?;
         if call.message.table_file_details.is_empty() {
             return Err(ForgeError::Refused {
                 reason: "table_file_details is empty: this dolt is too old to push here".to_owned(),
@@ -135,7 +136,7 @@ impl Chunks {
         call: Call<wire::ListTableFilesRequest>,
     ) -> Result<wire::ListTableFilesResponse, ForgeError> {
         let Call { caller, message } = call;
-        let name = convert::repo_name(&message)?;
+        let name = named(&message)?;
         let listing = self.forge.listing(&caller, &name).await?;
         let mut table_file_info = Vec::with_capacity(listing.files.len());
         for file in &listing.files {
@@ -161,7 +162,7 @@ impl Chunks {
         &self,
         call: Call<wire::RefreshTableFileUrlRequest>,
     ) -> Result<wire::RefreshTableFileUrlResponse, ForgeError> {
-        let name = convert::repo_name(&call.message)?;
+        let name = named(&call.message)?;
         if call.message.file_id.is_empty() {
             return Err(ForgeError::invalid("expected file_id"));
         }
@@ -175,6 +176,13 @@ impl Chunks {
             repo_token: String::new(),
         })
     }
+}
+
+/// The repository that a message names; the call's span tells it from here on.
+fn named(message: &impl convert::NamesRepository) -> Result<RepoName, ForgeError> {
+    let name = convert::repo_name(message)?;
+    tracing::Span::current().record("repo", tracing::field::display(&name));
+    Ok(name)
 }
 
 fn answer<T>(result: Result<T, ForgeError>) -> Result<Response<T>, Status> {
@@ -248,7 +256,7 @@ impl ChunkStoreService for Chunks {
         request: Request<wire::RebaseRequest>,
     ) -> Result<Response<wire::RebaseResponse>, Status> {
         let Call { caller, message } = self.call(request)?;
-        let name = convert::repo_name(&message).map_err(|error| status(&error))?;
+        let name = named(&message).map_err(|error| status(&error))?;
         let root = self.forge.root(&caller, &name).await;
         answer(root.map(|_| wire::RebaseResponse::default()))
     }
@@ -258,7 +266,7 @@ impl ChunkStoreService for Chunks {
         request: Request<wire::RootRequest>,
     ) -> Result<Response<wire::RootResponse>, Status> {
         let Call { caller, message } = self.call(request)?;
-        let name = convert::repo_name(&message).map_err(|error| status(&error))?;
+        let name = named(&message).map_err(|error| status(&error))?;
         let root = self.forge.root(&caller, &name).await;
         answer(root.map(|root| wire::RootResponse {
             root_hash: Bytes::copy_from_slice(root.as_bytes()),
@@ -271,7 +279,7 @@ impl ChunkStoreService for Chunks {
         request: Request<wire::CommitRequest>,
     ) -> Result<Response<wire::CommitResponse>, Status> {
         let Call { caller, message } = self.call(request)?;
-        let understood = convert::repo_name(&message)
+        let understood = named(&message)
             .and_then(|name| Ok((name, convert::wish(&message)?)))
             .map_err(|error| status(&error));
         let (name, wish) = understood?;
@@ -298,7 +306,7 @@ impl ChunkStoreService for Chunks {
         request: Request<wire::AddTableFilesRequest>,
     ) -> Result<Response<wire::AddTableFilesResponse>, Status> {
         let Call { caller, message } = self.call(request)?;
-        let understood = convert::repo_name(&message)
+        let understood = named(&message)
             .and_then(|name| Ok((name, convert::named_files(&message.chunk_table_info)?)))
             .map_err(|error| status(&error));
         let (name, files) = understood?;

@@ -64,9 +64,7 @@ pub fn repo_name(message: &impl NamesRepository) -> Result<RepoName, ForgeError>
     if text.is_empty() {
         return Err(ForgeError::invalid("repo_path is empty"));
     }
-    let name: RepoName = text.parse().map_err(ForgeError::NoSuchName)?;
-    tracing::Span::current().record("repo", tracing::field::display(&name));
-    Ok(name)
+    text.parse().map_err(ForgeError::NoSuchName)
 }
 
 /// Checks the formats that a client asks for; returns the store format, which is answered as it was asked.

@@ -93,11 +93,17 @@ impl Watch {
             status: head.status.as_u16(),
             grpc: grpc_status(&head.headers),
             sent_bytes: 0,
+            len_bytes: content_length(&head.headers),
             complete: false,
         };
         let body = Followed { body, ending };
         Response::from_parts(head, ResponseBody::new(body))
     }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(http::header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<i32> {
@@ -109,6 +115,8 @@ struct Ending {
     status: u16,
     grpc: Option<i32>,
     sent_bytes: u64,
+    /// How long the body shall be, where its head says so; it is not asked for an end then.
+    len_bytes: Option<u64>,
     complete: bool,
 }
 
@@ -120,7 +128,8 @@ impl Drop for Ending {
             .saturating_sub(self.watch.began)
             .as_millis();
         let _entered = self.watch.span.enter();
-        let (status, sent_bytes, complete) = (self.status, self.sent_bytes, self.complete);
+        let (status, sent_bytes) = (self.status, self.sent_bytes);
+        let complete = self.complete || self.len_bytes == Some(sent_bytes);
         match self.grpc {
             Some(grpc) => tracing::debug!(grpc, millis, sent_bytes, complete, "finished"),
             None => tracing::debug!(status, millis, sent_bytes, complete, "finished"),
