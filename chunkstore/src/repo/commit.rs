@@ -244,8 +244,8 @@ impl Repository {
         })
     }
 
-    /// Whether this proposal was accepted before and only its reply was lost: a record after the newest one
-    /// with root `last` reached the wanted root, by the same identity, not long ago.
+    /// Whether this proposal was accepted before and only its reply was lost: since the root was last at
+    /// `last`, a record moved it from there to the wanted root, by the same identity, not long ago.
     async fn is_echo(&self, state: &State, proposal: &Proposal) -> Result<bool, RepositoryError> {
         let now = self.shared.parts.clock.now();
         let oldest = state.sequence.saturating_sub(ECHO_RECORDS) + 1;
@@ -256,7 +256,9 @@ impl Repository {
             if record.new_root == proposal.last || now.since(record.time) > ECHO {
                 return Ok(false);
             }
-            if record.new_root == proposal.current && record.actor.name == proposal.actor.name {
+            let is_the_move =
+                record.old_root == proposal.last && record.new_root == proposal.current;
+            if is_the_move && record.actor.name == proposal.actor.name {
                 return Ok(true);
             }
         }

@@ -185,6 +185,14 @@ async fn a_commit_whose_reply_was_lost_succeeds_again_even_when_others_moved_on(
         Committed::Already
     );
     assert_eq!(repository.state().await.unwrap().root, second);
+    let mut invented = repeated.clone();
+    invented.last = RootAddress::new([5; 20]);
+    let stale = repository.commit(&invented).await.unwrap();
+    assert_eq!(
+        stale,
+        Committed::Stale,
+        "nothing ever moved from a root that never was"
+    );
     let mut foreign = repeated;
     foreign.actor.name = "somebody else".to_owned();
     assert_eq!(repository.commit(&foreign).await.unwrap(), Committed::Stale);
