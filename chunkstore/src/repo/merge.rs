@@ -12,10 +12,8 @@
 //! None: if a part is no longer named when the record is to be written, somebody else has merged it, and the
 //! merged file is left unnamed.
 
-use std::sync::Arc;
-
 use crate::id::UploadId;
-use crate::repo::check::{FindChildren, UploadError};
+use crate::repo::check::UploadError;
 use crate::repo::conjoin;
 use crate::repo::error::RepositoryError;
 use crate::repo::file::StoredFile;
@@ -119,7 +117,7 @@ impl Repository {
             .upload(&key, made.path())
             .await
             .map_err(UploadError::from)?;
-        let children: Arc<dyn FindChildren> = shared.parts.meaning.clone();
+        let children = shared.parts.find_children();
         let verified = made
             .check(upload, object, children, &shared.parts.pool)
             .await?;
@@ -157,6 +155,8 @@ impl Repository {
 mod tests {
     use super::*;
     use crate::address::{RootAddress, TableFileId};
+    use std::sync::Arc;
+
     use crate::clock::Timestamp;
     use crate::repo::file::{FileKind, Md5, Sha256};
 

@@ -36,6 +36,13 @@ pub struct Parts {
     pub meaning: Arc<dyn Meaning>,
 }
 
+impl Parts {
+    /// What tells the references of a chunk.
+    pub(crate) fn find_children(&self) -> Arc<dyn FindChildren> {
+        Arc::<dyn Meaning>::clone(&self.meaning)
+    }
+}
+
 /// What this crate must be told about chunks, and knows nothing else of.
 #[async_trait]
 pub trait Meaning: FindChildren + fmt::Debug {

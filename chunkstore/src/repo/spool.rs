@@ -368,10 +368,13 @@ pub struct SpoolFile {
     writer: Writer,
 }
 
+/// What comes back from the pool: the sink, and the block that it wrote.
+type Written = Result<(Box<Sink>, Vec<Bytes>), SpoolError>;
+
 #[derive(Debug)]
 enum Writer {
     Idle(Box<Sink>),
-    Busy(JoinHandle<Result<(Box<Sink>, Vec<Bytes>), SpoolError>>),
+    Busy(JoinHandle<Written>),
     /// An earlier write failed, and its error was told.
     Failed,
 }

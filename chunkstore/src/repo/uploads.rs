@@ -190,7 +190,7 @@ impl Repository {
         upload: Upload<Receiving>,
     ) -> Result<Upload<Verified>, UploadFailure> {
         let parts = &self.shared.parts;
-        let children: Arc<dyn crate::repo::check::FindChildren> = parts.meaning.clone();
+        let children = parts.find_children();
         Ok(upload.check(children, &parts.pool).await?)
     }
 

@@ -51,7 +51,7 @@ impl Plane {
                 false => answer::method_not_allowed("GET, HEAD"),
             },
             path if Addresses::is_upload(path) => match writes {
-                true => self.upload(request).await,
+                true => Box::pin(self.upload(request)).await,
                 false => answer::method_not_allowed("PUT, POST"),
             },
             "/live" | "/ready" if !reads => answer::method_not_allowed("GET, HEAD"),

@@ -6,7 +6,6 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    clippy::print_stderr,
     reason = "tests read the environment and panic with what they saw"
 )]
 
@@ -17,12 +16,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_chunkstore::clock::{Clock, SystemClock};
+use holdfast_chunkstore::clock::{Clock as _, SystemClock};
 use holdfast_chunkstore::error::ErrorKind;
 use holdfast_chunkstore::objects::probe::{ProbeError, probe_creation};
 use holdfast_chunkstore::objects::retrying::{RetryPolicy, RetryingStore};
 use holdfast_chunkstore::objects::s3::{Lifecycle, S3Credentials, S3Settings, S3Store};
-use holdfast_chunkstore::objects::{ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _};
+use holdfast_chunkstore::objects::{ObjectError, ObjectKey, ObjectStore as _, ObjectStoreExt as _};
 use holdfast_chunkstore::testing::object_contract::{Fetch, TestStore, object_store_contract};
 use holdfast_tests::bucket::{Bucket, Misbehavior, Trouble};
 use rand::SeedableRng as _;
@@ -241,7 +240,7 @@ async fn parts_are_sent_again_and_a_failed_upload_leaves_none() {
     let store = open(settings(&bucket)).await;
     let folder = tempfile::tempdir().unwrap();
     let spool = folder.path().join("spool");
-    let body: Bytes = (0..20_000_000_u32).map(|i| (i >> 8) as u8).collect();
+    let body: Bytes = (0..20_000_000_u32).map(|i| i.to_be_bytes()[2]).collect();
     std::fs::write(&spool, &body).unwrap();
 
     bucket.trouble("PUT", Trouble::SlowDown, 2);

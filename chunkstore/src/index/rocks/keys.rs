@@ -99,10 +99,12 @@ mod tests {
         assert!(chunk(PoolNumber(255), &high) < chunk(PoolNumber(256), &low));
         assert!(number(FileNumber(255)) < number(FileNumber(256)));
         assert!(
-            chunk(PoolNumber(u32::MAX), &high)[..] < marker(PoolNumber(0), &UploadId::new([0; 16]))
+            chunk(PoolNumber(u32::MAX), &high)[..]
+                < marker(PoolNumber(0), &UploadId::new([0; 16]))[..]
         );
         assert!(
-            marker(PoolNumber(u32::MAX), &UploadId::new([0xff; 16]))[..] < number(FileNumber(0))
+            marker(PoolNumber(u32::MAX), &UploadId::new([0xff; 16]))[..]
+                < number(FileNumber(0))[..]
         );
         assert!(number(FileNumber(u32::MAX))[..] < pool(&PoolId::new([0; 16]))[..]);
     }

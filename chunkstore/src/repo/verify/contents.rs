@@ -136,7 +136,7 @@ async fn check_file(
         chunks: file.chunks,
         md5: Some(file.md5),
     };
-    let children: std::sync::Arc<dyn crate::repo::check::FindChildren> = parts.meaning.clone();
+    let children = parts.find_children();
     let checker = Checker {
         children,
         pool: parts.pool.clone(),
