@@ -7,7 +7,7 @@
 //! ```
 //!
 //! This crate never names a commit, a table or a branch: what a chunk *means* is `holdfast-doltdb`'s subject.
-//! Nothing under [`format`] does I/O, is async, or reads a clock.
+//! Nothing under [`mod@format`] does I/O, is async, or reads a clock.
 
 pub mod address;
 pub mod clock;

@@ -9,7 +9,7 @@
 //!
 //! * Truth: none; a sorted set can always be made again.
 //! * Crash and cleanup: runs lie in files without a name, which the system removes when the last handle goes.
-//! * Memory: the budget while sorting; at most [`MERGE_BYTES`] plus one block for each run while reading.
+//! * Memory: the budget while sorting; at most 4 MiB plus one block for each run while reading.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -1,7 +1,8 @@
 //! A server in process: settings, transport, ranges, uploads, and bad input to every call.
 #![expect(
     clippy::disallowed_methods,
-    reason = "tests write files that need not survive"
+    clippy::unwrap_used,
+    reason = "tests write files that need not survive, and panic with what they saw"
 )]
 
 mod bad_input;

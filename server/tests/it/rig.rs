@@ -56,7 +56,7 @@ impl Rig {
         let spool = SpoolDir::open(directory.path().join("spool"), options, pool.clone()).unwrap();
         let parts = Parts {
             repositories: repo::Parts {
-                objects: Arc::new(MemoryStore::new(clock.clone())),
+                objects: Arc::new(MemoryStore::new(Arc::<SystemClock>::clone(&clock))),
                 index: Arc::new(MemoryIndex::new(pool.clone())),
                 clock,
                 ids: Arc::new(IdSource::from_system()),
