@@ -6,6 +6,7 @@
 
 mod contents;
 mod history;
+mod indexed;
 
 use std::fmt;
 
@@ -20,7 +21,7 @@ const MOST_FINDINGS: usize = 1000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Damage {
-    /// A record is missing although a later one is there.
+    /// A record is missing although a later one is there, or was seen once.
     LogGap,
     /// A record cannot be read.
     LogRecord,

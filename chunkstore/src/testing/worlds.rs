@@ -1,4 +1,5 @@
-//! Repositories in memory, of chunks whose meaning is simple: `refs:` and then the addresses of its children.
+//! Repositories in memory, of chunks whose meaning is simple: `refs:` and then the addresses of its children, or
+//! `many:` and then how many refs a root without children moves.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use crate::testing::generate::Made;
 
 /// How a test chunk begins.
 const MARK: &[u8] = b"refs:";
+/// How a root begins that moves many refs.
+const MANY: &[u8] = b"many:";
 
 /// Knows what test chunks mean.
 #[derive(Debug)]
@@ -59,22 +62,39 @@ impl Meaning for TestMeaning {
             .read_chunks(&[new.chunk().expect("a root that moves")])
             .await
             .map_err(MovesError::Read)?;
-        let is_root = read[0]
-            .as_ref()
-            .is_some_and(|chunk| chunk.starts_with(MARK));
-        if !is_root {
+        let root = read[0].as_deref().unwrap_or_default();
+        let Some(count) = moved_refs(root) else {
             let error = crate::repo::MeaningError {
                 kind: ErrorKind::Refused,
                 reason: "not a root".to_owned(),
             };
             return Err(MovesError::Refused(error));
-        }
-        Ok(vec![RefMove {
-            name: "refs/heads/main".to_owned(),
+        };
+        let name = |number| match number {
+            0 => "refs/heads/main".to_owned(),
+            number => format!("refs/heads/branch-{number}"),
+        };
+        let ref_move = |number| RefMove {
+            name: name(number),
             old: old.chunk(),
             new: new.chunk(),
-        }])
+        };
+        Ok((0..count).map(ref_move).collect())
     }
+}
+
+/// How many refs a root moves; nothing if the chunk is none.
+fn moved_refs(chunk: &[u8]) -> Option<u16> {
+    if chunk.starts_with(MARK) {
+        return Some(1);
+    }
+    let count = chunk.strip_prefix(MANY)?;
+    count.try_into().map(u16::from_be_bytes).ok()
+}
+
+/// A root that moves many refs and has no children.
+pub fn root_of_many(count: u16) -> Vec<u8> {
+    [MANY, &count.to_be_bytes()].concat()
 }
 
 /// A chunk that refers to others; `salt` makes it differ from its like.

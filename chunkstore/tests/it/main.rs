@@ -18,3 +18,4 @@ mod repository;
 mod rewriting;
 #[cfg(feature = "rocks")]
 mod rocks;
+mod verify;

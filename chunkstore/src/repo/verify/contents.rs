@@ -1,11 +1,14 @@
 //! The files: bytes, structure, chunks, references, and what the index says of them.
+//!
+//! What a damaged file held counts as missing: it is told which references dangle for it.
 
 use std::collections::HashMap;
 
 use crate::address::{ChunkAddress, TableFileId};
+use crate::error::ErrorKind;
 use crate::id::UploadId;
 use crate::objects::{ObjectError, ObjectMeta, ObjectStoreExt as _};
-use crate::repo::check::{Checker, UploadError};
+use crate::repo::check::{Checker, Findings, UploadError};
 use crate::repo::entries::FileEntries;
 use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::{DeclaredFile, StoredFile};
@@ -14,12 +17,10 @@ use crate::repo::repository::Repository;
 use crate::repo::served::ServedFile;
 use crate::repo::spool::SpooledFile;
 use crate::repo::state::State;
-use crate::repo::verify::history::chain;
+use crate::repo::verify::history::{chain, is_damage};
+use crate::repo::verify::indexed::IndexCheck;
 use crate::repo::verify::{Damage, Report, VerifyProgress};
 use crate::sort::{Sorted, Sorter};
-
-/// How many addresses are looked up at once.
-const BATCH: usize = 16_384;
 
 /// All addresses that the files hold and all that they refer to.
 struct Addresses {
@@ -43,8 +44,11 @@ pub(super) async fn check(
     for file in state.files.values() {
         progress.bytes(report.bytes, total);
         let served = repository.as_served(file);
-        if let Some(spooled) = fetch(repository, &served, Damage::FileMissing, report).await? {
-            check_file(repository, &served, spooled, &mut addresses, report).await?;
+        match fetch(repository, &served).await? {
+            Fetched::Whole(spooled) => {
+                check_file(repository, &served, spooled, &mut addresses, report).await?;
+            }
+            Fetched::Damaged(damage, detail) => report.find(damage, &served.key, detail),
         }
         report.bytes += file.len;
         report.files += 1;
@@ -55,69 +59,60 @@ pub(super) async fn check(
     check_references(repository, state, addresses, report).await
 }
 
+/// What became of an attempt to read a file.
+enum Fetched {
+    /// It is in the spool, byte for byte what was recorded.
+    Whole(SpooledFile),
+    /// It is not.
+    Damaged(Damage, String),
+}
+
 /// Brings a file into the spool, if it is there and its bytes are the recorded ones.
-async fn fetch(
-    repository: &Repository,
-    served: &ServedFile,
-    missing: Damage,
-    report: &mut Report,
-) -> Result<Option<SpooledFile>, RepositoryError> {
+async fn fetch(repository: &Repository, served: &ServedFile) -> Result<Fetched, RepositoryError> {
     use futures::TryStreamExt as _;
     let parts = &repository.shared.parts;
     let (key, file) = (&served.key, &served.file);
     let body = match parts.objects.get(key, None).await {
         Ok(body) => body,
         Err(ObjectError::NotFound { .. }) => {
-            report.find(missing, key, "it is missing");
-            return Ok(None);
+            return Ok(Fetched::Damaged(
+                Damage::FileMissing,
+                "it is missing".to_owned(),
+            ));
         }
         Err(error) => return Err(object("read a table file")(error)),
     };
     if body.object_len != file.len {
-        report.find(
-            Damage::FileLength,
-            key,
-            format!("it has {} bytes, not {}", body.object_len, file.len),
-        );
-        return Ok(None);
+        let detail = format!("it has {} bytes, not {}", body.object_len, file.len);
+        return Ok(Fetched::Damaged(Damage::FileLength, detail));
     }
-    let spool_failed = |source: UploadError| RepositoryError::Derive {
-        action: "write a table file to the spool",
-        kind: source.kind(),
-        source: source.into(),
-    };
-    let mut spool = parts
-        .spool
-        .create(file.len)
-        .await
-        .map_err(UploadError::from)
-        .map_err(spool_failed)?;
+    let spool = parts.spool.create(file.len).await;
+    let mut spool = spool.map_err(|error| undone(error.into()))?;
     let mut stream = body.stream;
     while let Some(piece) = stream
         .try_next()
         .await
         .map_err(object("read a table file"))?
     {
-        spool
-            .append(piece)
-            .await
-            .map_err(UploadError::from)
-            .map_err(spool_failed)?;
+        let appended = spool.append(piece).await;
+        appended.map_err(|error| undone(error.into()))?;
     }
-    let spooled = spool
-        .finish()
-        .await
-        .map_err(UploadError::from)
-        .map_err(spool_failed)?;
-    if spooled.sha256() != file.sha256 {
-        report.find(
-            Damage::FileBytes,
-            key,
-            "its SHA-256 is not the recorded one",
-        );
-        return Ok(None);
+    let spooled = spool.finish().await;
+    let spooled = spooled.map_err(|error| undone(error.into()))?;
+    if spooled.sha256() == file.sha256 {
+        return Ok(Fetched::Whole(spooled));
     }
-    Ok(Some(spooled))
+    let detail = "its SHA-256 is not the recorded one".to_owned();
+    Ok(Fetched::Damaged(Damage::FileBytes, detail))
+}
+
+/// The check itself could not be done: nothing is known of the file.
+fn undone(source: UploadError) -> RepositoryError {
+    RepositoryError::Derive {
+        action: "check a table file in the spool",
+        kind: source.kind(),
+        source: source.into(),
+    }
 }
 
 async fn check_file(
@@ -127,8 +122,49 @@ async fn check_file(
     addresses: &mut Addresses,
     report: &mut Report,
 ) -> Result<(), RepositoryError> {
+    let findings = match check_bytes(repository, &served.file, &spooled).await {
+        Ok(findings) => findings,
+        Err(error) => match error.kind() {
+            ErrorKind::Exhausted | ErrorKind::Unavailable => return Err(undone(error)),
+            _ => {
+                report.find(Damage::FileContents, &served.key, chain(&error));
+                return Ok(());
+            }
+        },
+    };
+    if findings.split_offset != served.file.split_offset {
+        let detail = "its index begins elsewhere than its record says";
+        report.find(Damage::FileContents, &served.key, detail);
+    }
+    report.chunks += u64::from(findings.chunks);
+    for address in findings.leaving.iter().map_err(sorting)? {
+        let pushed = addresses.wanted.push(address.map_err(sorting)?);
+        pushed.map_err(sorting)?;
+    }
+    let entries = FileEntries::new(served.file.upload, findings.entries);
+    let reading = crate::repo::error::index;
+    let mut in_index = IndexCheck::begin(repository, served).await?;
+    for entry in entries.sorted().map_err(reading("read a file's entries"))? {
+        let entry = entry.map_err(reading("read a file's entries"))?;
+        let pushed = addresses.held.push(*entry.address.as_bytes());
+        pushed.map_err(sorting)?;
+        if let Some(check) = &mut in_index {
+            check.push(entry).await?;
+        }
+    }
+    match in_index {
+        Some(check) => check.finish(report).await,
+        None => Ok(()),
+    }
+}
+
+/// Checks a file as if it were uploaded now.
+async fn check_bytes(
+    repository: &Repository,
+    file: &StoredFile,
+    spooled: &SpooledFile,
+) -> Result<Findings, UploadError> {
     let parts = &repository.shared.parts;
-    let file = &served.file;
     let declared = DeclaredFile {
         id: file.id,
         kind: file.kind,
@@ -136,97 +172,19 @@ async fn check_file(
         chunks: file.chunks,
         md5: Some(file.md5),
     };
-    let children = parts.find_children();
     let checker = Checker {
-        children,
+        children: parts.find_children(),
         pool: parts.pool.clone(),
         sort: parts.spool.sort_options(),
     };
-    let findings = match checker.check(&declared, &spooled).await {
-        Ok(findings) => findings,
-        Err(error) => {
-            report.find(Damage::FileContents, &served.key, chain(&error));
-            return Ok(());
-        }
-    };
-    if findings.split_offset != file.split_offset {
-        report.find(
-            Damage::FileContents,
-            &served.key,
-            "its index begins elsewhere than its record says",
-        );
-    }
-    report.chunks += u64::from(findings.chunks);
-    let scratch = |source| RepositoryError::Io {
+    checker.check(&declared, spooled).await
+}
+
+fn sorting(source: std::io::Error) -> RepositoryError {
+    RepositoryError::Io {
         action: "sort the addresses of a table file",
         source,
-    };
-    for address in findings.leaving.iter().map_err(scratch)? {
-        addresses
-            .wanted
-            .push(address.map_err(scratch)?)
-            .map_err(scratch)?;
     }
-    let entries = FileEntries::new(file.upload, findings.entries);
-    let is_indexed = is_indexed(repository, file).await?;
-    let mut batch = Vec::new();
-    for entry in entries
-        .sorted()
-        .map_err(crate::repo::error::index("read a file's entries"))?
-    {
-        let entry = entry.map_err(crate::repo::error::index("read a file's entries"))?;
-        addresses
-            .held
-            .push(*entry.address.as_bytes())
-            .map_err(scratch)?;
-        batch.push(entry);
-        if is_indexed && batch.len() == BATCH {
-            check_index(repository, served, &std::mem::take(&mut batch), report).await?;
-        } else if !is_indexed {
-            batch.clear();
-        }
-    }
-    check_index(repository, served, &batch, report).await
-}
-
-async fn is_indexed(repository: &Repository, file: &StoredFile) -> Result<bool, RepositoryError> {
-    let index = &repository.shared.parts.index;
-    let marks = index.has_files(repository.pool(), &[file.upload]).await;
-    Ok(marks
-        .map_err(crate::repo::error::index("ask what the chunk index holds"))?
-        .contains(&true))
-}
-
-async fn check_index(
-    repository: &Repository,
-    served: &ServedFile,
-    entries: &[crate::index::ChunkEntry],
-    report: &mut Report,
-) -> Result<(), RepositoryError> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    let wanted: Vec<ChunkAddress> = entries.iter().map(|entry| entry.address).collect();
-    let index = &repository.shared.parts.index;
-    let found = index
-        .locate(repository.pool(), &wanted)
-        .await
-        .map_err(crate::repo::error::index("look chunks up"))?;
-    let wrong = entries.iter().zip(found).filter(|(entry, places)| {
-        !places
-            .iter()
-            .any(|place| place.file == served.file.upload && place.span == entry.span)
-    });
-    if let Some((entry, _)) = wrong.clone().next() {
-        let count = wrong.count();
-        let first = entry.address;
-        report.find(
-            Damage::Index,
-            &served.key,
-            format!("{count} chunks are indexed elsewhere or not, such as {first}"),
-        );
-    }
-    Ok(())
 }
 
 async fn check_retired(
@@ -245,28 +203,33 @@ async fn check_retired(
     };
     let files: HashMap<UploadId, TableFileId> = listed.iter().filter_map(named).collect();
     for upload in state.retired.keys() {
-        let note = match files.get(upload) {
-            Some(file) => repository.stored_note(*file, *upload).await?,
-            None => None,
-        };
-        let Some(note) = note else {
-            report.find(
-                Damage::UploadNote,
-                upload,
-                "the note of a retired file is missing",
-            );
+        let Some(file) = files.get(upload) else {
+            let detail = "the note of a retired file is missing";
+            report.find(Damage::UploadNote, upload, detail);
             continue;
+        };
+        let key = layout::upload(repository.id(), *file, *upload);
+        let note = match repository.stored_note(*file, *upload).await {
+            Ok(Some(note)) if note.file.upload == *upload => note,
+            Ok(_) => {
+                report.find(Damage::UploadNote, key, "it is gone, or another file's");
+                continue;
+            }
+            Err(error) if is_damage(&error) => {
+                report.find(Damage::UploadNote, key, chain(&error));
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         let (key, len) = (layout::file(repository.pool(), &note.file), note.file.len);
         match objects.head(&key).await {
             Ok(meta) if meta.len == len => {}
-            Ok(meta) => report.find(
-                Damage::FileLength,
-                &key,
-                format!("it has {} bytes, not {len}", meta.len),
-            ),
+            Ok(meta) => {
+                let detail = format!("it has {} bytes, not {len}", meta.len);
+                report.find(Damage::FileLength, &key, detail);
+            }
             Err(ObjectError::NotFound { .. }) => {
-                report.find(Damage::FileMissing, &key, "it is missing")
+                report.find(Damage::FileMissing, &key, "it is missing");
             }
             Err(error) => return Err(object("look for a retired table file")(error)),
         }
@@ -283,24 +246,13 @@ async fn check_twins(
         match repository.twin_if_made(file.upload).await {
             Ok(None) => {}
             Ok(Some(twin)) => {
-                let before = report.damages;
-                if fetch(repository, &twin, Damage::Twin, report)
-                    .await?
-                    .is_none()
-                    && report.damages > before
-                {
-                    let last = report.findings.last_mut();
-                    if let Some(finding) = last {
-                        finding.damage = Damage::Twin;
-                    }
+                if let Fetched::Damaged(_, detail) = fetch(repository, &twin).await? {
+                    report.find(Damage::Twin, &twin.key, detail);
                 }
             }
-            Err(error) if super::history::is_damage(&error) => {
-                report.find(
-                    Damage::Twin,
-                    layout::twin_note(repository.pool(), file.upload),
-                    chain(&error),
-                );
+            Err(error) if is_damage(&error) => {
+                let key = layout::twin_note(repository.pool(), file.upload);
+                report.find(Damage::Twin, key, chain(&error));
             }
             Err(error) => return Err(error),
         }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use crate::error::ErrorKind;
 use crate::objects::{ObjectError, ObjectStoreExt as _};
 use crate::repo::error::{RepositoryError, object};
+use crate::repo::file::Sha256;
 use crate::repo::layout;
-use crate::repo::record::{Checkpoint, Record};
+use crate::repo::record::{CHECKPOINT_EVERY, Checkpoint, Record};
 use crate::repo::repository::Repository;
 use crate::repo::state::State;
 use crate::repo::verify::{Damage, Report, VerifyProgress};
@@ -18,42 +19,129 @@ pub(super) async fn check(
     progress: &dyn VerifyProgress,
 ) -> Result<Option<State>, RepositoryError> {
     check_member(repository, report).await?;
+    // Before the list: a hint is left after its record.
+    let hinted = hinted(repository).await?;
     let sequences = listed_sequences(repository).await?;
     let last = sequences.last().copied().unwrap_or(0);
     report.records = sequences.len() as u64;
-    let mut state = State::empty();
-    let mut is_readable = true;
+    let mut replay = Replay {
+        repository,
+        state: State::empty(),
+        is_complete: true,
+    };
     for sequence in 1..=last {
         progress.records(sequence, last);
-        let key = layout::record(repository.id(), sequence);
-        if !sequences.contains(&sequence) {
-            report.find(
-                Damage::LogGap,
-                &key,
-                format!("record {sequence} of {last} is missing"),
-            );
-            is_readable = false;
-            continue;
-        }
-        match repository.shared.log.read(sequence).await {
-            Ok(Some((record, digest))) => {
-                if is_readable {
-                    check_link(&record, &state, report, &key);
-                }
-                check_lists(repository, &record, &state, report).await?;
-                // What stands in the log counts, chained or not: the rest is checked against it.
-                state = state.after(&record, digest);
-            }
-            Ok(None) => {}
-            Err(error) if is_damage(&error) => {
-                report.find(Damage::LogRecord, &key, chain(&error));
-                is_readable = false;
-            }
-            Err(error) => return Err(error),
+        if sequences.contains(&sequence) {
+            replay.step(sequence, report).await?;
+        } else {
+            let key = layout::record(repository.id(), sequence);
+            let detail = format!("record {sequence} of {last} is missing");
+            report.find(Damage::LogGap, key, detail);
+            replay.is_complete = false;
         }
     }
+    if hinted > last {
+        let key = layout::record(repository.id(), hinted);
+        let detail = format!("it was there once, and the log now ends at {last}");
+        report.find(Damage::LogGap, key, detail);
+    }
+    let Replay {
+        state, is_complete, ..
+    } = replay;
     check_notes(repository, &state, report).await?;
-    Ok(is_readable.then_some(state))
+    Ok(is_complete.then_some(state))
+}
+
+/// The log as far as it was read.
+struct Replay<'a> {
+    repository: &'a Repository,
+    state: State,
+    /// Every record that makes up `state` was read, since the beginning or since a checkpoint.
+    is_complete: bool,
+}
+
+impl Replay<'_> {
+    /// Reads the next record that is there.
+    async fn step(&mut self, sequence: u64, report: &mut Report) -> Result<(), RepositoryError> {
+        let key = layout::record(self.repository.id(), sequence);
+        let (record, digest) = match self.repository.shared.log.read(sequence).await {
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                report.find(Damage::LogGap, &key, "it was listed and is gone");
+                self.is_complete = false;
+                return Ok(());
+            }
+            Err(error) if is_damage(&error) => {
+                report.find(Damage::LogRecord, &key, chain(&error));
+                self.is_complete = false;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if self.state.sequence + 1 == sequence
+            && let Some(what) = broken_link(&record, &self.state)
+        {
+            report.find(Damage::LogChain, &key, what);
+        }
+        if let Err(error) = self.repository.shared.log.list(&record.refs).await {
+            side_list(error, report, &key)?;
+        }
+        // What stands in the log counts, chained or not: the rest is checked against it.
+        let replayed = self.state.after(&record, digest);
+        self.state = match self.read_checkpoint(&record, digest, report).await? {
+            Some(said) if self.is_complete && said != replayed => {
+                let what = "its checkpoint is not what the records before it give";
+                report.find(Damage::Checkpoint, &key, what);
+                replayed
+            }
+            // A server begins to read here too: whatever is missing before it, the state is known again.
+            Some(said) => {
+                self.is_complete = true;
+                said
+            }
+            None => replayed,
+        };
+        Ok(())
+    }
+
+    /// The state that a record's checkpoint gives, if it has one that can be read.
+    async fn read_checkpoint(
+        &self,
+        record: &Record,
+        digest: Sha256,
+        report: &mut Report,
+    ) -> Result<Option<State>, RepositoryError> {
+        let key = layout::record(self.repository.id(), record.sequence);
+        let Some(Checkpoint { files, retired }) = &record.checkpoint else {
+            if record.sequence.is_multiple_of(CHECKPOINT_EVERY) {
+                report.find(Damage::Checkpoint, &key, "it should carry a checkpoint");
+            }
+            return Ok(None);
+        };
+        let log = &self.repository.shared.log;
+        match (log.list(files).await, log.list(retired).await) {
+            (Ok(files), Ok(retired)) => Ok(Some(State::from_checkpoint(
+                record, digest, files, &retired,
+            ))),
+            (Err(error), _) | (_, Err(error)) => {
+                side_list(error, report, &key)?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// A sequence that somebody saw; 0 if nobody left a hint that can be read.
+async fn hinted(repository: &Repository) -> Result<u64, RepositoryError> {
+    let objects = &repository.shared.parts.objects;
+    match objects.read(&layout::hint(repository.id()), None, 32).await {
+        Ok(bytes) => Ok(std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0)),
+        Err(error) if error.kind().is_transient() => Err(object("read the hint")(error)),
+        Err(_) => Ok(0),
+    }
 }
 
 async fn listed_sequences(repository: &Repository) -> Result<BTreeSet<u64>, RepositoryError> {
@@ -68,58 +156,16 @@ async fn listed_sequences(repository: &Repository) -> Result<BTreeSet<u64>, Repo
         .collect())
 }
 
-fn check_link(record: &Record, state: &State, report: &mut Report, key: &dyn std::fmt::Display) {
+fn broken_link(record: &Record, state: &State) -> Option<&'static str> {
     if record.previous != state.digest {
-        report.find(
-            Damage::LogChain,
-            key,
-            "it names another record as the one before it",
-        );
+        Some("it names another record as the one before it")
     } else if record.old_root != state.root {
-        report.find(
-            Damage::LogChain,
-            key,
-            "its old root is not the root before it",
-        );
+        Some("its old root is not the root before it")
     } else if record.time < state.time {
-        report.find(
-            Damage::LogChain,
-            key,
-            "it is older than the record before it",
-        );
+        Some("it is older than the record before it")
+    } else {
+        None
     }
-}
-
-async fn check_lists(
-    repository: &Repository,
-    record: &Record,
-    before: &State,
-    report: &mut Report,
-) -> Result<(), RepositoryError> {
-    let log = &repository.shared.log;
-    let key = layout::record(repository.id(), record.sequence);
-    if let Err(error) = log.list(&record.refs).await {
-        side_list(error, report, &key)?;
-    }
-    let Some(Checkpoint { files, retired }) = &record.checkpoint else {
-        return Ok(());
-    };
-    match (log.list(files).await, log.list(retired).await) {
-        (Ok(files), Ok(retired)) => {
-            let digest = crate::repo::record::digest(b"");
-            let replayed = before.after(record, digest);
-            let said = State::from_checkpoint(record, digest, files, &retired);
-            if said != replayed {
-                report.find(
-                    Damage::Checkpoint,
-                    &key,
-                    "its checkpoint is not what the records before it give",
-                );
-            }
-        }
-        (Err(error), _) | (_, Err(error)) => side_list(error, report, &key)?,
-    }
-    Ok(())
 }
 
 fn side_list(
