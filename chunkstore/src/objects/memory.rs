@@ -224,10 +224,27 @@ impl ObjectStore for MemoryStore {
     }
 }
 
+impl MemoryUpload {
+    async fn spooled_len(&self) -> Result<u64, ObjectError> {
+        let spool = self.spool.clone();
+        let len = self.store.pool.run(move || std::fs::metadata(spool)).await;
+        len.map(|metadata| metadata.len())
+            .map_err(|error| ObjectError::refused("read the spool file of", &self.key, error))
+    }
+}
+
 #[async_trait]
 impl ObjectUpload for MemoryUpload {
+    /// As strict as a bucket, whose parts are read back from the spool file while it grows.
     async fn write(&mut self, piece: Bytes) -> Result<(), ObjectError> {
         self.received.extend_from_slice(&piece);
+        if self.spooled_len().await? < self.received.len() as u64 {
+            return Err(ObjectError::refused(
+                "store",
+                &self.key,
+                "a piece was handed over before it was in the spool file",
+            ));
+        }
         Ok(())
     }
 
