@@ -151,14 +151,18 @@ impl Upload<Receiving> {
 }
 
 /// Hands over what is in the spool file by now: a store may look there for the bytes that it is given.
-async fn pass_on(spool: &mut SpoolFile, object: &mut dyn ObjectUpload) -> Result<(), UploadError> {
+pub(crate) async fn pass_on(
+    spool: &mut SpoolFile,
+    object: &mut dyn ObjectUpload,
+) -> Result<(), UploadError> {
     for piece in spool.take_written() {
         object.write(piece).await?;
     }
     Ok(())
 }
 
-async fn end(
+/// Hands over the rest, and ends the spool file.
+pub(crate) async fn end(
     mut spool: SpoolFile,
     object: &mut dyn ObjectUpload,
 ) -> Result<SpooledFile, UploadError> {

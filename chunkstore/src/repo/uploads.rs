@@ -28,7 +28,7 @@ use crate::repo::check::UploadError;
 use crate::repo::error::{RepositoryError, index, object};
 use crate::repo::file::{DeclaredFile, Sha256, StoredFile};
 use crate::repo::layout;
-use crate::repo::receive::{CheckedFile, Receiving, Upload, Verified};
+use crate::repo::receive::{CheckedFile, Receiving, Upload, Verified, end, pass_on};
 use crate::repo::record::Actor;
 use crate::repo::repository::Repository;
 use crate::repo::spool::SpoolError;
@@ -478,23 +478,15 @@ impl SideWriter {
                 .collect::<Vec<u8>>(),
         );
         self.count += addresses.len() as u64;
-        self.spool
-            .append(bytes.clone())
-            .await
-            .map_err(UploadError::from)?;
-        self.object
-            .write(bytes)
-            .await
-            .map_err(object("write what leaves an upload"))?;
+        self.spool.append(bytes).await.map_err(UploadError::from)?;
+        pass_on(&mut self.spool, self.object.as_mut()).await?;
         Ok(())
     }
 
-    async fn finish(self) -> Result<Leaving, UploadFailure> {
-        let spooled = self.spool.finish().await.map_err(UploadError::from)?;
-        self.object
-            .complete()
-            .await
-            .map_err(object("write what leaves an upload"))?;
+    async fn finish(mut self) -> Result<Leaving, UploadFailure> {
+        let spooled = end(self.spool, self.object.as_mut()).await?;
+        let completed = self.object.complete().await;
+        completed.map_err(object("write what leaves an upload"))?;
         Ok(Leaving::Side {
             object: self.key.to_string(),
             sha256: spooled.sha256(),
