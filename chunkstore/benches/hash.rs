@@ -80,10 +80,13 @@ fn main() -> Result<()> {
 }
 
 /// Whether chunks are hashed side by side here.
+#[cfg(target_arch = "x86_64")]
 fn has_lanes() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return pulp::x86::V4::try_new().is_some();
-    #[cfg(not(target_arch = "x86_64"))]
+    pulp::x86::V4::try_new().is_some()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_lanes() -> bool {
     false
 }
 
