@@ -151,6 +151,11 @@ impl Workshop {
         Self::within(Arc::clone(&self.shop.root), &self.shop.dolt, all)
     }
 
+    /// The variables that were added.
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.shop.settings
+    }
+
     /// The dolt that works here.
     pub fn dolt(&self) -> &Dolt {
         &self.shop.dolt

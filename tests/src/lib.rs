@@ -1,13 +1,14 @@
 //! The harness: everything that a test of the whole needs around the server.
 //!
 //! ```text
-//! wait, process → dolt → world ┐
-//!                              ├→ remote → the test binaries
-//! wait → bucket, proxy → forge ┘
+//! wait, process → dolt → world ─────────────────┐
+//! bucket, proxy, manual_clock, whole → forge ┐  ├→ scenario → the test binaries
+//! web, table → peer ─────────────────────────┴→ remote
 //! ```
 //!
-//! Nothing here knows what a scenario wants to show: the binaries under `tests/` do. Code here is test code: it
-//! may print, unwrap and ask the operating system for the time.
+//! `scenario` is what a real dolt does with a remote; the binaries under `tests/` say which scenario is played where,
+//! and state what the protocol demands. Code here is test code: it may print, unwrap and ask the operating system for
+//! the time.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -17,7 +18,15 @@
 
 pub mod bucket;
 pub mod dolt;
+pub mod forge;
+pub mod manual_clock;
+pub mod peer;
 pub mod process;
+pub mod proxy;
 pub mod remote;
+pub mod scenario;
+pub mod table;
 pub mod wait;
+pub mod web;
+pub mod whole;
 pub mod world;

@@ -1,10 +1,10 @@
 //! Clones: of everything, of one branch, of nothing.
 
-use holdfast_tests::world::{BRANCHES, Contents, Side};
+use crate::world::{BRANCHES, Contents, Side};
 
-use crate::scene::Scene;
+use super::Scene;
 
-pub(crate) fn a_whole_clone_is_equal_and_clean(scene: &Scene) {
+pub fn a_whole_clone_is_equal_and_clean(scene: &Scene) {
     let owner = scene.published("owner", "prod");
 
     let copy = scene.workshop().clone_from(&scene.url("prod"), "copy", &[]);
@@ -17,7 +17,7 @@ pub(crate) fn a_whole_clone_is_equal_and_clean(scene: &Scene) {
     assert_eq!(copy.log(), owner.log());
 }
 
-pub(crate) fn a_single_branch_clone_has_one_branch(scene: &Scene) {
+pub fn a_single_branch_clone_has_one_branch(scene: &Scene) {
     let owner = scene.published("owner", "prod");
 
     let copy = scene.workshop().clone_from(
@@ -37,7 +37,7 @@ pub(crate) fn a_single_branch_clone_has_one_branch(scene: &Scene) {
     copy.fsck();
 }
 
-pub(crate) fn a_clone_of_nothing_says_so(scene: &Scene) {
+pub fn a_clone_of_nothing_says_so(scene: &Scene) {
     let refused = scene
         .workshop()
         .try_clone_from(&scene.url("nothing"), "copy", &[])
@@ -50,5 +50,18 @@ pub(crate) fn a_clone_of_nothing_says_so(scene: &Scene) {
     assert!(
         !scene.workshop().folder().join("copy/.dolt").exists(),
         "a failed clone leaves no database"
+    );
+}
+
+pub fn a_clone_of_what_is_refused_ends_at_once(scene: &Scene) {
+    let refused = scene
+        .workshop()
+        .try_clone_from(&scene.url("secret"), "copy", &[])
+        .expect_failure();
+
+    // Only these codes are not asked for again and again.
+    assert!(
+        refused.contains("code = NotFound") || refused.contains("code = PermissionDenied"),
+        "{refused}"
     );
 }

@@ -1,18 +1,18 @@
 //! Clones of limited depth, and what is done with them afterwards.
 
-use holdfast_tests::world::{Contents, MAIN_COMMITS, Side};
+use crate::world::{Contents, MAIN_COMMITS, Side};
 
-use crate::scene::Scene;
+use super::Scene;
 
-pub(crate) fn a_clone_of_depth_1_fetches_and_pushes(scene: &Scene) {
+pub fn a_clone_of_depth_1_fetches_and_pushes(scene: &Scene) {
     of_depth(scene, 1);
 }
 
-pub(crate) fn a_clone_of_depth_2_fetches_and_pushes(scene: &Scene) {
+pub fn a_clone_of_depth_2_fetches_and_pushes(scene: &Scene) {
     of_depth(scene, 2);
 }
 
-pub(crate) fn a_clone_of_depth_5_fetches_and_pushes(scene: &Scene) {
+pub fn a_clone_of_depth_5_fetches_and_pushes(scene: &Scene) {
     of_depth(scene, 5);
 }
 

@@ -1,12 +1,12 @@
 //! Two writers at once.
 
-use holdfast_tests::dolt::Database;
-use holdfast_tests::process::Finished;
-use holdfast_tests::world::{Contents, Side};
+use crate::dolt::Database;
+use crate::process::Finished;
+use crate::world::{Contents, Side};
 
-use crate::scene::Scene;
+use super::Scene;
 
-pub(crate) fn two_writers_to_two_branches_both_win(scene: &Scene) {
+pub fn two_writers_to_two_branches_both_win(scene: &Scene) {
     let [one, other] = writers(scene);
     one.sql("call dolt_checkout('north'); insert into orders values (900001, 1, 'one', 1); call dolt_commit('-am', 'one');");
     other.sql("call dolt_checkout('south'); insert into orders values (900002, 1, 'two', 2); call dolt_commit('-am', 'two');");
@@ -33,7 +33,7 @@ pub(crate) fn two_writers_to_two_branches_both_win(scene: &Scene) {
     reader.fsck();
 }
 
-pub(crate) fn of_two_writers_to_one_branch_one_is_rejected(scene: &Scene) {
+pub fn of_two_writers_to_one_branch_one_is_rejected(scene: &Scene) {
     let [one, other] = writers(scene);
     one.commit("one", "insert into orders values (900001, 1, 'one', 1)");
     other.commit("two", "insert into orders values (900002, 1, 'two', 2)");

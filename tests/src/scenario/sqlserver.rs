@@ -1,10 +1,10 @@
 //! Remotes as used from inside a running `dolt sql-server`.
 
-use holdfast_tests::world::{BRANCHES, Contents, Side};
+use crate::world::{BRANCHES, Contents, Side};
 
-use crate::scene::Scene;
+use super::Scene;
 
-pub(crate) fn a_running_sql_server_pushes_pulls_and_backs_up(scene: &Scene) {
+pub fn a_running_sql_server_pushes_pulls_and_backs_up(scene: &Scene) {
     let owner = scene.unpublished("owner", "prod");
     let server = owner.serve();
 

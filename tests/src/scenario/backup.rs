@@ -1,10 +1,10 @@
 //! Backups: of everything a database holds, uncommitted work included.
 
-use holdfast_tests::world::{BRANCHES, Contents, Side};
+use crate::world::{BRANCHES, Contents, Side};
 
-use crate::scene::Scene;
+use super::Scene;
 
-pub(crate) fn a_backup_is_synced_twice_and_restored(scene: &Scene) {
+pub fn a_backup_is_synced_twice_and_restored(scene: &Scene) {
     let owner = scene.published("owner", "prod");
     let url = scene.url("backup");
     let restore = |name: &str| {

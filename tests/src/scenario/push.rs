@@ -1,10 +1,10 @@
 //! Pushes: everything that can happen to a branch or a tag.
 
-use holdfast_tests::world::{BRANCHES, Contents, Side};
+use crate::world::{BRANCHES, Contents, Side};
 
-use crate::scene::Scene;
+use super::Scene;
 
-pub(crate) fn branches_are_made_moved_rejected_forced_and_deleted(scene: &Scene) {
+pub fn branches_are_made_moved_rejected_forced_and_deleted(scene: &Scene) {
     let owner = scene.unpublished("owner", "prod");
 
     let printed = owner.push(&["--set-upstream", "origin", "main"]);
@@ -67,7 +67,7 @@ pub(crate) fn branches_are_made_moved_rejected_forced_and_deleted(scene: &Scene)
     last.fsck();
 }
 
-pub(crate) fn all_branches_and_tags_go_to_a_new_repository(scene: &Scene) {
+pub fn all_branches_and_tags_go_to_a_new_repository(scene: &Scene) {
     let owner = scene.unpublished("owner", "prod");
 
     let printed = owner.push(&["--all", "origin"]);
@@ -89,4 +89,55 @@ pub(crate) fn all_branches_and_tags_go_to_a_new_repository(scene: &Scene) {
         !printed.contains("new branch"),
         "a second push of all has nothing new: {printed}"
     );
+}
+
+/// Forces a push over another one's and returns the repository's name in two parts.
+pub fn a_forced_push(scene: &Scene) -> String {
+    let owner = scene.published("owner", "prod");
+    let rival = scene
+        .workshop()
+        .clone_from(&scene.url("prod"), "rival", &[]);
+    owner.commit("forward", "update orders set amount = 9 where customer = 1");
+    owner.push(&["origin", "main"]);
+    rival.commit(
+        "sideways",
+        "update orders set amount = 8 where customer = 2",
+    );
+    rival.push(&["--force", "origin", "main"]);
+    scene.path("prod")
+}
+
+/// What an old dolt can push: a new repository, a branch, a fast-forward, a tag, a forced push, a deletion.
+pub fn an_old_dolt_pushes_everything(scene: &Scene) {
+    let owner = scene.workshop().init("old");
+    owner.ok(&["remote", "add", "origin", &scene.url("prod")]);
+    owner.commit(
+        "one",
+        "create table t (id int primary key, v varchar(20)); insert into t values (1, 'one')",
+    );
+    owner.push(&["origin", "main"]);
+    owner.ok(&["tag", "v1", "-m", "the first"]);
+    owner.ok(&["branch", "north"]);
+    owner.push(&["origin", "north"]);
+    owner.push(&["origin", "v1"]);
+    owner.commit("two", "insert into t values (2, 'two')");
+    owner.push(&["origin", "main"]);
+    let rival = scene
+        .workshop()
+        .clone_from(&scene.url("prod"), "rival", &[]);
+    owner.commit("three", "insert into t values (3, 'three')");
+    owner.push(&["origin", "main"]);
+    rival.commit("beside three", "insert into t values (4, 'four')");
+    let printed = rival.refused(&["push", "origin", "main"]);
+    assert!(printed.contains("rejected"), "{printed}");
+    rival.push(&["--force", "origin", "main"]);
+    rival.push(&["origin", ":north"]);
+
+    let copy = scene.workshop().clone_from(&scene.url("prod"), "copy", &[]);
+    assert_eq!(
+        copy.sql("select * from t order by id;"),
+        rival.sql("select * from t order by id;")
+    );
+    assert_eq!(copy.ok(&["branch", "-a"]).matches("north").count(), 0);
+    assert!(copy.ok(&["tag"]).contains("v1"));
 }

@@ -1,10 +1,10 @@
 //! Fetches: of new commits, branches and tags, of one branch, and of nothing.
 
-use holdfast_tests::world::{BRANCHES, Contents, Side};
+use crate::world::{BRANCHES, Contents, Side};
 
-use crate::scene::Scene;
+use super::Scene;
 
-pub(crate) fn a_fetch_brings_commits_branches_and_tags(scene: &Scene) {
+pub fn a_fetch_brings_commits_branches_and_tags(scene: &Scene) {
     let owner = scene.published("owner", "prod");
     let reader = scene
         .workshop()

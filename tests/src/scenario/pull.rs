@@ -1,10 +1,10 @@
 //! Pulls: a fast-forward, and a merge of what both sides changed.
 
-use holdfast_tests::world::{BRANCHES, Contents, Side};
+use crate::world::{BRANCHES, Contents, Side};
 
-use crate::scene::Scene;
+use super::Scene;
 
-pub(crate) fn a_pull_fast_forwards_and_merges(scene: &Scene) {
+pub fn a_pull_fast_forwards_and_merges(scene: &Scene) {
     let owner = scene.published("owner", "prod");
     let other = scene
         .workshop()

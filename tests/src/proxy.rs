@@ -1,0 +1,351 @@
+//! Proxies between a client and servers: one that sends each request to another server, one that breaks connections.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as StdMutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+type Body = BoxBody<Bytes, hyper::Error>;
+
+/// Sends each request to the next of its servers in turn: gRPC calls, and reads and writes of data, alike.
+///
+/// A stream stays with the server that it began at. The authority that the client used is kept, so that data
+/// addresses made by a server lead through the proxy again.
+#[derive(Debug)]
+pub struct RoundRobin {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+    turns: Arc<Turns>,
+}
+
+#[derive(Debug)]
+struct Turns {
+    backends: Vec<SocketAddr>,
+    next: AtomicUsize,
+}
+
+impl Turns {
+    fn take(&self) -> usize {
+        self.next.fetch_add(1, Ordering::Relaxed) % self.backends.len()
+    }
+}
+
+impl RoundRobin {
+    /// Listens on a free port of the loopback. Must be called within a runtime.
+    pub async fn start(backends: Vec<SocketAddr>) -> io::Result<Self> {
+        assert!(!backends.is_empty(), "a proxy needs a server");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let turns = Arc::new(Turns {
+            backends,
+            next: AtomicUsize::new(0),
+        });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&turns)));
+        Ok(Self {
+            address,
+            accepting,
+            turns,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many requests it has passed on.
+    pub fn requests(&self) -> usize {
+        self.turns.next.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for RoundRobin {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, turns: Arc<Turns>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let links = Arc::new(Links::new(Arc::clone(&turns)));
+        let service = service_fn(move |request| {
+            let links = Arc::clone(&links);
+            async move { links.pass_on(request).await }
+        });
+        drop(stream.set_nodelay(true));
+        tokio::spawn(async move {
+            let builder = auto::Builder::new(TokioExecutor::new());
+            // A client that goes away is no failure of the proxy.
+            drop(
+                builder
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await,
+            );
+        });
+    }
+}
+
+/// The connections to the servers that belong to one connection of a client.
+struct Links {
+    turns: Arc<Turns>,
+    http2: Vec<Mutex<Option<http2::SendRequest<Incoming>>>>,
+}
+
+impl Links {
+    fn new(turns: Arc<Turns>) -> Self {
+        let http2 = turns.backends.iter().map(|_| Mutex::new(None)).collect();
+        Self { turns, http2 }
+    }
+
+    async fn pass_on(&self, request: Request<Incoming>) -> Result<Response<Body>, hyper::Error> {
+        let turn = self.turns.take();
+        let answer = if request.version() == Version::HTTP_2 {
+            self.by_http2(turn, request).await
+        } else {
+            self.by_http1(turn, request).await
+        };
+        Ok(answer.unwrap_or_else(|error| {
+            let text = Full::new(Bytes::from(format!(
+                "the proxy cannot reach a server: {error}\n"
+            )));
+            let mut response = Response::new(text.map_err(|never| match never {}).boxed());
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            response
+        }))
+    }
+
+    async fn by_http2(
+        &self,
+        turn: usize,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, BoxError> {
+        let mut sender = {
+            let mut link = self.http2[turn].lock().await;
+            match link.as_ref().filter(|sender| !sender.is_closed()) {
+                Some(sender) => sender.clone(),
+                None => {
+                    let stream = connect(self.turns.backends[turn]).await?;
+                    let (sender, connection) =
+                        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+                    tokio::spawn(connection);
+                    link.insert(sender).clone()
+                }
+            }
+        };
+        sender.ready().await?;
+        Ok(sender.send_request(request).await?.map(BodyExt::boxed))
+    }
+
+    async fn by_http1(
+        &self,
+        turn: usize,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, BoxError> {
+        let stream = connect(self.turns.backends[turn]).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender.send_request(request).await?.map(BodyExt::boxed))
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn connect(backend: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(backend).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// What happens to one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// Both directions end once the server has sent this many bytes.
+    CutAfter(usize),
+    /// Each piece that the server sends waits this long.
+    Delay(Duration),
+    /// The request is answered with 503 and no server sees it.
+    Unavailable,
+}
+
+/// Breaks connections by a plan: the first fault is for the first connection, and so on; later ones are whole.
+#[derive(Debug)]
+pub struct FaultProxy {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+    plan: Arc<StdMutex<VecDeque<Fault>>>,
+}
+
+impl FaultProxy {
+    /// Listens on a free port of the loopback, before `backend`. Must be called within a runtime.
+    pub async fn start(
+        backend: SocketAddr,
+        faults: impl IntoIterator<Item = Fault>,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let plan = Arc::new(StdMutex::new(faults.into_iter().collect::<VecDeque<_>>()));
+        let faults = Arc::clone(&plan);
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let fault = faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
+                tokio::spawn(async move { drop(relay(client, backend, fault).await) });
+            }
+        });
+        Ok(Self {
+            address,
+            accepting,
+            plan,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many planned faults have not come about.
+    pub fn faults_left(&self) -> usize {
+        self.plan.lock().unwrap().len()
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn relay(mut client: TcpStream, backend: SocketAddr, fault: Fault) -> io::Result<()> {
+    if fault == Fault::Unavailable {
+        let mut head = [0; 4096];
+        let _ = client.read(&mut head).await?;
+        let answer =
+            b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        return client.write_all(answer).await;
+    }
+    let server = connect(backend).await?;
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let upwards = tokio::spawn(async move {
+        let copied = tokio::io::copy(&mut from_client, &mut to_server).await;
+        drop(to_server.shutdown().await);
+        copied
+    });
+    let mut left = match fault {
+        Fault::CutAfter(bytes) => bytes,
+        Fault::None | Fault::Delay(_) | Fault::Unavailable => usize::MAX,
+    };
+    let mut buffer = vec![0; 16 * 1024];
+    while left > 0 {
+        let count = from_server.read(&mut buffer).await?.min(left);
+        if count == 0 {
+            break;
+        }
+        if let Fault::Delay(duration) = fault {
+            tokio::time::sleep(duration).await;
+        }
+        to_client.write_all(&buffer[..count]).await?;
+        left -= count;
+    }
+    upwards.abort();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::Method;
+
+    use super::*;
+    use crate::web::{self, Protocol};
+
+    /// A server that answers every request with its name and the authority that it was asked under.
+    async fn named(name: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let service = service_fn(move |request: Request<Incoming>| async move {
+                    let host = request
+                        .headers()
+                        .get("host")
+                        .map(|host| host.to_str().unwrap().to_owned());
+                    let authority = request.uri().authority().map(ToString::to_string).or(host);
+                    let text = format!("{name} {}", authority.unwrap_or_default());
+                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
+                });
+                let builder = auto::Builder::new(TokioExecutor::new());
+                tokio::spawn(async move {
+                    drop(
+                        builder
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await,
+                    )
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn requests_go_to_the_servers_in_turn_under_the_authority_of_the_client() {
+        let proxy = RoundRobin::start(vec![named("one").await, named("two").await])
+            .await
+            .unwrap();
+        let url = format!("http://{}/", proxy.address());
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            for name in ["one", "two", "one", "two"] {
+                let answer = web::send_by(protocol, Method::GET, &url, &[], Bytes::new()).await;
+                assert_eq!(
+                    answer.text(),
+                    format!("{name} {}", proxy.address()),
+                    "{protocol:?}"
+                );
+            }
+        }
+        assert_eq!(proxy.requests(), 8);
+    }
+
+    #[tokio::test]
+    async fn faults_come_in_the_order_planned_and_end() {
+        let server = named("one").await;
+        let faults = [
+            Fault::Unavailable,
+            Fault::CutAfter(10),
+            Fault::Delay(Duration::from_millis(1)),
+        ];
+        let proxy = FaultProxy::start(server, faults).await.unwrap();
+        let url = format!("http://{}/", proxy.address());
+
+        assert_eq!(
+            web::get(&url, &[]).await.status,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        let cut_url = url.clone();
+        let cut = tokio::spawn(async move { web::get(&cut_url, &[]).await });
+        assert!(cut.await.is_err(), "ten bytes are not an answer");
+        for _ in 0..2 {
+            assert_eq!(web::get(&url, &[]).await.status, StatusCode::OK);
+        }
+        assert_eq!(proxy.faults_left(), 0);
+    }
+}

@@ -1,0 +1,134 @@
+//! What a real dolt does with a remote, one function per scenario.
+//!
+//! Every scenario starts from a [`Scene`]: a server, a dolt that can reach it, and databases to push.
+
+pub mod backup;
+pub mod clone;
+pub mod concurrent;
+pub mod fetch;
+pub mod old_clients;
+pub mod pull;
+pub mod push;
+pub mod shallow;
+pub mod sqlserver;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::dolt::{Database, Dolt, Workshop};
+pub use crate::forge::Plan;
+use crate::forge::{BucketAccess, Forge, Store};
+use crate::remote::{Remote, Remotesrv};
+use crate::world::{BRANCHES, TAGS, World};
+
+/// A server and a workshop beside it.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    workshop: Workshop,
+    base_url: String,
+    owner: String,
+}
+
+/// Starts the server, plays `scenario` against it, and stops it.
+///
+/// Without a dolt or without the server the test is skipped, and stderr says why.
+pub fn play(
+    start: impl FnOnce() -> Option<Box<dyn Remote>>,
+    dolt_settings: &[(&str, &str)],
+    scenario: fn(&Scene),
+) {
+    let Some(dolt) = Dolt::find() else {
+        return;
+    };
+    let Some(remote) = start() else {
+        return;
+    };
+    let mut settings = remote.dolt_settings();
+    settings.extend(
+        dolt_settings
+            .iter()
+            .map(|&(key, value)| (key.to_owned(), value.to_owned())),
+    );
+    scenario(&Scene::new(&dolt, &settings, &remote.base_url()));
+    remote.finish();
+}
+
+/// Our servers.
+pub fn holdfast(plan: Plan) -> Option<Box<dyn Remote>> {
+    Some(Box::new(Forge::start(plan)))
+}
+
+/// Our server on the bucket that the environment names.
+pub fn holdfast_elsewhere(presigned: bool) -> Option<Box<dyn Remote>> {
+    let store = Store::BucketElsewhere(BucketAccess::from_environment()?);
+    holdfast(Plan {
+        store,
+        presigned,
+        ..Plan::on_a_bucket()
+    })
+}
+
+/// Dolt's own server.
+pub fn remotesrv(settings: &[(&str, &str)]) -> Option<Box<dyn Remote>> {
+    Remotesrv::start(settings).map(|remote| Box::new(remote) as Box<dyn Remote>)
+}
+
+impl Scene {
+    /// A new workshop beside a server; its repositories belong to an owner that no other scene has.
+    pub fn new(dolt: &Dolt, settings: &[(String, String)], base_url: &str) -> Self {
+        static SCENES: AtomicUsize = AtomicUsize::new(1);
+        Self {
+            workshop: Workshop::new(dolt).with(settings),
+            base_url: base_url.to_owned(),
+            owner: format!("acme{}", SCENES.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    /// A new scene at the same server, for another dolt.
+    pub fn alone_with(&self, dolt: &Dolt) -> Self {
+        Self::new(dolt, self.workshop.settings(), &self.base_url)
+    }
+
+    /// The same scene for another dolt: the same server, the same owner, the same folder.
+    pub fn using(&self, dolt: &Dolt) -> Self {
+        Self {
+            workshop: self.workshop.using(dolt),
+            ..self.clone()
+        }
+    }
+
+    /// Where dolt works.
+    pub fn workshop(&self) -> &Workshop {
+        &self.workshop
+    }
+
+    /// The address of a repository.
+    pub fn url(&self, repository: &str) -> String {
+        format!("{}/{}", self.base_url, self.path(repository))
+    }
+
+    /// The name of a repository in two parts.
+    pub fn path(&self, repository: &str) -> String {
+        format!("{}/{repository}", self.owner)
+    }
+
+    /// A small world with `repository` as its remote, nothing pushed yet.
+    pub fn unpublished(&self, name: &str, repository: &str) -> Database {
+        let database = World::SMALL.make(&self.workshop, name);
+        database.ok(&["remote", "add", "origin", &self.url(repository)]);
+        database
+    }
+
+    /// A small world of which every branch and tag is pushed to `repository`.
+    pub fn published(&self, name: &str, repository: &str) -> Database {
+        let database = World::SMALL.make(&self.workshop, name);
+        let refs = BRANCHES.iter().chain(&TAGS);
+        let pushes: String = refs
+            .map(|name| format!("call dolt_push('origin', '{name}');\n"))
+            .collect();
+        database.sql(&format!(
+            "call dolt_remote('add', 'origin', '{}');\n{pushes}",
+            self.url(repository)
+        ));
+        database
+    }
+}
