@@ -6,6 +6,7 @@
     reason = "the figures are what the program is for"
 )]
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use rand::{RngExt as _, SeedableRng as _};
 
 /// How many addresses each measurement looks up.
 const LOOKUPS: usize = 2 << 20;
+
+/// How many of them are made at a time, before the watch runs.
+const ROUND: usize = 32 << 10;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -65,24 +69,26 @@ impl Store {
             .await
     }
 
-    /// Looks addresses up in batches, and tells how many a second, and how many were found.
+    /// Looks addresses up in batches, and tells how many were found.
     async fn look_up(
         &self,
         index: &RocksIndex,
         batch: usize,
         mut next: impl FnMut() -> u64,
-    ) -> Result<(f64, usize), IndexError> {
+    ) -> Result<Rate, Failure> {
         let clock = SystemClock::new();
-        let mut spent = Duration::ZERO;
-        let mut found = 0;
-        for _ in 0..LOOKUPS / batch {
-            let addresses: Vec<ChunkAddress> = (0..batch).map(|_| Self::address(next())).collect();
-            let begin = clock.monotonic();
-            let places = index.locate(self.pool, &addresses).await?;
-            spent += clock.monotonic() - begin;
-            found += places.iter().filter(|places| !places.is_empty()).count();
+        let mut rate = Rate::default();
+        for _ in 0..LOOKUPS / ROUND {
+            let addresses: Vec<ChunkAddress> = (0..ROUND).map(|_| Self::address(next())).collect();
+            let (wall, processor) = (clock.monotonic(), processor_time()?);
+            for addresses in addresses.chunks(batch) {
+                let places = index.locate(self.pool, addresses).await?;
+                rate.found += places.iter().filter(|places| !places.is_empty()).count();
+            }
+            rate.wall += clock.monotonic() - wall;
+            rate.processor += processor_time()? - processor;
         }
-        Ok((per_second(LOOKUPS / batch * batch, spent), found))
+        Ok(rate)
     }
 
     async fn report_lookups(&self, index: &RocksIndex, when: &str) -> Result<(), Failure> {
@@ -91,20 +97,52 @@ impl Store {
             let before = index.statistics();
             let beyond = self.chunks..u64::MAX;
             let next = || random.random_range(beyond.clone());
-            let (rate, found) = self.look_up(index, batch, next).await?;
+            let rate = self.look_up(index, batch, next).await?;
             let after = index.statistics();
             let absent = after.absent() - before.absent();
             let by_filter = after.absent_by_filter() - before.absent_by_filter();
             println!(
-                "{when}, absent, batches of {batch}: {rate:.0} a second, {found} found, filter alone {:.3} %",
+                "{when}, absent, batches of {batch}: {rate}, filter alone {:.3} %",
                 percent(by_filter, absent)
             );
             let next = || random.random_range(0..self.chunks);
-            let (rate, found) = self.look_up(index, batch, next).await?;
-            println!("{when}, present, batches of {batch}: {rate:.0} a second, {found} found");
+            let rate = self.look_up(index, batch, next).await?;
+            println!("{when}, present, batches of {batch}: {rate}");
         }
         Ok(())
     }
+}
+
+/// What some lookups took.
+#[derive(Default)]
+struct Rate {
+    found: usize,
+    wall: Duration,
+    processor: Duration,
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lookups = LOOKUPS / ROUND * ROUND;
+        let wall = per_second(lookups, self.wall);
+        let processor = per_second(lookups, self.processor);
+        write!(
+            f,
+            "{processor:.0} a processor second, {wall:.0} a second, {} of {lookups} found",
+            self.found
+        )
+    }
+}
+
+/// Processor time of all threads. Those that ended are not in it.
+fn processor_time() -> Result<Duration, Failure> {
+    let mut nanoseconds = 0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let times = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        let running = times.split_whitespace().next().ok_or("no times")?;
+        nanoseconds += running.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
 }
 
 fn mix(i: u64) -> u64 {
@@ -144,6 +182,14 @@ fn bytes_under(path: &Path) -> std::io::Result<u64> {
     Ok(bytes)
 }
 
+fn times(clock: &SystemClock, begin: Duration) -> Result<String, Failure> {
+    let wall = (clock.monotonic() - begin).as_secs_f64();
+    let processor = processor_time()?.as_secs_f64();
+    Ok(format!(
+        "{wall:.1} s, {processor:.1} processor seconds so far"
+    ))
+}
+
 async fn run(chunks: u64, files: u64, directory: &Path) -> Result<(), Failure> {
     let clock = SystemClock::new();
     let settings = RocksSettings::default();
@@ -158,12 +204,12 @@ async fn run(chunks: u64, files: u64, directory: &Path) -> Result<(), Failure> {
     for file in 0..files {
         store.add_file(&index, file).await?;
     }
-    println!("build: {:.1} s", (clock.monotonic() - begin).as_secs_f64());
+    println!("build: {}", times(&clock, begin)?);
     println!("peak memory after build: {} MiB", status_mib("VmHWM")?);
     store.report_lookups(&index, "unsettled").await?;
     let begin = clock.monotonic();
     index.settle().await?;
-    println!("settle: {:.1} s", (clock.monotonic() - begin).as_secs_f64());
+    println!("settle: {}", times(&clock, begin)?);
     println!("size: {} MiB", bytes_under(directory)? >> 20);
     store.report_lookups(&index, "settled").await?;
     println!("peak memory: {} MiB", status_mib("VmHWM")?);

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 /// Small buffers, so that little data goes through flushes and compactions.
 fn small() -> RocksSettings {
     RocksSettings {
-        cache_bytes: 1 << 20,
+        filter_bytes: 1 << 20,
         write_buffer_bytes: 256 << 10,
         ..RocksSettings::default()
     }
@@ -322,7 +322,7 @@ enum Harm {
 
 impl Harm {
     fn all() -> Vec<Self> {
-        let mut all: Vec<Self> = (0..64).step_by(5).map(Self::Flip).collect();
+        let mut all: Vec<Self> = (0..64).step_by(9).map(Self::Flip).collect();
         all.extend([
             Self::FlipEnd,
             Self::Cut,

@@ -29,7 +29,7 @@ const BATCH_ENTRIES: u64 = 16_384;
 /// So many addresses are looked up at once. What is found keeps its block in memory meanwhile.
 const LOOKUP_ADDRESSES: usize = 512;
 
-/// So many records of file numbers are remembered.
+/// So many records of file numbers, and so many markers, are remembered.
 const REMEMBERED_FILES: usize = 1 << 15;
 
 /// An open database.
@@ -43,6 +43,7 @@ pub(super) struct Handle {
     /// The pools that were asked for and are known; also those whose first file is on its way in.
     pools: RwLock<HashMap<PoolId, PoolNumber>>,
     files: Cache<FileNumber, (PoolNumber, UploadId)>,
+    markers: Cache<(PoolNumber, UploadId), ()>,
 }
 
 impl fmt::Debug for Handle {
@@ -92,6 +93,7 @@ impl Handle {
             next_number: AtomicU32::new(0),
             pools: RwLock::default(),
             files: Cache::new(REMEMBERED_FILES),
+            markers: Cache::new(REMEMBERED_FILES),
         };
         if is_new {
             handle.write_schema()?;
@@ -238,9 +240,15 @@ impl Handle {
     }
 
     fn has_file(&self, pool: PoolNumber, file: &UploadId) -> Result<bool, IndexError> {
+        if self.markers.get(&(pool, *file)).is_some() {
+            return Ok(true);
+        }
         let marker = self.get("read a marker", &keys::marker(pool, file), |value| {
             values::decode_fixed_u32("a marker", value)
         })?;
+        if marker.is_some() {
+            self.markers.insert((pool, *file), ());
+        }
         Ok(marker.is_some())
     }
 

@@ -1,9 +1,10 @@
 //! How RocksDB is set up for a load of lookups of which most find nothing.
 //!
-//! * Addresses are random bits, so nothing is compressed, and a block holds few of them: what a lookup reads
-//!   beyond its own entry is waste.
-//! * Filters hold whole keys, on every level. They and the block indexes live in the block cache, before data
-//!   in its favour, so that memory has one bound.
+//! * Filters hold whole keys, on every level. They and the block indexes stay in memory for as long as their
+//!   file is open, so the number of open files is the bound of memory.
+//! * Nothing else is cached: addresses are random, so a block that was read is not read again soon, and to keep
+//!   it costs more than to read it from the system's page cache.
+//! * Addresses do not compress, and a block holds few of them: what a lookup reads beyond its own entry is waste.
 //! * Reads are `pread`, never a memory map: a file cut short under a map would end the process by a signal.
 //! * Nothing is logged ahead: see the module document for why a marker still never outlives its entries.
 
@@ -11,43 +12,48 @@ use std::num::NonZero;
 
 use rocksdb::statistics::StatsLevel;
 use rocksdb::{
-    BlockBasedOptions, Cache, DBCompressionType, DataBlockIndexType, IngestExternalFileOptions,
-    LogLevel, MergeOperands, Options, ReadOptions, WriteOptions,
+    BlockBasedOptions, DBCompressionType, DataBlockIndexType, IngestExternalFileOptions, LogLevel,
+    MergeOperands, Options, ReadOptions, WriteOptions,
 };
 
 /// Settings of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RocksSettings {
-    /// Bound of the block cache in bytes: data, block indexes and filters.
-    pub cache_bytes: usize,
+    /// Bound of the filters and block indexes in memory, in bytes. An entry needs about two; what has no room
+    /// is read again when it is needed, which costs a lookup milliseconds.
+    pub filter_bytes: usize,
     /// Bound of what is kept in memory before it is written, in bytes.
     pub write_buffer_bytes: usize,
     /// How many flushes and compactions run at once.
     pub background_jobs: NonZero<u8>,
-    /// How many files are held open.
-    pub open_files: NonZero<u16>,
 }
 
 impl Default for RocksSettings {
     fn default() -> Self {
         Self {
-            cache_bytes: 64 << 20,
+            filter_bytes: 64 << 20,
             write_buffer_bytes: 16 << 20,
             background_jobs: NonZero::new(2).expect("two is not zero"),
-            open_files: NonZero::new(512).expect("512 is not zero"),
         }
     }
 }
 
 /// How large a sorted file may become, in bytes.
-pub(super) const SORTED_FILE_BYTES: u64 = 16 << 20;
+pub(super) const SORTED_FILE_BYTES: u64 = 8 << 20;
+
+/// How much of a sorted file of that length stays in memory: 200,000 entries of 10 bits of filter, and of a key
+/// for every fifty of them.
+const RESIDENT_BYTES_PER_FILE: usize = 384 << 10;
+
+/// So many files are held open at the least; RocksDB takes ten of them for itself.
+const LEAST_OPEN_FILES: usize = 64;
 
 /// Options of the whole database.
 pub(super) fn database(settings: &RocksSettings) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.set_merge_operator_associative("join places", join);
-    options.set_block_based_table_factory(&tables(settings));
+    options.set_block_based_table_factory(&tables());
     options.set_compression_type(DBCompressionType::None);
     // Half of the buffer is filled while the other half is written.
     options.set_write_buffer_size(settings.write_buffer_bytes / 2);
@@ -56,7 +62,7 @@ pub(super) fn database(settings: &RocksSettings) -> Options {
     options.set_memtable_whole_key_filtering(true);
     options.set_optimize_filters_for_hits(false);
     options.set_max_background_jobs(settings.background_jobs.get().into());
-    options.set_max_open_files(settings.open_files.get().into());
+    options.set_max_open_files(open_files(settings));
     options.set_target_file_size_base(SORTED_FILE_BYTES);
     options.set_max_bytes_for_level_base(128 << 20);
     options.set_level_zero_file_num_compaction_trigger(8);
@@ -73,15 +79,18 @@ pub(super) fn database(settings: &RocksSettings) -> Options {
     options
 }
 
-fn tables(settings: &RocksSettings) -> BlockBasedOptions {
+fn open_files(settings: &RocksSettings) -> i32 {
+    let files = settings.filter_bytes / RESIDENT_BYTES_PER_FILE;
+    i32::try_from(files.max(LEAST_OPEN_FILES)).unwrap_or(i32::MAX)
+}
+
+fn tables() -> BlockBasedOptions {
     let mut tables = BlockBasedOptions::default();
-    tables.set_block_cache(&Cache::new_lru_cache(settings.cache_bytes));
-    tables.set_cache_index_and_filter_blocks(true);
-    tables.set_cache_index_and_filter_blocks_with_high_priority(true);
+    tables.disable_cache();
+    tables.set_cache_index_and_filter_blocks(false);
     tables.set_bloom_filter(10.0, false);
     tables.set_whole_key_filtering(true);
-    tables.set_optimize_filters_for_memory(true);
-    tables.set_block_size(4 << 10);
+    tables.set_block_size(2 << 10);
     tables.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
     tables
 }
