@@ -186,7 +186,7 @@ async fn local_objects(
 async fn index(settings: &Settings) -> Result<Arc<dyn ChunkIndex>, PartsError> {
     use holdfast_chunkstore::index::rocks::{RocksDirectory, RocksSettings};
     let rocks = RocksSettings {
-        cache_bytes: usize::try_from(settings.index_cache).unwrap_or(usize::MAX),
+        filter_bytes: usize::try_from(settings.index_cache).unwrap_or(usize::MAX),
         ..RocksSettings::default()
     };
     // Lookups wait for the disk and not for the processor; and not for uploads that are being checked.
