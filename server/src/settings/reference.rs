@@ -104,7 +104,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!("upload.threads", Some("threads"), "HOLDFAST_UPLOAD_THREADS", Number, "0",
         "threads that check uploads and read files; 0 for one per processor, at least two"),
     setting!("index.cache", Some("index-cache"), "HOLDFAST_INDEX_CACHE", Bytes, "64MiB",
-        "memory for the blocks of the chunk index"),
+        "memory for the filters of the chunk index: some two bytes a chunk"),
     setting!("network.max_connections", Some("max-connections"), "HOLDFAST_NETWORK_MAX_CONNECTIONS", Number, "8192",
         "connections served at once; more wait to be accepted"),
     setting!("network.drain_timeout", Some("drain-timeout"), "HOLDFAST_NETWORK_DRAIN_TIMEOUT", Duration, "10m",

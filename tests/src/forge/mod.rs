@@ -157,7 +157,7 @@ impl Forge {
     pub fn assert_whole(&self) {
         let settings = self.settings();
         wait_on(&self.running().runtime, async move {
-            drop(whole::assert_whole(&settings).await)
+            whole::assert_whole(&settings).await
         });
     }
 

@@ -1,6 +1,7 @@
 //! What a real dolt does with a remote, one function per scenario.
 //!
 //! Every scenario starts from a [`Scene`]: a server, a dolt that can reach it, and databases to push.
+#![expect(missing_docs, reason = "the names of the scenarios are facts")]
 
 pub mod backup;
 pub mod clone;
