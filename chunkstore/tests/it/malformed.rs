@@ -3,10 +3,10 @@
 //! The seed is fixed and printed; `HOLDFAST_SEED` chooses another.
 
 use holdfast_chunkstore::format::{TAIL_LEN, archive, table};
-use holdfast_chunkstore::testing::fuzz;
 use holdfast_chunkstore::testing::generate::{self, Compression};
+use holdfast_chunkstore::testing::{fuzz, mutate};
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
 use crate::fixtures;
 
@@ -15,19 +15,6 @@ const INPUTS: usize = 10_000;
 /// No decoder, not even beside all other tests and their threads, makes the process larger than this in bytes.
 /// A count of 32 bits that is believed takes more.
 const LARGEST_PROCESS: u64 = 3 << 30;
-
-/// Numbers that stand where a count, a length or an id should.
-const NUMBERS: [u64; 9] = [
-    0,
-    1,
-    2,
-    0x7fff_ffff,
-    0x8000_0000,
-    0xffff_ffff,
-    0x7fff_ffff_ffff_ffff,
-    0xffff_ffff_ffff_fff0,
-    u64::MAX,
-];
 
 #[test]
 fn file_kind_takes_anything() {
@@ -144,78 +131,14 @@ fn run(decode: fn(&[u8]), bases: &[Vec<u8>]) {
     }
     for at in 0..INPUTS {
         let input = if at % 5 == 0 {
-            noise(&mut random)
+            mutate::noise(&mut random)
         } else {
-            mutated(bases, &mut random)
+            mutate::mutated(bases, &mut random)
         };
         decode(&input);
     }
     if let Some(peak) = largest_process() {
         assert!(peak < LARGEST_PROCESS, "{peak} bytes");
-    }
-}
-
-/// Random bytes, half of them with the end of a table file or of an archive.
-fn noise(random: &mut StdRng) -> Vec<u8> {
-    let mut bytes = vec![0; random.random_range(0..600)];
-    random.fill_bytes(&mut bytes);
-    match random.random_range(0..4) {
-        0 => bytes.extend_from_slice(&table::MAGIC),
-        1 => {
-            bytes.push(random.random_range(0..5));
-            bytes.extend_from_slice(archive::MAGIC);
-        }
-        _ => {}
-    }
-    bytes
-}
-
-fn mutated(bases: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
-    let mut bytes = bases[random.random_range(0..bases.len())].clone();
-    for _ in 0..random.random_range(1..4) {
-        if bytes.is_empty() {
-            break;
-        }
-        let at = place(bytes.len(), random);
-        match random.random_range(0..6) {
-            0 => bytes[at] ^= 1 << random.random_range(0..8),
-            1 => put_number(&mut bytes[at..], random),
-            2 => bytes.truncate(at),
-            3 => drop(bytes.drain(..at)),
-            4 => {
-                let other = &bases[random.random_range(0..bases.len())];
-                bytes.truncate(at);
-                bytes.extend_from_slice(&other[place(other.len(), random)..]);
-            }
-            _ => {
-                let end = (at + random.random_range(0..64)).min(bytes.len());
-                let run = bytes[at..end].to_vec();
-                bytes.splice(at..at, run);
-            }
-        }
-    }
-    bytes
-}
-
-/// A place in the input: half of the time near its end, where footers are.
-fn place(len: usize, random: &mut StdRng) -> usize {
-    let behind = match random.random_range(0..4) {
-        0 => 24,
-        1 => 240,
-        _ => len,
-    };
-    len - 1 - random.random_range(0..behind.min(len))
-}
-
-fn put_number(bytes: &mut [u8], random: &mut StdRng) {
-    let mut number = NUMBERS[random.random_range(0..NUMBERS.len())];
-    if random.random_range(0..4) == 0 {
-        number = random.random_range(0..1000);
-    }
-    let number = number.to_be_bytes();
-    let width = if random.random_range(0..2) == 0 { 4 } else { 8 };
-    for (byte, value) in bytes.iter_mut().zip(&number[8 - width..]) {
-        *byte = *value;
     }
 }
 
