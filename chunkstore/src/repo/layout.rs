@@ -50,7 +50,8 @@ pub fn name_entry(name: &RepoName, sequence: u64) -> ObjectKey {
 /// The name and the sequence that a key under [`NAMES`] stands for.
 pub fn parse_name_entry(key: &ObjectKey) -> Option<(RepoName, u64)> {
     let (name, sequence) = key.as_str().strip_prefix(NAMES)?.rsplit_once('/')?;
-    Some((name.parse().ok()?, sequence.parse().ok()?))
+    let (name, sequence) = (name.parse().ok()?, sequence.parse().ok()?);
+    (name_entry(&name, sequence) == *key).then_some((name, sequence))
 }
 
 /// One record of a repository's log.
@@ -110,9 +111,24 @@ pub fn file_of(pool: PoolId, id: TableFileId, upload: UploadId, kind: FileKind) 
     ))
 }
 
+/// What the last segment of [`file_of`] says.
+pub fn parse_file_name(name: &str) -> Option<(TableFileId, UploadId, FileKind)> {
+    let (name, kind) = match name.strip_suffix(FileKind::Archive.suffix()) {
+        Some(name) => (name, FileKind::Archive),
+        None => (name, FileKind::Table),
+    };
+    let (id, upload) = name.split_once('.')?;
+    Some((id.parse().ok()?, upload.parse().ok()?, kind))
+}
+
 /// The classic twin of an archive.
 pub fn twin(pool: PoolId, archive: UploadId) -> ObjectKey {
     key(format!("pools/{pool}/derived/{archive}.table"))
+}
+
+/// The archive that the last segment of [`twin`] names.
+pub fn parse_twin_name(name: &str) -> Option<UploadId> {
+    name.strip_suffix(".table")?.parse().ok()
 }
 
 /// Everything that was made from the files of a pool and can be made again.
@@ -134,6 +150,14 @@ mod tests {
         let name: RepoName = "acme/prod.v2".parse().unwrap();
         assert_eq!(parse_name_entry(&name_entry(&name, 7)), Some((name, 7)));
         assert_eq!(parse_name_entry(&forge()), None);
+        // Another way to write the number would be a second entry of the same number.
+        for text in [
+            "catalog/names/acme/prod/7",
+            "catalog/names/acme/prod/00000000007",
+        ] {
+            let key = ObjectKey::parse(text).unwrap();
+            assert_eq!(parse_name_entry(&key), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The files that are given out: which there are, under which names, and how they are read.
 
-use crate::address::{RootAddress, TableFileId};
-use crate::id::UploadId;
+use crate::address::RootAddress;
 use crate::objects::ObjectKey;
 use crate::repo::error::RepositoryError;
 use crate::repo::file::{FileKind, StoredFile};
@@ -60,7 +59,7 @@ impl Repository {
     /// Finds a file again by the last segment of its key: a named one, one that was retired, or a twin.
     pub async fn served(&self, name: &str) -> Result<Option<ServedFile>, RepositoryError> {
         let state = self.recent_state().await?;
-        let Some((id, upload, kind)) = parse_name(name) else {
+        let Some((id, upload, kind)) = layout::parse_file_name(name) else {
             return self.served_twin(name).await;
         };
         if let Some(file) = state
@@ -80,10 +79,7 @@ impl Repository {
     }
 
     async fn served_twin(&self, name: &str) -> Result<Option<ServedFile>, RepositoryError> {
-        let Some(archive) = name
-            .strip_suffix(".table")
-            .and_then(|text| text.parse().ok())
-        else {
+        let Some(archive) = layout::parse_twin_name(name) else {
             return Ok(None);
         };
         self.twin_if_made(archive).await
@@ -111,13 +107,4 @@ impl Repository {
             file: file.clone(),
         }
     }
-}
-
-fn parse_name(name: &str) -> Option<(TableFileId, UploadId, FileKind)> {
-    let (name, kind) = match name.strip_suffix(FileKind::Archive.suffix()) {
-        Some(name) => (name, FileKind::Archive),
-        None => (name, FileKind::Table),
-    };
-    let (id, upload) = name.split_once('.')?;
-    Some((id.parse().ok()?, upload.parse().ok()?, kind))
 }
