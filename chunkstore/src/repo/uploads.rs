@@ -35,6 +35,8 @@ use crate::repo::spool::SpoolError;
 
 /// How long a checked file that no record names yet is still relied on.
 const RELIED_ON: Duration = Duration::from_hours(12);
+/// The version of a note that this code writes.
+const NOTE_VERSION: u32 = 1;
 /// The longest note that is read.
 const MAX_NOTE_LEN: u64 = 1 << 20;
 /// How many addresses are looked up at once.
@@ -66,6 +68,26 @@ enum Leaving {
         sha256: Sha256,
         count: u64,
     },
+}
+
+impl UploadNote {
+    /// Writes the note down.
+    pub(crate) fn encode(&self) -> Bytes {
+        Bytes::from(serde_json::to_vec_pretty(self).expect("a note has only text keys"))
+    }
+
+    /// Reads what [`UploadNote::encode`] wrote, and nothing that a later Holdfast did.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        use serde::de::Error as _;
+        let note: Self = serde_json::from_slice(bytes)?;
+        if note.version > NOTE_VERSION {
+            let version = note.version;
+            return Err(serde_json::Error::custom(format!(
+                "it has version {version}; this Holdfast reads up to {NOTE_VERSION}"
+            )));
+        }
+        Ok(note)
+    }
 }
 
 /// Why an upload did not become a stored file.
@@ -217,18 +239,16 @@ impl Repository {
         };
         let checked = verified.publish().await?;
         let note = UploadNote {
-            version: 1,
+            version: NOTE_VERSION,
             file: file.clone(),
             time: parts.clock.now(),
             actor: actor.clone(),
             leaving,
         };
-        let bytes =
-            Bytes::from(serde_json::to_vec_pretty(&note).expect("a note has only text keys"));
         let key = layout::upload(self.shared.repo, file.id, file.upload);
         parts
             .objects
-            .create(&key, bytes)
+            .create(&key, note.encode())
             .await
             .map_err(object("note an upload"))?;
         let entries = checked
@@ -353,7 +373,7 @@ impl Repository {
             .read(key, None, MAX_NOTE_LEN)
             .await
             .map_err(object("read an upload's note"))?;
-        serde_json::from_slice(&bytes).map_err(|error| RepositoryError::Damaged {
+        UploadNote::decode(&bytes).map_err(|error| RepositoryError::Damaged {
             key: key.clone(),
             what: error.to_string(),
         })
