@@ -34,7 +34,7 @@ use crate::repo::file::{Sha256, StoredFile};
 use crate::repo::layout;
 use crate::repo::record::{
     Act, Actor, CHECKPOINT_EVERY, Checkpoint, INLINE_LIMIT, Listed, MAX_LEN, Record, RecordError,
-    RefMove, RetiredFile, VERSION, digest,
+    RefMove, RetiredFile, VERSION, decode_list, digest, encode_list,
 };
 use crate::repo::state::State;
 
@@ -181,7 +181,7 @@ impl Log {
                 "its SHA-256 is not the one that the record names".to_owned(),
             ));
         }
-        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))
+        decode_list(&bytes).map_err(|error| damaged(error.to_string()))
     }
 
     /// Tries to make `draft` the record after `state`.
@@ -375,10 +375,7 @@ impl Log {
             .read(&layout::hint(self.repo), None, 32)
             .await
             .unwrap_or_default();
-        std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(0)
+        decode_hint(&bytes)
     }
 
     /// A hint that cannot be written is missed by nobody.
@@ -393,14 +390,19 @@ impl Log {
     }
 }
 
+/// Reads a hint; 0 if it is none.
+pub(crate) fn decode_hint(bytes: &[u8]) -> u64 {
+    let text = std::str::from_utf8(bytes).ok();
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
 /// Puts a list into an object of its own.
 pub(crate) async fn set_aside<T: serde::Serialize>(
     objects: &dyn ObjectStore,
     key: ObjectKey,
     list: &[T],
 ) -> Result<Listed<T>, RepositoryError> {
-    let bytes =
-        Bytes::from(serde_json::to_vec(list).expect("a list of records has only text keys"));
+    let bytes = encode_list(list);
     let sha256 = digest(&bytes);
     match objects.create(&key, bytes).await {
         // The name holds the stamp of this attempt: what stands there is ours.

@@ -197,6 +197,18 @@ impl Record {
     }
 }
 
+/// Writes down a list that is to stand beside a record.
+pub fn encode_list<T: serde::Serialize>(list: &[T]) -> Bytes {
+    Bytes::from(serde_json::to_vec(list).expect("a list of records has only text keys"))
+}
+
+/// Reads what [`encode_list`] wrote.
+pub fn decode_list<T: serde::de::DeserializeOwned>(
+    bytes: &[u8],
+) -> Result<Vec<T>, serde_json::Error> {
+    serde_json::from_slice(bytes)
+}
+
 /// The hash by which the next record names one.
 pub fn digest(bytes: &[u8]) -> Sha256 {
     Sha256(Hasher::digest(bytes).into())

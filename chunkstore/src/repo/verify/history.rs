@@ -7,6 +7,7 @@ use crate::objects::{ObjectError, ObjectStoreExt as _};
 use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::Sha256;
 use crate::repo::layout;
+use crate::repo::log::decode_hint;
 use crate::repo::record::{CHECKPOINT_EVERY, Checkpoint, Record};
 use crate::repo::repository::Repository;
 use crate::repo::state::State;
@@ -135,10 +136,7 @@ impl Replay<'_> {
 async fn hinted(repository: &Repository) -> Result<u64, RepositoryError> {
     let objects = &repository.shared.parts.objects;
     match objects.read(&layout::hint(repository.id()), None, 32).await {
-        Ok(bytes) => Ok(std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(0)),
+        Ok(bytes) => Ok(decode_hint(&bytes)),
         Err(error) if error.kind().is_transient() => Err(object("read the hint")(error)),
         Err(_) => Ok(0),
     }
