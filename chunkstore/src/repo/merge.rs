@@ -35,6 +35,11 @@ const LARGER_TOGETHER: usize = 16;
 const LARGE_ENOUGH: u64 = 1 << 30;
 /// The most files that one merge takes.
 const MOST_TOGETHER: usize = 256;
+/// The most bytes that one merge takes, unless its two smallest files have more: they pass through the spool,
+/// where uploads need room too.
+const MOST_BYTES: u64 = LARGE_ENOUGH;
+/// The most chunks that one merge takes. Files of more than half as many are left alone.
+const MOST_CHUNKS: u64 = 1 << 20;
 
 /// What one merge did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,15 +54,32 @@ pub struct Merged {
 pub fn due(state: &State) -> Option<Vec<StoredFile>> {
     let (mut below, mut from, mut together) = (SMALL, 0, SMALL_TOGETHER);
     while from < LARGE_ENOUGH {
-        let sized = |file: &&StoredFile| (from..below).contains(&file.len);
+        let sized = |file: &&StoredFile| {
+            (from..below).contains(&file.len) && u64::from(file.chunks) <= MOST_CHUNKS / 2
+        };
         let mut files: Vec<&StoredFile> = state.files.values().filter(sized).collect();
         if files.len() >= together {
             files.sort_by_key(|file| (file.len, file.upload));
-            return Some(files.into_iter().take(MOST_TOGETHER).cloned().collect());
+            return Some(as_many_as_fit(&files));
         }
         (from, below, together) = (below, below * LARGER_TOGETHER as u64, LARGER_TOGETHER);
     }
     None
+}
+
+/// The first of the files up to the bounds of one merge, and at least two.
+fn as_many_as_fit(files: &[&StoredFile]) -> Vec<StoredFile> {
+    let (mut bytes, mut chunks) = (0, 0);
+    let mut taken = Vec::new();
+    for &file in files.iter().take(MOST_TOGETHER) {
+        bytes += file.len;
+        chunks += u64::from(file.chunks);
+        if taken.len() >= 2 && (bytes > MOST_BYTES || chunks > MOST_CHUNKS) {
+            break;
+        }
+        taken.push(file.clone());
+    }
+    taken
 }
 
 impl Repository {
@@ -161,6 +183,10 @@ mod tests {
     use crate::repo::file::{FileKind, Md5, Sha256};
 
     fn state(lens: &[u64]) -> State {
+        state_of(lens, 1)
+    }
+
+    fn state_of(lens: &[u64], chunks: u32) -> State {
         let file = |(number, len): (usize, &u64)| {
             let mut upload = [0; 16];
             upload[..8].copy_from_slice(&(number as u64).to_be_bytes());
@@ -170,7 +196,7 @@ mod tests {
                 id: TableFileId::ZERO,
                 kind: FileKind::Table,
                 len: *len,
-                chunks: 1,
+                chunks,
                 split_offset: 0,
                 sha256: Sha256([0; 32]),
                 md5: Md5([0; 16]),
@@ -196,7 +222,18 @@ mod tests {
     }
 
     #[test]
-    fn a_merge_takes_a_bounded_number_of_files() {
+    fn a_merge_takes_a_bounded_number_of_files_bytes_and_chunks() {
         assert_eq!(due(&state(&[1; 1000])).unwrap().len(), MOST_TOGETHER);
+        // 200 MB each: five have less than 1 GiB, six more.
+        let lens: Vec<u64> = (0..40).map(|i| 200_000_000 + i).collect();
+        let taken = due(&state(&lens)).unwrap();
+        let taken: Vec<u64> = taken.into_iter().map(|file| file.len).collect();
+        assert_eq!(taken, lens[..5], "the smallest first");
+        let nearly_large = [LARGE_ENOUGH - 1; 16];
+        assert_eq!(due(&state(&nearly_large)).unwrap().len(), 2);
+        let many_chunks = state_of(&[1000; 64], 100_000);
+        assert_eq!(due(&many_chunks).unwrap().len(), 10);
+        assert_eq!(due(&state_of(&[1000; 64], 1 << 19)).unwrap().len(), 2);
+        assert_eq!(due(&state_of(&[1000; 64], (1 << 19) + 1)), None);
     }
 }

@@ -1,18 +1,17 @@
 //! Chunks of stored files, copied into one new file in the spool.
 //!
 //! ```text
-//! entries of each input, by address ──▶ the first of equals ──▶ by input and offset ──▶ copied in that order
+//! entries of all inputs, by address ──▶ the first of equals ──▶ by input and offset ──▶ copied in that order
 //! ```
 //!
 //! The inputs' bytes are read as streams from front to back, each once; dictionaries are fetched when first
 //! needed. The order of the result depends on nothing but the inputs and their order. Nothing of an input is
 //! trusted: the result passes the same check as an upload before it is published.
 //!
-//! Memory: a sort budget, a block of the inputs, some dictionaries, and what the format's writer keeps for its
-//! index (28 bytes a chunk for a table file, 36 for an archive).
+//! Memory: the budgets of a few sorters however many inputs there are, a block of one input, some dictionaries,
+//! and what the format's writer keeps for its index (28 bytes a chunk for a table file, 36 for an archive).
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ use crate::format::archive::{self, Decoder, Dictionary, StoredDictionary};
 use crate::format::{DecodeError, EncodeError, MAX_CHUNK_LEN, MAX_STORED_LEN, Written, table};
 use crate::index::{ByteSpan, ChunkSpan};
 use crate::objects::{ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _};
-use crate::repo::entries::{EntriesError, FileEntries, StoredEntry, read_entries};
+use crate::repo::entries::{EntriesError, FileEntries, RECORD_LEN, StoredEntry, read_entries};
 use crate::repo::file::{DeclaredFile, FileKind, Md5, StoredFile};
 use crate::repo::receive::MadeFile;
 use crate::repo::spool::{SpoolDir, SpoolError, is_full};
@@ -129,10 +128,13 @@ pub(super) async fn rewrite(
     kind: FileKind,
     spool: &SpoolDir,
 ) -> Result<MadeFile, RewriteError> {
+    // What cannot fit is refused before anything is read.
+    let mut result = spool
+        .create(inputs.iter().map(|input| input.file.len).sum())
+        .await?;
     let mut kept = plan(store, inputs, spool).await?;
     let pool = spool.pool();
     let mut output = Output::new(kind);
-    let mut result = spool.create(0).await?;
     let mut reading = Reading {
         store,
         inputs,
@@ -191,7 +193,7 @@ async fn append(
     if bytes.is_empty() {
         return Ok(());
     }
-    result.grow(bytes.len() as u64)?;
+    result.reserve(bytes.len() as u64)?;
     Ok(result.append(Bytes::from(bytes)).await?)
 }
 
@@ -204,13 +206,15 @@ async fn plan(
     if inputs.is_empty() {
         return Err(RewriteError::NoInputs);
     }
-    let mut entries = Vec::with_capacity(inputs.len());
-    for input in inputs {
-        entries.push(read_entries(store, &input.key, &input.file, spool).await?);
-    }
     let sort = spool.sort_options();
+    let mut all = Sorter::new(sort.clone());
+    for (number, input) in (0..).zip(inputs) {
+        let entries = read_entries(store, &input.key, &input.file, spool).await?;
+        let add = move || add_all(all, number, &entries);
+        all = spool.pool().run(add).await.map_err(RewriteError::Scratch)?;
+    }
     let kept = spool.pool().run(move || {
-        let sorted = first_of_equals(&entries, sort)?;
+        let sorted = first_of_equals(&all.finish()?, sort)?;
         Ok(Kept {
             records: sorted.iter()?,
             ahead: None,
@@ -219,6 +223,13 @@ async fn plan(
     kept.await.map_err(RewriteError::Scratch)
 }
 
+/// Length of a chunk of any input.
+///
+/// ```text
+/// 20 bytes address | u32 number of the input | u32 number of the record or span | 24 bytes as in an entry
+/// ```
+const FOUND_LEN: usize = RECORD_LEN + 4;
+
 /// Length of a chunk to copy.
 ///
 /// ```text
@@ -226,61 +237,40 @@ async fn plan(
 /// ```
 const KEPT_LEN: usize = 48;
 
-/// Of equal addresses, keeps the one in the first input, and there the first.
-fn first_of_equals(inputs: &[FileEntries], sort: SortOptions) -> io::Result<Sorted<KEPT_LEN>> {
-    let mut kept = Sorter::new(sort);
-    let mut iters = Vec::with_capacity(inputs.len());
-    let mut heads = BinaryHeap::new();
-    for (input, entries) in (0_u32..).zip(inputs) {
-        let mut records = entries.records().iter()?;
-        if let Some(record) = records.next().transpose()? {
-            heads.push(Reverse(Head::new(input, record)));
-        }
-        iters.push(records);
+/// Adds the entries of one input.
+fn add_all(
+    mut all: Sorter<FOUND_LEN>,
+    input: u32,
+    entries: &FileEntries,
+) -> io::Result<Sorter<FOUND_LEN>> {
+    for record in entries.records().iter()? {
+        let record = record?;
+        let mut found = [0; FOUND_LEN];
+        found[..20].copy_from_slice(&record[..20]);
+        found[20..24].copy_from_slice(&input.to_be_bytes());
+        found[24..].copy_from_slice(&record[20..]);
+        all.push(found)?;
     }
+    Ok(all)
+}
+
+/// Of equal addresses, keeps the one in the first input, and there the first.
+fn first_of_equals(all: &Sorted<FOUND_LEN>, sort: SortOptions) -> io::Result<Sorted<KEPT_LEN>> {
+    let mut kept = Sorter::new(sort);
     let mut last = None;
-    while let Some(Reverse(head)) = heads.pop() {
-        let entry = StoredEntry::decode(&head.record);
-        if last != Some(entry.address) {
-            last = Some(entry.address);
-            kept.push(encode_kept(head.input, &entry, &head.record))?;
-        }
-        let records = iters.get_mut(crate::format::to_usize(head.input));
-        if let Some(record) = records.and_then(Iterator::next).transpose()? {
-            heads.push(Reverse(Head::new(head.input, record)));
+    for found in all.iter()? {
+        let found = found?;
+        let address: [u8; 20] = *found.first_chunk().expect("52 bytes hold 20");
+        if last != Some(address) {
+            last = Some(address);
+            let mut record = [0; KEPT_LEN];
+            record[..4].copy_from_slice(&found[20..24]);
+            record[4..28].copy_from_slice(&found[28..]);
+            record[28..].copy_from_slice(&address);
+            kept.push(record)?;
         }
     }
     kept.finish()
-}
-
-/// The next entry of one input: ordered by address, then by input, then by place.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Head {
-    address: ChunkAddress,
-    input: u32,
-    record: [u8; crate::repo::entries::RECORD_LEN],
-}
-
-impl Head {
-    fn new(input: u32, record: [u8; crate::repo::entries::RECORD_LEN]) -> Self {
-        Self {
-            address: StoredEntry::decode(&record).address,
-            input,
-            record,
-        }
-    }
-}
-
-fn encode_kept(
-    input: u32,
-    entry: &StoredEntry,
-    record: &[u8; crate::repo::entries::RECORD_LEN],
-) -> [u8; KEPT_LEN] {
-    let mut kept = [0; KEPT_LEN];
-    kept[..4].copy_from_slice(&input.to_be_bytes());
-    kept[4..28].copy_from_slice(&record[24..]);
-    kept[28..].copy_from_slice(entry.address.as_bytes());
-    kept
 }
 
 /// A chunk to copy.
@@ -293,7 +283,7 @@ struct KeptChunk {
 impl KeptChunk {
     fn decode(kept: &[u8; KEPT_LEN]) -> Self {
         // The same fields as an entry, in another order.
-        let mut record = [0; crate::repo::entries::RECORD_LEN];
+        let mut record = [0; RECORD_LEN];
         record[..20].copy_from_slice(&kept[28..]);
         record[20..].copy_from_slice(&kept[..28]);
         let entry = StoredEntry::decode(&record);

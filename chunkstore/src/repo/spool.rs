@@ -452,9 +452,13 @@ impl SpoolFile {
         self.len == 0
     }
 
-    /// Reserves room for more bytes than were expected in the beginning.
-    pub fn grow(&mut self, more: u64) -> Result<(), SpoolError> {
-        self.slot.grow(more)
+    /// Reserves what is missing for so many more bytes, which may be more than were expected in the beginning.
+    pub fn reserve(&mut self, more: u64) -> Result<(), SpoolError> {
+        let wanted = self.len.saturating_add(more);
+        match wanted.saturating_sub(self.slot.reserved()) {
+            0 => Ok(()),
+            missing => self.slot.grow(missing),
+        }
     }
 
     /// Appends bytes. Returns when they are taken over, which may be before they are written; a failure to

@@ -97,11 +97,15 @@ impl Place {
         Self::with_sort_memory(8 << 20)
     }
 
-    fn with_sort_memory(bytes: usize) -> Self {
+    pub(crate) fn with_sort_memory(bytes: usize) -> Self {
+        Self::with_bounds(bytes, 1 << 30)
+    }
+
+    pub(crate) fn with_bounds(bytes: usize, max_total_bytes: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pool = BlockingPool::new(2);
         let options = SpoolOptions {
-            max_total_bytes: 1 << 30,
+            max_total_bytes,
             free_floor_bytes: 0,
         };
         let spool = SpoolDir::open(directory.path(), options, pool.clone()).unwrap();

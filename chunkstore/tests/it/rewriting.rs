@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::SystemClock;
+use holdfast_chunkstore::error::ErrorKind;
 use holdfast_chunkstore::format::{FileKind, archive};
 use holdfast_chunkstore::id::UploadId;
 use holdfast_chunkstore::objects::memory::MemoryStore;
@@ -16,6 +17,7 @@ use holdfast_chunkstore::repo::entries::read_entries;
 use holdfast_chunkstore::repo::receive::{MadeFile, Upload};
 use holdfast_chunkstore::repo::rewrite::InputFile;
 use holdfast_chunkstore::repo::twin::{check_twin, make_twin};
+use holdfast_chunkstore::testing::faults::{FaultPlan, FaultyStore};
 
 use crate::fixtures;
 use crate::ingest::{Place, Refs, honest, listed, name_of, words};
@@ -135,6 +137,43 @@ async fn conjoined_files_hold_exactly_the_union() {
         .await
         .unwrap();
     assert!(store.publish(again).await == all, "made twice, it differs");
+}
+
+#[tokio::test]
+async fn every_sort_budget_makes_the_same_file() {
+    let mut store = Store::new();
+    let mut inputs = Vec::new();
+    for count in [40, 400, 200] {
+        let archive = Archive::of(&words(count));
+        inputs.push(store.put(archive.name(), &archive.encode()).await);
+        let table = Table::of(&words(count + 100));
+        inputs.push(store.put(table.name(), &table.encode()).await);
+    }
+    let mut files = Vec::new();
+    for sort_memory in [8 << 20, 999] {
+        let place = Place::with_sort_memory(sort_memory);
+        let made = conjoin(&store.objects, &inputs, &place.spool).await;
+        files.push(store.publish(made.unwrap()).await);
+    }
+    assert!(files[0] == files[1], "the budget shows in the file");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_the_spool_is_not_even_read() {
+    let mut store = Store::new();
+    let mut inputs = Vec::new();
+    for count in [100, 101] {
+        let table = Table::of(&words(count));
+        inputs.push(store.put(table.name(), &table.encode()).await);
+    }
+    let together: u64 = inputs.iter().map(|input| input.file.len).sum();
+    let place = Place::with_bounds(8 << 20, together - 1);
+    let plan = FaultPlan::count_only();
+    let watched = FaultyStore::new(Arc::new(store.objects.clone()), Arc::clone(&plan));
+    let error = conjoin(&watched, &inputs, &place.spool).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    assert_eq!(plan.count(), 0);
+    place.assert_empty();
 }
 
 #[tokio::test]

@@ -84,6 +84,30 @@ async fn more_bytes_than_reserved_are_refused() {
     assert!(matches!(error, SpoolError::TooLong { expected: 3 }));
 }
 
+#[tokio::test]
+async fn only_what_is_missing_is_reserved() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = SpoolOptions {
+        max_total_bytes: 5,
+        ..ROOMY
+    };
+    let mut file = open(directory.path(), options).create(3).await.unwrap();
+    for bytes in [b"ab", b"cd"] {
+        file.reserve(2).unwrap();
+        file.append(Bytes::from_static(bytes)).await.unwrap();
+    }
+    file.reserve(1).unwrap();
+    let error = file.reserve(2).unwrap_err();
+    assert!(matches!(
+        error,
+        SpoolError::Budget {
+            wanted: 1,
+            reserved: 5,
+            max: 5
+        }
+    ));
+}
+
 #[test]
 fn what_an_earlier_process_left_is_removed() {
     let directory = tempfile::tempdir().unwrap();
