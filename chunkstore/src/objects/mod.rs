@@ -236,8 +236,8 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     fn is_exclusive(&self) -> bool;
 }
 
-/// A large object on its way into a store. Dropping it leaves no object; what parts the store keeps of it are
-/// removed by [`ObjectUpload::abort`].
+/// A large object on its way into a store. Dropping it leaves no object; the parts that the store keeps of it are
+/// removed soon. [`ObjectUpload::abort`] waits for that.
 #[async_trait]
 pub trait ObjectUpload: Send + fmt::Debug {
     /// Hands over the next bytes, which the caller has already written to the spool file, so that whoever

@@ -4,7 +4,7 @@
 //! The bucket. An object comes into being by one conditional request, whole.
 //! # Crash
 //! A crash during an upload leaves parts that nobody sees; a lifecycle rule that aborts incomplete multipart
-//! uploads removes them.
+//! uploads removes them. Those of an upload that was dropped are removed here.
 //! # Retry
 //! Parts of an upload are sent again here. A conditional request is repeated only where the server answered 409,
 //! which says that it did nothing. All else is for [`super::retrying`]; the SDK's own retries are off, since they

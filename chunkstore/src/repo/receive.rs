@@ -10,8 +10,8 @@
 //!   is the object completed, durably.
 //! * Crash: a killed process leaves spool files, which the next start removes, and parts of an object, which
 //!   the store keeps to itself.
-//! * Cleanup: whoever drops an upload drops its spool file; [`Upload::abandon`] also removes the store's parts
-//!   at once.
+//! * Cleanup: whoever drops an upload drops its spool file, and the store's parts soon after; [`Upload::abandon`]
+//!   waits for them.
 
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt as _;
 use holdfast_chunkstore::clock::{Clock as _, SystemClock};
 use holdfast_chunkstore::error::ErrorKind;
 use holdfast_chunkstore::objects::probe::{ProbeError, probe_creation};
@@ -24,6 +25,7 @@ use holdfast_chunkstore::objects::s3::{Lifecycle, S3Credentials, S3Settings, S3S
 use holdfast_chunkstore::objects::{ObjectError, ObjectKey, ObjectStore as _, ObjectStoreExt as _};
 use holdfast_chunkstore::testing::object_contract::{Fetch, TestStore, object_store_contract};
 use holdfast_tests::bucket::{Bucket, Misbehavior, Trouble};
+use holdfast_tests::wait;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
@@ -264,6 +266,39 @@ async fn parts_are_sent_again_and_a_failed_upload_leaves_none() {
     upload.complete().await.unwrap_err();
     assert_eq!(bucket.open_uploads(), 0);
     assert_eq!(bucket.object("c"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_dropped_leaves_no_parts() {
+    let bucket = Bucket::start().await;
+    let store = open(settings(&bucket)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    let body = Bytes::from(vec![7; 20_000_000]);
+    std::fs::write(&spool, &body).unwrap();
+
+    let mut upload = store.upload(&key("received"), &spool).await.unwrap();
+    upload.write(body.clone()).await.unwrap();
+    assert_eq!(bucket.open_uploads(), 1);
+    drop(upload);
+    wait::until("the parts of a dropped upload to go", || {
+        bucket.open_uploads() == 0
+    });
+
+    let mut upload = store.upload(&key("completing"), &spool).await.unwrap();
+    upload.write(body.clone()).await.unwrap();
+    // It begins, and then nobody waits for it any more.
+    assert!(upload.complete().now_or_never().is_none());
+    wait::until("the parts of an upload cut off to go", || {
+        bucket.open_uploads() == 0
+    });
+
+    let mut upload = store.upload(&key("whole"), &spool).await.unwrap();
+    upload.write(body.clone()).await.unwrap();
+    let deleted = bucket.requests("DELETE");
+    upload.complete().await.unwrap();
+    assert!(bucket.object("whole").unwrap() == body);
+    assert_eq!(bucket.requests("DELETE"), deleted);
 }
 
 #[tokio::test]

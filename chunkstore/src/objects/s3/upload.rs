@@ -18,6 +18,7 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use md5::{Digest as _, Md5};
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tracing::debug;
 
@@ -35,7 +36,7 @@ pub(super) struct S3Upload {
     target: Target,
     /// The part being collected.
     part: Part,
-    /// The id of the multipart upload, once there is one.
+    /// The id of the multipart upload while it is open.
     multipart: Option<String>,
     sending: JoinSet<Result<CompletedPart, ObjectError>>,
     sent: Vec<CompletedPart>,
@@ -146,9 +147,26 @@ impl S3Upload {
 
     async fn give_up(&mut self) {
         self.sending.shutdown().await;
-        if let Some(id) = self.multipart.take() {
-            self.target.abort(&id).await;
+        if let Some(id) = &self.multipart {
+            self.target.abort(id).await;
+            self.multipart = None;
         }
+    }
+}
+
+impl Drop for S3Upload {
+    /// Whoever drops an upload does not wait, so the parts are removed behind his back. Where the process ends
+    /// before that, a lifecycle rule of the bucket must remove them.
+    fn drop(&mut self) {
+        let (Some(id), Ok(runtime)) = (self.multipart.take(), Handle::try_current()) else {
+            return;
+        };
+        let (target, mut sending) = (self.target.clone(), mem::take(&mut self.sending));
+        runtime.spawn(async move {
+            // A part that came after the end would stay.
+            sending.shutdown().await;
+            target.abort(&id).await;
+        });
     }
 }
 
@@ -346,8 +364,9 @@ impl ObjectUpload for S3Upload {
 
     async fn complete(mut self: Box<Self>) -> Result<(), ObjectError> {
         let outcome = self.finish().await;
-        if outcome.is_err() {
-            self.give_up().await;
+        match outcome {
+            Ok(()) => self.multipart = None,
+            Err(_) => self.give_up().await,
         }
         outcome
     }
