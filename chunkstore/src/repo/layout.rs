@@ -5,7 +5,7 @@
 //! keys/<name>                                           secrets that all servers of the forge share
 //! catalog/names/<owner>/<name>/<sequence>               which repository a name means
 //! repos/<repo>/log/<sequence / 10^4>/<sequence>         the register and the history of one repository
-//! repos/<repo>/uploads/<file>.<upload>                  checked files, named by a record or not yet
+//! repos/<repo>/uploads/<2 characters>/<file>.<upload>   checked files, named by a record or not yet
 //! repos/<repo>/side/<stamp>-<what>                      lists too long for a record
 //! repos/<repo>/hint                                     a sequence that somebody saw; may lag
 //! pools/<pool>/members/<repo>                           who shares the pool
@@ -79,7 +79,8 @@ pub fn side(repo: RepoId, stamp: Stamp, what: &'static str) -> ObjectKey {
 
 /// Everything that was uploaded to a repository under a file's name.
 pub fn uploads_of(repo: RepoId, file: TableFileId) -> String {
-    format!("repos/{repo}/uploads/{file}.")
+    let id = file.to_string();
+    format!("repos/{repo}/uploads/{}/{id}.", &id[..2])
 }
 
 /// Everything that was uploaded to a repository.
@@ -89,7 +90,7 @@ pub fn uploads(repo: RepoId) -> String {
 
 /// What is known of one upload.
 pub fn upload(repo: RepoId, file: TableFileId, upload: UploadId) -> ObjectKey {
-    key(format!("repos/{repo}/uploads/{file}.{upload}"))
+    key(format!("{}{upload}", uploads_of(repo, file)))
 }
 
 /// Says that a repository shares a pool.
@@ -167,6 +168,21 @@ mod tests {
             .map(|n| record(repo, n))
             .into();
         assert!(keys.is_sorted());
+    }
+
+    #[test]
+    fn what_was_uploaded_under_a_name_stands_in_a_folder_of_few_others() {
+        let (repo, upload_id) = (RepoId::new([1; 16]), UploadId::new([3; 16]));
+        let [one, other] = [[2; 20], [0xf2; 20]].map(TableFileId::new);
+        let note = upload(repo, one, upload_id);
+        assert!(note.as_str().starts_with(&uploads_of(repo, one)));
+        assert!(note.as_str().starts_with(&uploads(repo)));
+        assert_eq!(note.name(), format!("{one}.{upload_id}"));
+        let folder = |prefix: String| prefix.rsplit_once('/').unwrap().0.to_owned();
+        assert_ne!(
+            folder(uploads_of(repo, one)),
+            folder(uploads_of(repo, other))
+        );
     }
 
     #[test]

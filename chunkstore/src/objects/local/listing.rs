@@ -59,23 +59,32 @@ impl Page<'_> {
 
     /// The keys in a folder, and the folders in it with a `/` at their end, sorted; only those that matter.
     fn names(&self, folder: &str) -> io::Result<Vec<String>> {
+        // Below the folder that the prefix names, everything begins with the prefix.
+        let wanted = self.prefix.strip_prefix(folder).unwrap_or_default();
         let mut names = Vec::new();
         for entry in fs::read_dir(self.directory.root.join(folder))? {
             let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else {
+            let name = entry.file_name();
+            // A folder may hold very many names: those that are not wanted cost one comparison each.
+            if !name.as_encoded_bytes().starts_with(wanted.as_bytes()) {
+                continue;
+            }
+            let Ok(name) = name.into_string() else {
                 continue;
             };
             if ObjectKey::parse(name.as_str()).is_err() {
                 continue;
             }
-            let kind = entry.file_type()?;
             let name = format!("{folder}{name}");
-            if kind.is_file() && name.starts_with(self.prefix) && name.as_str() > self.after {
+            if name.as_str() < self.after && !self.after.starts_with(&name) {
+                continue;
+            }
+            let kind = entry.file_type()?;
+            if kind.is_file() && name.as_str() > self.after {
                 names.push(name);
             } else if kind.is_dir() {
                 let name = name + "/";
-                let has_wanted = name.starts_with(self.prefix) || self.prefix.starts_with(&name);
-                if has_wanted && (name.as_str() > self.after || self.after.starts_with(&name)) {
+                if name.as_str() > self.after || self.after.starts_with(&name) {
                     names.push(name);
                 }
             }
