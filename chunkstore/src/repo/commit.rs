@@ -172,7 +172,14 @@ impl Repository {
         Ok(batch)
     }
 
+    /// The note of the file that a request means: the newest that has as many chunks.
     async fn newest_note(&self, wanted: &NamedFile) -> Result<Arc<UploadNote>, RepositoryError> {
+        let now = self.shared.parts.clock.now();
+        let is_it =
+            |note: &Arc<UploadNote>| note.file.chunks == wanted.chunks && note.is_relied_on(now);
+        if let Some(note) = self.note_at_hand(wanted.id).filter(is_it) {
+            return Ok(note);
+        }
         let notes = self.notes(wanted.id).await?;
         let newest = notes
             .iter()

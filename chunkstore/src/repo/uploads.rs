@@ -71,6 +71,11 @@ enum Leaving {
 }
 
 impl UploadNote {
+    /// Whether the file may be counted on although no record names it.
+    pub(crate) fn is_relied_on(&self, now: Timestamp) -> bool {
+        now.since(self.time) < RELIED_ON
+    }
+
     /// Writes the note down.
     pub(crate) fn encode(&self) -> Bytes {
         Bytes::from(serde_json::to_vec_pretty(self).expect("a note has only text keys"))
@@ -165,12 +170,18 @@ impl Repository {
             return Ok(true);
         }
         let now = self.shared.parts.clock.now();
+        let is_it = |note: &UploadNote| {
+            let is_kept = state.retired.contains_key(&note.file.upload) || note.is_relied_on(now);
+            is_kept && is_same(&note.file, declared)
+        };
+        if self
+            .note_at_hand(declared.id)
+            .is_some_and(|note| is_it(&note))
+        {
+            return Ok(true);
+        }
         let notes = self.notes(declared.id).await?;
-        Ok(notes.iter().any(|note| {
-            let relied_on =
-                state.retired.contains_key(&note.file.upload) || now.since(note.time) < RELIED_ON;
-            relied_on && is_same(&note.file, declared)
-        }))
+        Ok(notes.iter().any(|note| is_it(note)))
     }
 
     /// Begins to receive a file.
@@ -306,14 +317,16 @@ impl Repository {
         }
     }
 
-    /// Everything that was uploaded under a name.
+    /// What this process took in last under a name. Other servers may have taken in something else since.
+    pub(crate) fn note_at_hand(&self, id: TableFileId) -> Option<Arc<UploadNote>> {
+        self.shared.notes.get(&id)
+    }
+
+    /// Everything that was uploaded under a name, by whatever server.
     pub(crate) async fn notes(
         &self,
         id: TableFileId,
     ) -> Result<Vec<Arc<UploadNote>>, RepositoryError> {
-        if let Some(note) = self.shared.notes.get(&id) {
-            return Ok(vec![note]);
-        }
         let objects = &self.shared.parts.objects;
         let prefix = layout::uploads_of(self.shared.repo, id);
         let mut notes = Vec::new();
@@ -334,9 +347,7 @@ impl Repository {
         upload: UploadId,
     ) -> Result<Option<Arc<UploadNote>>, RepositoryError> {
         if let Some(note) = self
-            .shared
-            .notes
-            .get(&id)
+            .note_at_hand(id)
             .filter(|note| note.file.upload == upload)
         {
             return Ok(Some(note));

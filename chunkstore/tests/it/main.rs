@@ -18,4 +18,5 @@ mod repository;
 mod rewriting;
 #[cfg(feature = "rocks")]
 mod rocks;
+mod servers;
 mod verify;
