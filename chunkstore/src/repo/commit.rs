@@ -124,8 +124,8 @@ impl Repository {
         state: &State,
         draft: &Draft,
     ) -> Result<bool, RepositoryError> {
-        // Until the answer is here, nobody may take what we last saw for the last record.
-        self.doubt();
+        // Whoever waits for the answer may go away, and the record may come to be there all the same.
+        self.attempts(state.sequence + 1);
         match self
             .shared
             .log

@@ -3,10 +3,12 @@
 //! The state is what was last seen of the log. [`Repository::state`] confirms it by asking for the next
 //! record; calls that arrive together share one question. [`Repository::recent_state`] is content with a
 //! state that was confirmed within the last minute: enough for "present", since files only ever grow.
-//! In an exclusive store nobody else writes, and what we last wrote is the last.
+//! In an exclusive store nobody else writes, and what we last wrote is the last: unless we have tried to write
+//! a later record and not seen it yet. Such a record may still arrive long after its writer was told of a failure
+//! or went away, so every question goes to the log until a record with that number is seen.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::address::TableFileId;
@@ -54,8 +56,8 @@ pub(crate) struct Shared {
     pub(crate) twins: quick_cache::sync::Cache<UploadId, ServedFile>,
     /// How many rounds of confirmation have begun.
     rounds: AtomicU64,
-    /// An append failed and may have taken effect: what we last saw may not be the last.
-    doubt: AtomicBool,
+    /// The highest number of a record that this process has tried to write: it may be there, now or later.
+    attempted: AtomicU64,
     seen: tokio::sync::Mutex<Option<Seen>>,
 }
 
@@ -87,7 +89,7 @@ impl Shared {
             notes: quick_cache::sync::Cache::new(NOTES_KEPT),
             twins: quick_cache::sync::Cache::new(TWINS_KEPT),
             rounds: AtomicU64::new(0),
-            doubt: AtomicBool::new(false),
+            attempted: AtomicU64::new(0),
             seen: tokio::sync::Mutex::default(),
         }
     }
@@ -118,21 +120,13 @@ impl Repository {
         let asked = self.shared.rounds.load(Ordering::SeqCst);
         let mut seen = self.shared.seen.lock().await;
         if let Some(seen) = &*seen
-            && (seen.round > asked || self.is_the_only_writer())
+            && (seen.round > asked || self.is_surely_last(&seen.state))
         {
             return Ok(Arc::clone(&seen.state));
         }
         let round = self.shared.rounds.fetch_add(1, Ordering::SeqCst) + 1;
-        let doubted = self.shared.doubt.swap(false, Ordering::SeqCst);
         let at = self.shared.parts.clock.monotonic();
-        let state = self
-            .read_on(seen.as_ref().map(|seen| &seen.state))
-            .await
-            .inspect_err(|_| {
-                if doubted {
-                    self.doubt();
-                }
-            })?;
+        let state = self.read_on(seen.as_ref().map(|seen| &seen.state)).await?;
         *seen = Some(Seen {
             state: Arc::clone(&state),
             round,
@@ -151,8 +145,10 @@ impl Repository {
         }
     }
 
-    fn is_the_only_writer(&self) -> bool {
-        self.shared.parts.objects.is_exclusive() && !self.shared.doubt.load(Ordering::SeqCst)
+    /// Whether there can be no later record than the one that gave this state.
+    fn is_surely_last(&self, state: &State) -> bool {
+        self.shared.parts.objects.is_exclusive()
+            && state.sequence >= self.shared.attempted.load(Ordering::SeqCst)
     }
 
     /// A state that was the last one at some time within the last minute.
@@ -180,9 +176,9 @@ impl Repository {
         self.shared.log.list(&record.refs).await
     }
 
-    /// Makes the next question for the state go to the log, whoever else may write.
-    pub(crate) fn doubt(&self) {
-        self.shared.doubt.store(true, Ordering::SeqCst);
+    /// Notes that a record is about to be written: from here on nobody may take an earlier one for the last.
+    pub(crate) fn attempts(&self, sequence: u64) {
+        self.shared.attempted.fetch_max(sequence, Ordering::SeqCst);
     }
 
     /// Notes a state that an append has shown.

@@ -11,6 +11,7 @@ mod fixtures;
 mod golden;
 mod index;
 mod ingest;
+mod log;
 mod made_files;
 mod malformed;
 mod objects;
@@ -18,5 +19,6 @@ mod repository;
 mod rewriting;
 #[cfg(feature = "rocks")]
 mod rocks;
+mod samples;
 mod servers;
 mod verify;
