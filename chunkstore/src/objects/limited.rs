@@ -69,6 +69,11 @@ impl ObjectStore for LimitedStore {
         self.inner.create(key, body).await
     }
 
+    async fn create_stamped(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
+        let _turn = turn(&self.calls).await;
+        self.inner.create_stamped(key, body).await
+    }
+
     async fn overwrite(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
         let _turn = turn(&self.calls).await;
         self.inner.overwrite(key, body).await

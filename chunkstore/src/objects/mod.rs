@@ -6,7 +6,7 @@
 //! replaces. Success means durable: the object survives a crash of the process and of the machine.
 //!
 //! An error other than `AlreadyExists` and `NotFound` says nothing about whether the call took effect; who
-//! must know stamps what he writes and reads it back.
+//! must know stamps what he writes and reads it back, or puts the stamp into the key.
 //!
 //! Keys are also paths: of `a` and `a/b` only one can be an object, and the second may be refused.
 
@@ -198,13 +198,20 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Stores a small object if nothing stands under the key.
     async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError>;
 
+    /// Stores a small object whose key holds an id or a stamp that the caller drew for it alone. Whatever stands
+    /// there after a fault is his, so that this can be tried again where [`ObjectStore::create`] cannot.
+    async fn create_stamped(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
+        self.create(key, body).await
+    }
+
     /// Stores a small object, replacing what stands there. For hints only.
     async fn overwrite(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError>;
 
     /// Begins to store a large object whose bytes the caller also writes to the file at `spool`. Nobody sees
     /// the object before [`ObjectUpload::complete`] has succeeded. The file stays, and what was written to it
     /// stays as it is, until `complete` or `abort` has returned; after that its name may be removed, but its
-    /// bytes may have become the object's and must not be changed.
+    /// bytes may have become the object's and must not be changed. The key holds an id or a stamp that was drawn
+    /// for this object alone, as that of [`ObjectStore::create_stamped`].
     async fn upload(
         &self,
         key: &ObjectKey,

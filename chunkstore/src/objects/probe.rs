@@ -3,12 +3,15 @@
 //! Everything that Holdfast promises rests on one thing: of any number of concurrent creates of a key exactly one
 //! succeeds. Some S3-compatible servers accept the header that asks for it and ignore it, so it is tried.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use futures::future::join_all;
 use rand::CryptoRng;
 
 use super::{ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _};
+use crate::clock::Clock;
 use crate::error::ErrorKind;
 
 /// How many try to create the same key at once.
@@ -62,6 +65,30 @@ impl ProbeError {
             Self::Store(error) => error.kind(),
         }
     }
+}
+
+/// How often a store is tried out that fails for a passing reason.
+const TRIES: u32 = 5;
+/// The wait after the first time; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// The same as [`probe_creation`], again after a passing fault: of so many calls at once one may well be answered
+/// that the server is busy.
+pub async fn probe_patiently(
+    store: &dyn ObjectStore,
+    random: &mut impl CryptoRng,
+    clock: &dyn Clock,
+) -> Result<(), ProbeError> {
+    for doublings in 0..TRIES - 1 {
+        match probe_creation(store, random).await {
+            Err(error) if error.kind().is_transient() => {
+                tracing::debug!(%error, "trying out the object store failed, trying again");
+                clock.sleep(FIRST_WAIT * 2_u32.pow(doublings)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    probe_creation(store, random).await
 }
 
 /// Proves on a scratch key that concurrent creates have one winner, whose bytes are then read, and that an

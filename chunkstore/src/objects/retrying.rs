@@ -1,9 +1,9 @@
 //! Asking again after a passing fault.
 //!
 //! # Retry
-//! Only what can be repeated without harm: reads, lists, deletions and hints. The creation of an object is
-//! forwarded once, because after a lost answer only its caller, who stamped it, can tell a success from a lost
-//! race. A body that breaks off goes on where it stopped.
+//! Only what can be repeated without harm: reads, lists, deletions, hints, and the creation of objects whose key
+//! is nobody else's. Any other creation is forwarded once, because after a lost answer only its caller, who
+//! stamped the bytes, can tell a success from a lost race. A body that breaks off goes on where it stopped.
 
 use std::ops::Range;
 use std::path::Path;
@@ -207,6 +207,24 @@ impl ObjectStore for RetryingStore {
 
     async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
         self.inner.create(key, body).await
+    }
+
+    /// What stands there when it is tried again is what an earlier attempt made.
+    async fn create_stamped(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
+        let mut attempts = 0;
+        self.retry
+            .run(|| {
+                attempts += 1;
+                let is_repeated = attempts > 1;
+                let created = self.inner.create_stamped(key, body.clone());
+                async move {
+                    match created.await {
+                        Err(ObjectError::AlreadyExists { .. }) if is_repeated => Ok(()),
+                        outcome => outcome,
+                    }
+                }
+            })
+            .await
     }
 
     async fn overwrite(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {

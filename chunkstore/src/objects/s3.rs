@@ -6,9 +6,10 @@
 //! A crash during an upload leaves parts that nobody sees; a lifecycle rule that aborts incomplete multipart
 //! uploads removes them. Those of an upload that was dropped are removed here.
 //! # Retry
-//! Parts of an upload are sent again here. A conditional request is repeated only where the server answered 409,
-//! which says that it did nothing. All else is for [`super::retrying`]; the SDK's own retries are off, since they
-//! would repeat creates.
+//! What an upload sends is sent again here, its last request too: its key is its own, so that a look at the object
+//! tells whether that request took effect. Any other conditional request is repeated only where the server
+//! answered 409, which says that it did nothing. All else is for [`super::retrying`]; the SDK's own retries are off,
+//! since they would repeat creates.
 //! # Secrets
 //! Neither keys nor signed addresses are printed, logged, or part of an error.
 

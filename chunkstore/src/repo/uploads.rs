@@ -259,7 +259,7 @@ impl Repository {
         let key = layout::upload(self.shared.repo, file.id, file.upload);
         parts
             .objects
-            .create(&key, note.encode())
+            .create_stamped(&key, note.encode())
             .await
             .map_err(object("note an upload"))?;
         let entries = checked

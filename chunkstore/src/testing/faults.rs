@@ -23,7 +23,7 @@ pub enum Operation {
     Get,
     /// [`ObjectStore::head`].
     Head,
-    /// [`ObjectStore::create`].
+    /// [`ObjectStore::create`] and [`ObjectStore::create_stamped`].
     Create,
     /// [`ObjectStore::overwrite`].
     Overwrite,
@@ -193,6 +193,11 @@ impl ObjectStore for FaultyStore {
 
     async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
         let call = self.inner.create(key, body);
+        run(&self.plan, Operation::Create, key, call).await
+    }
+
+    async fn create_stamped(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
+        let call = self.inner.create_stamped(key, body);
         run(&self.plan, Operation::Create, key, call).await
     }
 

@@ -15,6 +15,7 @@ mod log;
 mod made_files;
 mod malformed;
 mod objects;
+mod passing_faults;
 mod repository;
 mod rewriting;
 #[cfg(feature = "rocks")]

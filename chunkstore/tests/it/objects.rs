@@ -19,7 +19,7 @@ use holdfast_chunkstore::error::ErrorKind;
 use holdfast_chunkstore::objects::limited::LimitedStore;
 use holdfast_chunkstore::objects::local::{Access, LocalOptions, LocalStore};
 use holdfast_chunkstore::objects::memory::MemoryStore;
-use holdfast_chunkstore::objects::probe::{ProbeError, probe_creation};
+use holdfast_chunkstore::objects::probe::{ProbeError, probe_creation, probe_patiently};
 use holdfast_chunkstore::objects::retrying::{RetryPolicy, RetryingStore};
 use holdfast_chunkstore::objects::{ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _};
 use holdfast_chunkstore::testing::faults::{Break, FaultPlan, FaultyStore, Operation};
@@ -306,6 +306,22 @@ async fn what_can_be_repeated_is_repeated_and_a_create_is_not() {
         assert_eq!((plan.count(), clock.slept.lock().len()), (1, slept));
         inner.delete(&key("c")).await.unwrap();
     }
+    for at in [Break::BeforeEffect, Break::AfterEffect] {
+        let (store, plan) = retrying(at);
+        let stamped = key("stamped-7");
+        store
+            .create_stamped(&stamped, Bytes::from("body"))
+            .await
+            .unwrap();
+        assert_eq!(plan.count(), 2);
+        assert_eq!(inner.read(&stamped, None, 9).await.unwrap(), "body");
+        // What was there before the first attempt is not ours.
+        let (store, _) = retrying(Break::BeforeEffect);
+        store.head(&stamped).await.unwrap();
+        let taken = store.create_stamped(&stamped, Bytes::from("other")).await;
+        assert_eq!(taken.unwrap_err().kind(), ErrorKind::Conflict);
+        inner.delete(&stamped).await.unwrap();
+    }
     let (store, plan) = retrying(Break::BeforeEffect);
     let error = store.head(&key("absent")).await.unwrap_err();
     assert_eq!((error.kind(), plan.count()), (ErrorKind::NotFound, 2));
@@ -529,4 +545,27 @@ async fn a_fault_during_the_probe_is_not_a_verdict() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_patient_probe_waits_a_passing_fault_out_and_refuses_all_the_same() {
+    let clock = SleepClock::default();
+    for number in 0..19 {
+        for at in [Break::BeforeEffect, Break::AfterEffect] {
+            let mut random = StdRng::seed_from_u64(1);
+            let plan = FaultPlan::fail_at(number, at);
+            let store = FaultyStore::new(memory(), Arc::clone(&plan));
+            probe_patiently(&store, &mut random, &clock).await.unwrap();
+            assert!(plan.has_struck());
+        }
+    }
+    assert_eq!(clock.slept.lock().len(), 38);
+    let mut random = StdRng::seed_from_u64(1);
+    let error = probe_patiently(&Careless(memory()), &mut random, &clock).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(
+        clock.slept.lock().len(),
+        38,
+        "a verdict is not asked for again"
+    );
 }

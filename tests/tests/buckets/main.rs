@@ -157,6 +157,9 @@ async fn a_bucket_that_expires_objects_is_refused() {
     bucket.trouble("GET", Trouble::Denied, 1);
     let found = store.probe_lifecycle().await.unwrap();
     assert_eq!(found, Lifecycle::CannotTell);
+    bucket.trouble("GET", Trouble::SlowDown, 1);
+    let found = store.probe_lifecycle().await.unwrap();
+    assert_eq!(found, Lifecycle::KeepsObjects);
     bucket.misbehave(Misbehavior {
         expires_after_days: Some(30),
         ..Misbehavior::default()
@@ -266,6 +269,39 @@ async fn parts_are_sent_again_and_a_failed_upload_leaves_none() {
     upload.complete().await.unwrap_err();
     assert_eq!(bucket.open_uploads(), 0);
     assert_eq!(bucket.object("c"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_request_of_an_upload_is_sent_again() {
+    let bucket = Bucket::start().await;
+    let store = open(settings(&bucket)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    let troubles = [("slow", Trouble::SlowDown), ("lost", Trouble::LostAnswer)];
+    for (len, method) in [(1000, "PUT"), (20_000_000, "POST")] {
+        let body = Bytes::from(vec![7; len]);
+        std::fs::write(&spool, &body).unwrap();
+        for (name, trouble) in troubles {
+            let name = format!("{name}-{len}");
+            let mut upload = store.upload(&key(&name), &spool).await.unwrap();
+            upload.write(body.clone()).await.unwrap();
+            bucket.trouble(method, trouble, 1);
+            upload.complete().await.unwrap();
+            assert!(bucket.object(&name).unwrap() == body, "{name}");
+            assert_eq!(bucket.open_uploads(), 0);
+        }
+    }
+    let body = Bytes::from(vec![7; 1000]);
+    std::fs::write(&spool, &body).unwrap();
+    for (name, trouble) in troubles {
+        bucket.damage(name, Bytes::from("somebody else's"));
+        let mut upload = store.upload(&key(name), &spool).await.unwrap();
+        upload.write(body.clone()).await.unwrap();
+        bucket.trouble("PUT", trouble, 1);
+        let error = upload.complete().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert_eq!(bucket.object(name).unwrap(), "somebody else's");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

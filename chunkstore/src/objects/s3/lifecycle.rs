@@ -4,8 +4,8 @@ use aws_sdk_s3::types::{ExpirationStatus, LifecycleRule, TransitionStorageClass}
 
 use super::S3Store;
 use super::failure::Failure;
-use crate::objects::ObjectKey;
 use crate::objects::probe::ProbeError;
+use crate::objects::{ObjectError, ObjectKey};
 
 /// What the bucket's lifecycle rules do to our objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,23 +20,12 @@ impl S3Store {
     /// Reads the bucket's lifecycle rules. A rule that would delete objects of ours, or move them where they can
     /// no longer be read at once, is [`ProbeError::Expires`].
     pub async fn probe_lifecycle(&self) -> Result<Lifecycle, ProbeError> {
-        let request = self.client().get_bucket_lifecycle_configuration();
-        let answer = match request.bucket(self.bucket()).send().await {
-            Ok(answer) => answer,
-            Err(error) => {
-                let failure = Failure::new(error);
-                if failure.has_code("NoSuchLifecycleConfiguration") {
-                    return Ok(Lifecycle::KeepsObjects);
-                }
-                if failure.is_not_offered() {
-                    return Ok(Lifecycle::CannotTell);
-                }
-                let key = ObjectKey::parse("forge.json").expect("the text is a key");
-                let action = "read the lifecycle rules of the bucket of";
-                return Err(ProbeError::Store(failure.into_error(action, &key)));
-            }
+        let read = self.retry.run(|| self.read_lifecycle()).await;
+        let rules = match read.map_err(ProbeError::Store)? {
+            Ok(rules) => rules,
+            Err(lifecycle) => return Ok(lifecycle),
         };
-        for rule in answer.rules() {
+        for rule in &rules {
             if let Some(effect) = effect(rule, &self.connection.prefix) {
                 return Err(ProbeError::Expires {
                     rule: rule.id().unwrap_or_default().to_owned(),
@@ -45,6 +34,23 @@ impl S3Store {
             }
         }
         Ok(Lifecycle::KeepsObjects)
+    }
+
+    /// Reads the rules, or what their absence says.
+    async fn read_lifecycle(&self) -> Result<Result<Vec<LifecycleRule>, Lifecycle>, ObjectError> {
+        let request = self.client().get_bucket_lifecycle_configuration();
+        let failure = match request.bucket(self.bucket()).send().await {
+            Ok(answer) => return Ok(Ok(answer.rules.unwrap_or_default())),
+            Err(error) => Failure::new(error),
+        };
+        if failure.has_code("NoSuchLifecycleConfiguration") {
+            return Ok(Err(Lifecycle::KeepsObjects));
+        }
+        if failure.is_not_offered() {
+            return Ok(Err(Lifecycle::CannotTell));
+        }
+        let key = ObjectKey::parse("forge.json").expect("the text is a key");
+        Err(failure.into_error("read the lifecycle rules of the bucket of", &key))
     }
 }
 

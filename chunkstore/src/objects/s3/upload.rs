@@ -142,7 +142,8 @@ impl S3Upload {
             return Err(ObjectError::refused("complete", &self.target.key, text));
         }
         let upload_id = self.multipart.as_deref().unwrap_or_default();
-        self.target.complete(upload_id, &self.sent).await
+        let len = self.part.start + self.part.len;
+        self.target.complete(upload_id, &self.sent, len).await
     }
 
     async fn give_up(&mut self) {
@@ -266,34 +267,65 @@ impl Target {
                 .await
                 .map_err(|error| self.spool_error(error))?,
         );
-        store
-            .create_once("complete", key, || async {
-                let body = part.body(&self.spool).await.unwrap_or_default();
-                let request = store.connection.bulk.put_object().bucket(store.bucket());
-                let request = request.key(store.name(key)).if_none_match("*");
-                let request = request.set_content_length(part.content_len());
-                let request = request.content_md5(&md5).body(body);
-                request.send().await.map(drop).map_err(Failure::new)
-            })
-            .await
+        self.create(part.len, || async {
+            let body = part.body(&self.spool).await.unwrap_or_default();
+            let request = store.connection.bulk.put_object().bucket(store.bucket());
+            let request = request.key(store.name(key)).if_none_match("*");
+            let request = request.set_content_length(part.content_len());
+            let request = request.content_md5(&md5).body(body);
+            request.send().await.map(drop).map_err(Failure::new)
+        })
+        .await
     }
 
-    async fn complete(&self, upload_id: &str, parts: &[CompletedPart]) -> Result<(), ObjectError> {
+    /// Joins the parts to an object of `len` bytes.
+    async fn complete(
+        &self,
+        upload_id: &str,
+        parts: &[CompletedPart],
+        len: u64,
+    ) -> Result<(), ObjectError> {
         let (store, key) = (&self.store, &self.key);
         // Some servers honor the condition on objects but not here.
-        match store.head(key).await {
+        match store.retry.run(|| store.head(key)).await {
             Ok(_) => return Err(ObjectError::AlreadyExists { key: key.clone() }),
             Err(ObjectError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
+        self.create(len, || async {
+            let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.to_vec()));
+            let request = store.connection.bulk.complete_multipart_upload();
+            let request = request.bucket(store.bucket()).key(store.name(key));
+            let request = request.upload_id(upload_id).if_none_match("*");
+            let request = request.multipart_upload(parts.build());
+            request.send().await.map(drop).map_err(Failure::new)
+        })
+        .await
+    }
+
+    /// Sends the request that makes the object, and again after a passing fault. Whatever a repeated request is
+    /// answered, an object of our length is what an earlier one made: nobody else has this key.
+    async fn create<F>(&self, len: u64, send: impl Fn() -> F) -> Result<(), ObjectError>
+    where
+        F: Future<Output = Result<(), Failure>>,
+    {
+        let (store, key, send) = (&self.store, &self.key, &send);
+        let mut attempts = 0;
         store
-            .create_once("complete", key, || async {
-                let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.to_vec()));
-                let request = store.connection.bulk.complete_multipart_upload();
-                let request = request.bucket(store.bucket()).key(store.name(key));
-                let request = request.upload_id(upload_id).if_none_match("*");
-                let request = request.multipart_upload(parts.build());
-                request.send().await.map(drop).map_err(Failure::new)
+            .retry
+            .run(|| {
+                attempts += 1;
+                let is_repeated = attempts > 1;
+                async move {
+                    let error = match store.create_once("complete", key, send).await {
+                        Err(error) if is_repeated => error,
+                        outcome => return outcome,
+                    };
+                    match store.head(key).await {
+                        Ok(meta) if meta.len == len => Ok(()),
+                        _ => Err(error),
+                    }
+                }
             })
             .await
     }
