@@ -28,7 +28,7 @@ use crate::address::RootAddress;
 use crate::clock::{Clock, Timestamp};
 use crate::error::ErrorKind;
 use crate::id::{RepoId, Stamp, UploadId};
-use crate::objects::{ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _};
+use crate::objects::{ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::{Sha256, StoredFile};
 use crate::repo::layout;
@@ -87,8 +87,9 @@ impl Log {
         }
     }
 
-    /// Reads the state after the last record. The last one is found from the hint by doubling and bisection,
-    /// without listing.
+    /// Reads the state after the last record. The last one is found from the hint by doubling and bisection;
+    /// then one short list shows that nothing stands behind it. Fails if a record was lost: the next change
+    /// would take its place, and those after it would follow nothing.
     pub async fn load(&self) -> Result<State, RepositoryError> {
         let last = self.last_sequence().await?;
         self.load_at(last).await
@@ -342,12 +343,11 @@ impl Log {
 
     /// The number of the last record, 0 if there is none.
     async fn last_sequence(&self) -> Result<u64, RepositoryError> {
-        let hinted = self.read_hint().await;
-        let mut there = if hinted > 0 && self.exists(hinted).await? {
-            hinted
-        } else {
-            0
-        };
+        let mut there = self.read_hint().await;
+        // A hint is left after its record.
+        if there > 0 && !self.exists(there).await? {
+            return Err(self.lost(there, "the hint of the log names it"));
+        }
         let mut step = 1;
         let mut absent = loop {
             let candidate = there.saturating_add(step);
@@ -365,7 +365,34 @@ impl Log {
                 absent = middle;
             }
         }
+        self.check_end(there).await?;
         Ok(there)
+    }
+
+    /// Checks that `last` is the last record and not one before a gap.
+    async fn check_end(&self, last: u64) -> Result<(), RepositoryError> {
+        let last_key = (last > 0).then(|| layout::record(self.repo, last));
+        let listed = self
+            .objects
+            .list(&layout::log(self.repo), last_key.as_ref())
+            .await
+            .map_err(object("look for later records"))?;
+        let is_later = |meta: &ObjectMeta| {
+            let sequence = meta.key.name().parse::<u64>();
+            sequence.is_ok_and(|sequence| sequence > last)
+        };
+        // Somebody may have written on since; but he began with the next record.
+        if listed.iter().any(is_later) && !self.exists(last + 1).await? {
+            return Err(self.lost(last + 1, "later records are there"));
+        }
+        Ok(())
+    }
+
+    fn lost(&self, sequence: u64, why: &'static str) -> RepositoryError {
+        RepositoryError::Damaged {
+            key: layout::record(self.repo, sequence),
+            what: format!("it is missing, and {why}: run `holdfastd verify`"),
+        }
     }
 
     /// A hint that cannot be read is no hint.
@@ -404,7 +431,7 @@ pub(crate) async fn set_aside<T: serde::Serialize>(
 ) -> Result<Listed<T>, RepositoryError> {
     let bytes = encode_list(list);
     let sha256 = digest(&bytes);
-    match objects.create(&key, bytes).await {
+    match objects.create_stamped(&key, bytes).await {
         // The name holds the stamp of this attempt: what stands there is ours.
         Ok(()) | Err(ObjectError::AlreadyExists { .. }) => {}
         Err(error) => return Err(object("write a list beside the log")(error)),
