@@ -8,8 +8,6 @@
 //! A lost race is not shown to anybody: the change is checked again on top of the winner's state and tried as
 //! the next record. A Commit whose reply was lost is recognised by what it reached.
 
-use std::time::Duration;
-
 use std::sync::Arc;
 
 use crate::address::{ChunkAddress, RootAddress, TableFileId};
@@ -19,6 +17,7 @@ use crate::repo::locate::Named;
 use crate::repo::log::{Appended, Draft};
 use crate::repo::parts::MovesError;
 use crate::repo::read::NamedChunks;
+use crate::repo::recent::{ECHO, ECHO_RECORDS};
 use crate::repo::record::{Act, Actor, RefMove};
 use crate::repo::repository::Repository;
 use crate::repo::served::View;
@@ -27,10 +26,8 @@ use crate::repo::uploads::UploadNote;
 
 /// How many races a change may lose before it gives up.
 const ATTEMPTS: u32 = 100;
-/// How long after it a lost reply may be asked for again.
-const ECHO: Duration = Duration::from_mins(15);
-/// How many records are searched for what a lost reply may have reached.
-const ECHO_RECORDS: u64 = 256;
+/// How many records are searched at once for what a lost reply may have reached.
+const SEARCHED_AT_ONCE: u64 = 16;
 
 /// A file that a request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,18 +253,20 @@ impl Repository {
     async fn is_echo(&self, state: &State, proposal: &Proposal) -> Result<bool, RepositoryError> {
         let now = self.shared.parts.clock.now();
         let oldest = state.sequence.saturating_sub(ECHO_RECORDS) + 1;
-        for sequence in (oldest..=state.sequence).rev() {
-            let Some((record, _)) = self.shared.log.read(sequence).await? else {
-                return Ok(false);
-            };
-            if record.new_root == proposal.last || now.since(record.time) > ECHO {
-                return Ok(false);
+        let mut last = state.sequence;
+        while last >= oldest {
+            let first = last.saturating_sub(SEARCHED_AT_ONCE - 1).max(oldest);
+            for moved in self.shared.log.root_moves(first..=last).await?.iter().rev() {
+                if moved.new_root == proposal.last || now.since(moved.time) > ECHO {
+                    return Ok(false);
+                }
+                let is_the_move =
+                    moved.old_root == proposal.last && moved.new_root == proposal.current;
+                if is_the_move && moved.actor == proposal.actor.name {
+                    return Ok(true);
+                }
             }
-            let is_the_move =
-                record.old_root == proposal.last && record.new_root == proposal.current;
-            if is_the_move && record.actor.name == proposal.actor.name {
-                return Ok(true);
-            }
+            last = first - 1;
         }
         Ok(false)
     }

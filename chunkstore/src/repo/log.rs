@@ -20,9 +20,12 @@
 //! A failed create says nothing about its effect. It is repeated with the same stamp; if something stands
 //! there then, the stamp tells whether it is ours. Losing a race is a result, not an error.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::address::RootAddress;
 use crate::clock::{Clock, Timestamp};
@@ -32,6 +35,7 @@ use crate::objects::{ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectStor
 use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::{Sha256, StoredFile};
 use crate::repo::layout;
+use crate::repo::recent::{RecentMoves, RootMove};
 use crate::repo::record::{
     Act, Actor, CHECKPOINT_EVERY, Checkpoint, INLINE_LIMIT, Listed, MAX_LEN, Record, RecordError,
     RefMove, RetiredFile, VERSION, decode_list, digest, encode_list,
@@ -40,6 +44,8 @@ use crate::repo::state::State;
 
 /// The longest list beside a record that is read.
 const MAX_SIDE_LEN: u64 = 256 << 20;
+/// How many records are read at once.
+const READ_AHEAD: usize = 16;
 /// How often a create whose effect is unknown is tried again.
 const CREATE_ATTEMPTS: u32 = 4;
 
@@ -75,6 +81,7 @@ pub struct Log {
     objects: Arc<dyn ObjectStore>,
     clock: Arc<dyn Clock>,
     repo: RepoId,
+    recent: Arc<RecentMoves>,
 }
 
 impl Log {
@@ -84,6 +91,7 @@ impl Log {
             objects,
             clock,
             repo,
+            recent: Arc::default(),
         }
     }
 
@@ -103,15 +111,12 @@ impl Log {
         } else {
             self.load_checkpoint(base).await?
         };
-        while state.sequence < last {
-            let Some(next) = self.next(&state).await? else {
-                return Err(object("read a log record that was there")(
-                    ObjectError::NotFound {
-                        key: layout::record(self.repo, state.sequence + 1),
-                    },
-                ));
-            };
-            state = next;
+        let mut reads = self.read_many(state.sequence + 1..=last);
+        while let Some(read) = reads.try_next().await? {
+            let next = state.sequence + 1;
+            let (record, digest) =
+                read.ok_or_else(|| self.lost(next, "later records are there"))?;
+            state = self.follow(&state, &record, digest)?;
         }
         Ok(state)
     }
@@ -121,16 +126,74 @@ impl Log {
         let Some((record, digest)) = self.read(state.sequence + 1).await? else {
             return Ok(None);
         };
-        self.check_link(&record, state)?;
-        Ok(Some(state.after(&record, digest)))
+        Ok(Some(self.follow(state, &record, digest)?))
     }
 
-    /// Reads on from `state` to the last record.
+    /// Reads on from `state` to the last record: the more there are, the more at once.
     pub async fn catch_up(&self, mut state: State) -> Result<State, RepositoryError> {
-        while let Some(next) = self.next(&state).await? {
-            state = next;
+        let mut at_once = 1;
+        loop {
+            let mut reads = self.read_many(state.sequence + 1..=state.sequence + at_once);
+            while let Some(read) = reads.try_next().await? {
+                let Some((record, digest)) = read else {
+                    return Ok(state);
+                };
+                state = self.follow(&state, &record, digest)?;
+            }
+            at_once = (2 * at_once).min(READ_AHEAD as u64);
         }
-        Ok(state)
+    }
+
+    /// The state after `record`, which must be the one after `state`.
+    fn follow(
+        &self,
+        state: &State,
+        record: &Record,
+        digest: Sha256,
+    ) -> Result<State, RepositoryError> {
+        self.check_link(record, state)?;
+        self.recent.remember(record);
+        Ok(state.after(record, digest))
+    }
+
+    /// Reads records and their digests in order, several at a time; nothing where there is none.
+    pub fn read_many(
+        &self,
+        sequences: RangeInclusive<u64>,
+    ) -> BoxStream<'static, Result<Option<(Record, Sha256)>, RepositoryError>> {
+        let log = self.clone();
+        let read = move |sequence| {
+            let log = log.clone();
+            async move { log.read(sequence).await }
+        };
+        stream::iter(sequences)
+            .map(read)
+            .buffered(READ_AHEAD)
+            .boxed()
+    }
+
+    /// What records that are there did to the root, in order. The newest are at hand; others are read, several
+    /// at a time.
+    pub(crate) async fn root_moves(
+        &self,
+        sequences: RangeInclusive<u64>,
+    ) -> Result<Vec<Arc<RootMove>>, RepositoryError> {
+        let log = self.clone();
+        let root_move = move |sequence| {
+            let log = log.clone();
+            async move { log.root_move(sequence).await }
+        };
+        let moves = stream::iter(sequences).map(root_move);
+        moves.buffered(READ_AHEAD).try_collect().await
+    }
+
+    async fn root_move(&self, sequence: u64) -> Result<Arc<RootMove>, RepositoryError> {
+        if let Some(moved) = self.recent.get(sequence) {
+            return Ok(moved);
+        }
+        let read = self.read(sequence).await?;
+        let (record, _) = read.ok_or_else(|| self.lost(sequence, "later records are there"))?;
+        Ok(self.recent.remember(&record))
     }
 
     /// Reads one record and its digest, or nothing where there is none.
@@ -196,6 +259,7 @@ impl Log {
         let bytes = record.encode();
         let after = state.after(&record, digest(&bytes));
         if self.create(record.sequence, stamp, bytes).await? {
+            self.recent.remember(&record);
             if record.checkpoint.is_some() {
                 self.leave_hint(record.sequence).await;
             }

@@ -15,6 +15,7 @@ pub mod name;
 pub mod parts;
 mod read;
 pub mod receive;
+mod recent;
 pub mod record;
 mod repositories;
 mod repository;

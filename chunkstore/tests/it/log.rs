@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,24 +66,75 @@ async fn log_of(objects: &Arc<dyn ObjectStore>, records: u64) -> State {
     state
 }
 
-/// A store of one writer, as a local disk is: the creation of a record, once begun, ends whoever waits for it.
-/// Here it also waits for a permit.
+/// A store that counts the reads of records, or, with permits, one of a single writer, as a local disk is: there
+/// the creation of a record, once begun, goes on whoever waits for it, and here it also takes a permit.
 #[derive(Debug)]
-struct LateRecords {
+struct WatchedRecords {
     inner: Arc<dyn ObjectStore>,
-    permits: Arc<Semaphore>,
+    permits: Option<Arc<Semaphore>>,
     began: Notify,
     ended: Arc<Notify>,
+    reads: AtomicUsize,
+    reading: AtomicUsize,
+    most_reading: AtomicUsize,
+}
+
+impl WatchedRecords {
+    fn new(inner: Arc<dyn ObjectStore>, permits: Option<Semaphore>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            permits: permits.map(Arc::new),
+            began: Notify::new(),
+            ended: Arc::default(),
+            reads: AtomicUsize::new(0),
+            reading: AtomicUsize::new(0),
+            most_reading: AtomicUsize::new(0),
+        })
+    }
+
+    fn store(self: &Arc<Self>) -> Arc<dyn ObjectStore> {
+        Arc::<Self>::clone(self)
+    }
+
+    fn begin_reading(&self) -> Reading<'_> {
+        let reading = self.reading.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_reading.fetch_max(reading, Ordering::SeqCst);
+        Reading(&self.reading)
+    }
+
+    /// How many records were read since this was last asked, and how many of them at once.
+    fn take_counts(&self) -> (usize, usize) {
+        let take = |count: &AtomicUsize| count.swap(0, Ordering::SeqCst);
+        (take(&self.reads), take(&self.most_reading))
+    }
+}
+
+/// One read, until it is done or given up.
+struct Reading<'a>(&'a AtomicUsize);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
-impl ObjectStore for LateRecords {
+impl ObjectStore for WatchedRecords {
     async fn get(
         &self,
         key: &ObjectKey,
         range: Option<Range<u64>>,
     ) -> Result<ObjectBody, ObjectError> {
+        if !key.as_str().contains("/log/") {
+            return self.inner.get(key, range).await;
+        }
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let _reading = self.begin_reading();
+        // Lets others begin.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
         self.inner.get(key, range).await
     }
 
@@ -91,11 +143,14 @@ impl ObjectStore for LateRecords {
     }
 
     async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
+        let Some(permits) = self.permits.clone() else {
+            return self.inner.create(key, body).await;
+        };
         if !key.as_str().contains("/log/") {
             return self.inner.create(key, body).await;
         }
         let (inner, key) = (Arc::clone(&self.inner), key.clone());
-        let (permits, ended) = (Arc::clone(&self.permits), Arc::clone(&self.ended));
+        let ended = Arc::clone(&self.ended);
         let creation = tokio::spawn(async move {
             permits.acquire().await.unwrap().forget();
             let created = inner.create(&key, body).await;
@@ -144,21 +199,16 @@ impl ObjectStore for LateRecords {
     }
 
     fn is_exclusive(&self) -> bool {
-        true
+        self.permits.is_some()
     }
 }
 
 #[tokio::test]
 async fn a_record_that_arrives_after_its_writer_went_away_is_seen() {
-    let late = Arc::new(LateRecords {
-        inner: store(),
-        permits: Arc::new(Semaphore::new(0)),
-        began: Notify::new(),
-        ended: Arc::default(),
-    });
+    let late = WatchedRecords::new(store(), Some(Semaphore::new(0)));
+    let permits = late.permits.clone().unwrap();
     let scratch = TempDir::new().unwrap();
-    let objects: Arc<dyn ObjectStore> = Arc::<LateRecords>::clone(&late);
-    let repository = acme(parts(objects, scratch.path(), 1)).await;
+    let repository = acme(parts(late.store(), scratch.path(), 1)).await;
     let mut last = RootAddress::ZERO;
     for salt in 1..=3 {
         let chunk = parent(salt, &[]);
@@ -181,7 +231,7 @@ async fn a_record_that_arrives_after_its_writer_went_away_is_seen() {
         for _ in 0..2 {
             assert_eq!(repository.state().await.unwrap().root, last);
         }
-        late.permits.add_permits(1);
+        permits.add_permits(1);
         late.ended.notified().await;
         assert_eq!(repository.state().await.unwrap().root, root);
         let again = repository.commit(&proposal).await.unwrap();
@@ -238,4 +288,77 @@ async fn a_gap_in_the_log_is_named_by_the_first_lost_record() {
         }
         error => panic!("{error:?}"),
     }
+}
+
+#[tokio::test]
+async fn records_are_read_several_at_a_time() {
+    let watched = WatchedRecords::new(store(), None);
+    let first = log_of(&watched.store(), 40).await;
+    assert_eq!(first.sequence, 40);
+    let (ids, writer) = (IdSource::from_seed(2), log(&watched.store()));
+    let mut last = first.clone();
+    for number in 41..=255 {
+        last = append(&writer, &ids, &last, &draft(number)).await;
+    }
+    watched.take_counts();
+
+    assert_eq!(log(&watched.store()).load().await.unwrap(), last);
+    assert_eq!(watched.take_counts(), (255, 16));
+
+    // Whoever slept reads on, and not much beyond the end.
+    let slept = log(&watched.store());
+    assert_eq!(slept.catch_up(first).await.unwrap(), last);
+    let (reads, at_once) = watched.take_counts();
+    assert!(
+        (215..=215 + 17).contains(&reads) && at_once == 16,
+        "{reads}"
+    );
+    assert_eq!(slept.catch_up(last.clone()).await.unwrap(), last);
+    assert_eq!(watched.take_counts(), (1, 1));
+}
+
+#[tokio::test]
+async fn a_lost_reply_is_looked_for_in_what_is_at_hand() {
+    let watched = WatchedRecords::new(store(), None);
+    let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+    let writer = acme(parts(watched.store(), folders[0].path(), 1)).await;
+    let mut roots = vec![RootAddress::ZERO];
+    let roots_file = |count: u64| {
+        let chunks: Vec<Vec<u8>> = (0..count).map(|salt| parent(salt, &[])).collect();
+        let addresses: Vec<RootAddress> = chunks.iter().map(|chunk| root_of(chunk)).collect();
+        (table_file_of(chunks), addresses)
+    };
+    let (made, all) = roots_file(300);
+    upload(&writer, &made, FileKind::Table).await.unwrap();
+    roots.extend(all);
+    let push = |number: usize| Proposal {
+        last: roots[number - 1],
+        current: roots[number],
+        files: vec![named(&made)],
+        actor: actor(),
+    };
+    for number in 1..=300 {
+        let committed = writer.commit(&push(number)).await.unwrap();
+        assert!(matches!(committed, Committed::Moved(_)), "{committed:?}");
+    }
+    let mut invented = push(300);
+    invented.last = RootAddress::new([5; 20]);
+
+    // The one that wrote them reads nothing but what confirms the state.
+    watched.take_counts();
+    assert_eq!(writer.commit(&push(60)).await.unwrap(), Committed::Already);
+    assert_eq!(writer.commit(&push(10)).await.unwrap(), Committed::Stale);
+    assert_eq!(watched.take_counts(), (2, 1));
+
+    // Another begins at the checkpoint, and reads what was before it several at a time.
+    let other = acme(parts(watched.store(), folders[1].path(), 2)).await;
+    other.state().await.unwrap();
+    watched.take_counts();
+    assert_eq!(other.commit(&push(299)).await.unwrap(), Committed::Already);
+    assert_eq!(watched.take_counts(), (1, 1));
+    assert_eq!(other.commit(&push(60)).await.unwrap(), Committed::Already);
+    let (reads, at_once) = watched.take_counts();
+    assert!((196..=213).contains(&reads) && at_once == 16, "{reads}");
+    invented.current = roots[7];
+    assert_eq!(other.commit(&invented).await.unwrap(), Committed::Stale);
 }
