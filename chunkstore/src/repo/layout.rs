@@ -10,7 +10,8 @@
 //! repos/<repo>/hint                                     a sequence that somebody saw; may lag
 //! pools/<pool>/members/<repo>                           who shares the pool
 //! pools/<pool>/files/<2 characters>/<file>.<upload>[.darc]
-//! pools/<pool>/derived/<upload>.table[.json]            an archive's classic twin and what is known of it
+//! pools/<pool>/derived/<archive>.<upload>.table         a classic twin of an archive, as one server made it
+//! pools/<pool>/derived/<archive>.<number>.table.json    which of them counts, unless it is lost
 //! ```
 //!
 //! Sequences begin at 1 and are written with ten digits, so that keys sort as numbers do.
@@ -122,14 +123,15 @@ pub fn parse_file_name(name: &str) -> Option<(TableFileId, UploadId, FileKind)> 
     Some((id.parse().ok()?, upload.parse().ok()?, kind))
 }
 
-/// The classic twin of an archive.
-pub fn twin(pool: PoolId, archive: UploadId) -> ObjectKey {
-    key(format!("pools/{pool}/derived/{archive}.table"))
+/// A classic twin of an archive. Twins of one archive, made by several servers, are told apart by their own ids.
+pub fn twin(pool: PoolId, archive: UploadId, twin: UploadId) -> ObjectKey {
+    key(format!("pools/{pool}/derived/{archive}.{twin}.table"))
 }
 
-/// The archive that the last segment of [`twin`] names.
-pub fn parse_twin_name(name: &str) -> Option<UploadId> {
-    name.strip_suffix(".table")?.parse().ok()
+/// The archive and the twin that the last segment of [`twin`] names.
+pub fn parse_twin_name(name: &str) -> Option<(UploadId, UploadId)> {
+    let (archive, twin) = name.strip_suffix(".table")?.split_once('.')?;
+    Some((archive.parse().ok()?, twin.parse().ok()?))
 }
 
 /// Everything that was made from the files of a pool and can be made again.
@@ -137,9 +139,12 @@ pub fn derived(pool: PoolId) -> String {
     format!("pools/{pool}/derived/")
 }
 
-/// What is known of the classic twin of an archive.
-pub fn twin_note(pool: PoolId, archive: UploadId) -> ObjectKey {
-    key(format!("pools/{pool}/derived/{archive}.table.json"))
+/// Says which twin of an archive counts. Notes are numbered from 1; each says that the twins of those before it
+/// were lost.
+pub fn twin_note(pool: PoolId, archive: UploadId, number: u64) -> ObjectKey {
+    key(format!(
+        "pools/{pool}/derived/{archive}.{number:010}.table.json"
+    ))
 }
 
 #[cfg(test)]

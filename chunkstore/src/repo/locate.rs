@@ -177,25 +177,31 @@ impl Repository {
 
     /// Reads files into the index that have no marker there.
     async fn fill_index(&self, named: &Named, missing: &[UploadId]) -> Result<(), RepositoryError> {
-        let parts = &self.shared.parts;
-        let _filling = self.shared.filling.lock().await;
-        let marks = parts.index.has_files(self.shared.pool, missing).await;
-        let marks = marks.map_err(error::index("ask which files the chunk index holds"))?;
-        for (upload, _) in missing.iter().zip(marks).filter(|(_, marked)| !marked) {
-            let served = &named.files[upload];
-            tracing::info!(repo = %self.shared.name, file = %served.key, "reading a file into the chunk index");
-            let entries =
-                entries::read_entries(&*parts.objects, &served.key, &served.file, &parts.spool)
-                    .await
-                    .map_err(|source| RepositoryError::Entries { source })?;
-            let action = "read a file's entries";
-            self.enter(
-                &served.file,
-                entries.sorted().map_err(error::index(action))?,
-            )
-            .await?;
+        for upload in missing {
+            self.fill_file(&named.files[upload]).await?;
         }
         Ok(())
+    }
+
+    /// Reads a file into the index unless it is marked there by now. One file at a time, and no more for one
+    /// turn: who needs a small file does not wait until somebody has read all of his.
+    async fn fill_file(&self, served: &ServedFile) -> Result<(), RepositoryError> {
+        let parts = &self.shared.parts;
+        let _filling = self.shared.filling.lock().await;
+        let wanted = [served.file.upload];
+        let marks = parts.index.has_files(self.shared.pool, &wanted).await;
+        let marks = marks.map_err(error::index("ask which files the chunk index holds"))?;
+        if marks == [true] {
+            return Ok(());
+        }
+        tracing::info!(repo = %self.shared.name, file = %served.key, "reading a file into the chunk index");
+        let entries =
+            entries::read_entries(&*parts.objects, &served.key, &served.file, &parts.spool)
+                .await
+                .map_err(|source| RepositoryError::Entries { source })?;
+        let entries = entries.sorted();
+        let entries = entries.map_err(error::index("read a file's entries"))?;
+        self.enter(&served.file, entries).await
     }
 
     /// Enters a file into the index.

@@ -12,23 +12,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::address::TableFileId;
-use crate::id::{PoolId, RepoId, UploadId};
+use crate::id::{PoolId, RepoId};
 use crate::repo::catalog::Binding;
 use crate::repo::error::RepositoryError;
 use crate::repo::log::Log;
 use crate::repo::name::RepoName;
 use crate::repo::parts::Parts;
 use crate::repo::record::{Record, RefMove};
-use crate::repo::served::ServedFile;
 use crate::repo::state::State;
+use crate::repo::twins::Twins;
 use crate::repo::uploads::UploadNote;
 
 /// How long a confirmed state serves for answers of "present".
 const RECENT: Duration = Duration::from_mins(1);
 /// How many notes of uploads that no record names yet are kept at hand.
 const NOTES_KEPT: usize = 256;
-/// How many classic twins are remembered.
-const TWINS_KEPT: usize = 4096;
 
 /// One repository. Clones are the same.
 #[derive(Debug, Clone)]
@@ -48,12 +46,12 @@ pub(crate) struct Shared {
     pub(crate) appending: tokio::sync::Mutex<()>,
     /// One merge of small files at a time.
     pub(crate) merging: tokio::sync::Mutex<()>,
-    /// One rebuild of index entries, or of a twin, at a time.
+    /// One rebuild of a file's index entries at a time.
     pub(crate) filling: tokio::sync::Mutex<()>,
     /// Uploads that this process checked and no record named when they were noted.
     pub(crate) notes: quick_cache::sync::Cache<TableFileId, Arc<UploadNote>>,
-    /// The classic twins that are known, by their archives.
-    pub(crate) twins: quick_cache::sync::Cache<UploadId, ServedFile>,
+    /// The classic twins that are known.
+    pub(crate) twins: Twins,
     /// How many rounds of confirmation have begun.
     rounds: AtomicU64,
     /// The highest number of a record that this process has tried to write: it may be there, now or later.
@@ -87,7 +85,7 @@ impl Shared {
             merging: tokio::sync::Mutex::default(),
             filling: tokio::sync::Mutex::default(),
             notes: quick_cache::sync::Cache::new(NOTES_KEPT),
-            twins: quick_cache::sync::Cache::new(TWINS_KEPT),
+            twins: Twins::default(),
             rounds: AtomicU64::new(0),
             attempted: AtomicU64::new(0),
             seen: tokio::sync::Mutex::default(),

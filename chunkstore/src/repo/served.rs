@@ -79,10 +79,12 @@ impl Repository {
     }
 
     async fn served_twin(&self, name: &str) -> Result<Option<ServedFile>, RepositoryError> {
-        let Some(archive) = layout::parse_twin_name(name) else {
+        let Some((archive, twin)) = layout::parse_twin_name(name) else {
             return Ok(None);
         };
-        self.twin_if_made(archive).await
+        let made = self.twin_if_made(archive).await?;
+        // The offsets that somebody has of one twin need not be those of another.
+        Ok(made.filter(|served| served.file.upload == twin))
     }
 
     /// The files of a state as `view` sees them; makes the twins that are missing.

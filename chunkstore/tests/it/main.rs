@@ -22,4 +22,5 @@ mod rewriting;
 mod rocks;
 mod samples;
 mod servers;
+mod twins;
 mod verify;

@@ -167,12 +167,14 @@ async fn what_does_not_fit_into_the_spool_is_not_even_read() {
         inputs.push(store.put(table.name(), &table.encode()).await);
     }
     let together: u64 = inputs.iter().map(|input| input.file.len).sum();
-    let place = Place::with_bounds(8 << 20, together - 1);
+    let place = Place::with_bounds(8 << 20, together + 1);
+    let other = place.spool.create(2).await.unwrap();
     let plan = FaultPlan::count_only();
     let watched = FaultyStore::new(Arc::new(store.objects.clone()), Arc::clone(&plan));
     let error = conjoin(&watched, &inputs, &place.spool).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exhausted);
     assert_eq!(plan.count(), 0);
+    drop(other);
     place.assert_empty();
 }
 

@@ -266,6 +266,12 @@ impl World {
         added[0].clone()
     }
 
+    fn twin(&self) -> ObjectKey {
+        let note = layout::twin_note(self.pool, self.archive().upload, 1);
+        let twin: StoredFile = serde_json::from_slice(&self.body(&note)).unwrap();
+        layout::twin(self.pool, self.archive().upload, twin.upload)
+    }
+
     fn side_list(&self) -> ObjectKey {
         match self.record(MANY_REFS).refs {
             Listed::Side { object, .. } => ObjectKey::parse(object).unwrap(),
@@ -429,17 +435,17 @@ const IN_THE_FILES: &[Case] = &[
     ),
     (
         "one bit of a twin is flipped",
-        |world| world.flip_a_byte(&layout::twin(world.pool, world.archive().upload)),
+        |world| world.flip_a_byte(&world.twin()),
         &[Damage::Twin],
     ),
     (
         "a twin is gone and its note is not",
-        |world| world.delete(&layout::twin(world.pool, world.archive().upload)),
+        |world| world.delete(&world.twin()),
         &[Damage::Twin],
     ),
     (
         "the note of a twin is cut off",
-        |world| world.shorten(&layout::twin_note(world.pool, world.archive().upload)),
+        |world| world.shorten(&layout::twin_note(world.pool, world.archive().upload, 1)),
         &[Damage::Twin],
     ),
 ];

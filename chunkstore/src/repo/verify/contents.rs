@@ -243,18 +243,14 @@ async fn check_twins(
     report: &mut Report,
 ) -> Result<(), RepositoryError> {
     for file in state.files.values() {
-        match repository.twin_if_made(file.upload).await {
-            Ok(None) => {}
-            Ok(Some(twin)) => {
+        match repository.last_noted_twin(file.upload).await? {
+            None => {}
+            Some((note, None)) => report.find(Damage::Twin, note, "it cannot be read"),
+            Some((_, Some(twin))) => {
                 if let Fetched::Damaged(_, detail) = fetch(repository, &twin).await? {
                     report.find(Damage::Twin, &twin.key, detail);
                 }
             }
-            Err(error) if is_damage(&error) => {
-                let key = layout::twin_note(repository.pool(), file.upload);
-                report.find(Damage::Twin, key, chain(&error));
-            }
-            Err(error) => return Err(error),
         }
     }
     Ok(())
