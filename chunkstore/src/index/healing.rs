@@ -22,7 +22,7 @@ use parking_lot::RwLock;
 
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
-use crate::index::{ChunkIndex, ChunkLocation, IndexError, SortedEntries};
+use crate::index::{ChunkIndex, ChunkLocation, IndexError, Located, SortedEntries};
 
 /// How many fresh indexes one question may use up before the damage is its answer.
 const ATTEMPTS: usize = 3;
@@ -146,6 +146,22 @@ impl ChunkIndex for HealingIndex {
         self.ask(move |index| {
             let addresses = Arc::clone(&addresses);
             Box::pin(async move { index.locate(pool, &addresses).await })
+        })
+        .await
+    }
+
+    /// Markers and entries are asked of one and the same index.
+    async fn locate_in_files(
+        &self,
+        pool: PoolId,
+        files: &[UploadId],
+        addresses: &[ChunkAddress],
+    ) -> Result<Located, IndexError> {
+        let files: Arc<[UploadId]> = files.into();
+        let addresses: Arc<[ChunkAddress]> = addresses.into();
+        self.ask(move |index| {
+            let (files, addresses) = (Arc::clone(&files), Arc::clone(&addresses));
+            Box::pin(async move { index.locate_in_files(pool, &files, &addresses).await })
         })
         .await
     }

@@ -8,13 +8,14 @@
 //! # Order
 //! The entries of a file first, its marker last. "Absent" may be said of a repository only when every file
 //! that it names has its marker, in the same generation of the index that did not find the address:
-//! [`ChunkIndexExt::locate_in_files`] asks in the right order.
+//! [`ChunkIndex::locate_in_files`] asks in the right order.
 
 mod checked;
 pub mod healing;
 pub mod memory;
 #[cfg(feature = "rocks")]
 pub mod rocks;
+mod unreadable;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::id::{PoolId, UploadId};
 pub use checked::{CheckedEntries, EntriesError};
 pub use healing::HealingIndex;
 pub use memory::MemoryIndex;
+pub use unreadable::UnreadableIndex;
 
 /// A run of bytes in a stored file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,6 +121,16 @@ impl IndexError {
     }
 }
 
+/// The answer of [`ChunkIndex::locate_in_files`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Located {
+    /// Where each address lies, in the order asked, in the given files and in no others. An empty list says
+    /// for certain that none of them holds the address.
+    Found(Vec<Vec<ChunkLocation>>),
+    /// These files have no marker: add them and ask again.
+    Missing(Vec<UploadId>),
+}
+
 /// An index of stored chunks by address.
 #[async_trait]
 pub trait ChunkIndex: Send + Sync + fmt::Debug {
@@ -127,7 +139,7 @@ pub trait ChunkIndex: Send + Sync + fmt::Debug {
     /// abandoned call leaves no marker and no visible difference, or has added the file whole.
     ///
     /// Success does not promise that the marker stays: an index that finds itself damaged starts anew. Ask
-    /// [`ChunkIndex::has_files`], or [`ChunkIndexExt::locate_in_files`], and add again what is missing.
+    /// [`ChunkIndex::has_files`], or [`ChunkIndex::locate_in_files`], and add again what is missing.
     async fn add_file(
         &self,
         pool: PoolId,
@@ -148,26 +160,9 @@ pub trait ChunkIndex: Send + Sync + fmt::Debug {
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Vec<ChunkLocation>>, IndexError>;
 
-    /// How often this index has started anew. While the number stays, markers stay.
-    fn generation(&self) -> u64 {
-        0
-    }
-}
-
-/// The answer of [`ChunkIndexExt::locate_in_files`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Located {
-    /// Where each address lies, in the order asked, in the given files and in no others. An empty list says
-    /// for certain that none of them holds the address.
-    Found(Vec<Vec<ChunkLocation>>),
-    /// These files have no marker: add them and ask again.
-    Missing(Vec<UploadId>),
-}
-
-/// Conveniences over [`ChunkIndex`].
-#[async_trait]
-pub trait ChunkIndexExt: ChunkIndex {
     /// Finds addresses in a set of files, if the index knows all of these. The files need not be sorted.
+    ///
+    /// An implementation that can look at markers and entries at one time may do it in one step.
     async fn locate_in_files(
         &self,
         pool: PoolId,
@@ -177,11 +172,7 @@ pub trait ChunkIndexExt: ChunkIndex {
         loop {
             let generation = self.generation();
             let markers = self.has_files(pool, files).await?;
-            let missing: Vec<UploadId> = files
-                .iter()
-                .zip(markers)
-                .filter_map(|(file, has_marker)| (!has_marker).then_some(*file))
-                .collect();
+            let missing = missing_files(files, &markers);
             if !missing.is_empty() {
                 return Ok(Located::Missing(missing));
             }
@@ -189,13 +180,29 @@ pub trait ChunkIndexExt: ChunkIndex {
             if self.generation() != generation {
                 continue;
             }
-            let named: HashSet<&UploadId> = files.iter().collect();
-            for places in &mut found {
-                places.retain(|place| named.contains(&place.file));
-            }
+            keep_places_in(files, &mut found);
             return Ok(Located::Found(found));
         }
     }
+
+    /// How often this index has started anew. While the number stays, markers stay.
+    fn generation(&self) -> u64 {
+        0
+    }
 }
 
-impl<I: ChunkIndex + ?Sized> ChunkIndexExt for I {}
+/// The files without a marker.
+fn missing_files(files: &[UploadId], markers: &[bool]) -> Vec<UploadId> {
+    let pairs = files.iter().zip(markers);
+    pairs
+        .filter_map(|(file, has_marker)| (!has_marker).then_some(*file))
+        .collect()
+}
+
+/// Leaves only what lies in `files`.
+fn keep_places_in(files: &[UploadId], found: &mut [Vec<ChunkLocation>]) {
+    let named: HashSet<&UploadId> = files.iter().collect();
+    for places in found {
+        places.retain(|place| named.contains(&place.file));
+    }
+}

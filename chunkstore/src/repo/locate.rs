@@ -4,10 +4,11 @@
 //! file of which has its marker in the index; missing ones are read in first.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::address::ChunkAddress;
 use crate::id::UploadId;
-use crate::index::{self, ChunkIndexExt as _, ChunkLocation, ChunkSpan, SortedEntries};
+use crate::index::{self, ChunkLocation, ChunkSpan, SortedEntries};
 use crate::objects::ObjectKey;
 use crate::repo::entries;
 use crate::repo::error::{self, RepositoryError};
@@ -111,7 +112,7 @@ impl Repository {
         &self,
         addresses: &[ChunkAddress],
         view: View,
-    ) -> Result<(Named, Vec<Option<ChunkLocation>>), RepositoryError> {
+    ) -> Result<(Arc<Named>, Vec<Option<ChunkLocation>>), RepositoryError> {
         let recent = self.recent_state().await?;
         if self.is_ready(&recent, view) {
             let named = self.named(&recent, view).await?;
@@ -125,6 +126,26 @@ impl Repository {
         Ok((named, found))
     }
 
+    /// The files of a state as `view` sees them. Those of the last state asked for are kept at hand: a clone
+    /// asks hundreds of times.
+    pub(crate) async fn named(
+        &self,
+        state: &State,
+        view: View,
+    ) -> Result<Arc<Named>, RepositoryError> {
+        if view == View::Classic {
+            return Ok(Arc::new(Named::new(self.served_files(state, view).await?)));
+        }
+        if let Some((sequence, named)) = &*self.shared.named.lock()
+            && *sequence == state.sequence
+        {
+            return Ok(Arc::clone(named));
+        }
+        let named = Arc::new(Named::new(self.served_files(state, view).await?));
+        *self.shared.named.lock() = Some((state.sequence, Arc::clone(&named)));
+        Ok(named)
+    }
+
     /// Whether a state can be asked without making a twin first.
     fn is_ready(&self, state: &State, view: View) -> bool {
         view == View::Current
@@ -132,10 +153,6 @@ impl Repository {
                 .files
                 .values()
                 .all(|file| file.kind == FileKind::Table)
-    }
-
-    async fn named(&self, state: &State, view: View) -> Result<Named, RepositoryError> {
-        Ok(Named::new(self.served_files(state, view).await?))
     }
 
     /// Finds chunks in exactly the files of `named`, reading in what the index lacks.

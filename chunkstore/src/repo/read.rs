@@ -62,7 +62,7 @@ impl ReadChunks for Repository {
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
         let state = self.state().await?;
-        let named = Named::new(self.served_files(&state, View::Current).await?);
+        let named = self.named(&state, View::Current).await?;
         NamedChunks {
             repository: self,
             named: &named,

@@ -15,7 +15,9 @@ use crate::address::TableFileId;
 use crate::id::{PoolId, RepoId};
 use crate::repo::catalog::Binding;
 use crate::repo::error::RepositoryError;
+use crate::repo::locate::Named;
 use crate::repo::log::Log;
+use crate::repo::merge::Merging;
 use crate::repo::name::RepoName;
 use crate::repo::parts::Parts;
 use crate::repo::record::{Record, RefMove};
@@ -44,14 +46,16 @@ pub(crate) struct Shared {
     pub(crate) log: Log,
     /// One append at a time from this process; other servers are held off by the log itself.
     pub(crate) appending: tokio::sync::Mutex<()>,
-    /// One merge of small files at a time.
-    pub(crate) merging: tokio::sync::Mutex<()>,
+    /// What is known of merges of small files.
+    pub(crate) merging: Merging,
     /// One rebuild of a file's index entries at a time.
     pub(crate) filling: tokio::sync::Mutex<()>,
     /// Uploads that this process checked and no record named when they were noted.
     pub(crate) notes: quick_cache::sync::Cache<TableFileId, Arc<UploadNote>>,
     /// The classic twins that are known.
     pub(crate) twins: Twins,
+    /// The files of one state, by its sequence.
+    pub(crate) named: parking_lot::Mutex<Option<(u64, Arc<Named>)>>,
     /// How many rounds of confirmation have begun.
     rounds: AtomicU64,
     /// The highest number of a record that this process has tried to write: it may be there, now or later.
@@ -82,10 +86,11 @@ impl Shared {
             pool: binding.pool,
             log,
             appending: tokio::sync::Mutex::default(),
-            merging: tokio::sync::Mutex::default(),
+            merging: Merging::default(),
             filling: tokio::sync::Mutex::default(),
             notes: quick_cache::sync::Cache::new(NOTES_KEPT),
             twins: Twins::default(),
+            named: parking_lot::Mutex::default(),
             rounds: AtomicU64::new(0),
             attempted: AtomicU64::new(0),
             seen: tokio::sync::Mutex::default(),

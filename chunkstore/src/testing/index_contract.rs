@@ -12,7 +12,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
 use crate::index::{
-    ByteSpan, ChunkEntry, ChunkIndex, ChunkIndexExt as _, ChunkLocation, ChunkSpan, IndexError,
+    ByteSpan, ChunkEntry, ChunkIndex, ChunkLocation, ChunkSpan, IndexError,
     Located, SortedEntries,
 };
 
@@ -458,7 +458,7 @@ pub async fn questions_and_additions_mix(index: Arc<dyn ChunkIndex>) {
     asker.await.expect("the questions find what they must");
 }
 
-/// [`crate::index::ChunkIndexExt::locate_in_files`] names missing files first, and finds nothing in others.
+/// [`crate::index::ChunkIndex::locate_in_files`] names missing files first, and finds nothing in others.
 pub async fn only_the_given_files_count(index: Arc<dyn ChunkIndex>) {
     let mut maker = EntryMaker::new(14);
     let (pool, one, two) = (maker.pool(), maker.file(), maker.file());

@@ -7,7 +7,7 @@ use holdfast_chunkstore::address::ChunkAddress;
 use holdfast_chunkstore::id::{PoolId, UploadId};
 use holdfast_chunkstore::index::healing::IndexFactory;
 use holdfast_chunkstore::index::{
-    ChunkIndex, ChunkIndexExt as _, ChunkLocation, HealingIndex, IndexError, Located, MemoryIndex,
+    ChunkIndex, ChunkLocation, HealingIndex, IndexError, Located, MemoryIndex,
     SortedEntries,
 };
 use holdfast_chunkstore::pool::BlockingPool;
@@ -97,6 +97,16 @@ impl ChunkIndex for BreakableIndex {
     ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
         self.check()?;
         self.inner.locate(pool, addresses).await
+    }
+
+    async fn locate_in_files(
+        &self,
+        pool: PoolId,
+        files: &[UploadId],
+        addresses: &[ChunkAddress],
+    ) -> Result<Located, IndexError> {
+        self.check()?;
+        self.inner.locate_in_files(pool, files, addresses).await
     }
 
     fn generation(&self) -> u64 {
@@ -191,8 +201,8 @@ struct HealsUnderTheCaller {
     did: Mutex<bool>,
 }
 
+/// Asks for markers and entries one after the other, as the trait does by itself.
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl ChunkIndex for HealsUnderTheCaller {
     async fn add_file(
         &self,

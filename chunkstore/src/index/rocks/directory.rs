@@ -11,6 +11,9 @@ use crate::index::rocks::{RocksIndex, RocksSettings, failure};
 use crate::index::{ChunkIndex, IndexError};
 use crate::pool::BlockingPool;
 
+/// How often an index that a server may be changing is opened for reading before its error counts.
+const READ_ONLY_ATTEMPTS: usize = 5;
+
 /// Where a server keeps its index, and the one that replaces it when it is damaged. Nobody else may use the
 /// directory.
 #[derive(Debug, Clone)]
@@ -54,6 +57,33 @@ impl RocksDirectory {
             );
         }
         Ok(HealingIndex::new(Arc::new(index), Arc::new(self.clone())))
+    }
+
+    /// Opens what is on disk of the index that was used last, beside a server that may be using it, for reading
+    /// only: an addition fails. What that server holds in memory is not seen. RocksDB writes its own log into
+    /// `log_directory`. Nothing where there is no index.
+    pub async fn open_read_only(
+        &self,
+        log_directory: &Path,
+    ) -> Result<Option<RocksIndex>, IndexError> {
+        let path = self.path.clone();
+        let listed = self.blocking.run(move || existing_numbers(&path)).await;
+        let listed = listed.map_err(failure::files("list the indexes"))?;
+        let Some(number) = listed.into_iter().max() else {
+            return Ok(None);
+        };
+        let path = self.path.join(number.to_string());
+        let open = || {
+            let blocking = self.blocking.clone();
+            RocksIndex::open_read_only(&path, &self.settings, log_directory, blocking)
+        };
+        // A running server may remove files between the reading of their list and their opening.
+        for _ in 1..READ_ONLY_ATTEMPTS {
+            if let Ok(index) = open().await {
+                return Ok(Some(index));
+            }
+        }
+        open().await.map(Some)
     }
 
     async fn open_number(
@@ -104,8 +134,16 @@ impl IndexFactory for RocksDirectory {
 
 fn numbers(path: &Path) -> std::io::Result<Vec<u64>> {
     std::fs::create_dir_all(path)?;
+    existing_numbers(path)
+}
+
+fn existing_numbers(path: &Path) -> std::io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(path)? {
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(numbers),
+        entries => entries?,
+    };
+    for entry in entries {
         let name = entry?.file_name();
         numbers.extend(
             name.to_str()

@@ -84,7 +84,34 @@ impl Handle {
             ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, options.clone());
         let database = DB::open_cf_descriptors(&options, &path, [column])
             .map_err(failure::rocks("open the database"))?;
-        let handle = Self {
+        let handle = Self::new(database, options, sorted_directory);
+        if is_new {
+            handle.write_schema()?;
+        }
+        handle.check_schema()?;
+        handle.find_next_number()?;
+        Ok(handle)
+    }
+
+    /// Opens what is on disk and writes nothing there, also where another process has it open.
+    pub(super) fn open_read_only(
+        directory: &Path,
+        settings: &RocksSettings,
+        log_directory: &Path,
+    ) -> Result<Self, IndexError> {
+        let options = options::read_only(settings, log_directory);
+        let column =
+            ColumnFamilyDescriptor::new(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, options.clone());
+        let path = directory.join("db");
+        let database = DB::open_cf_descriptors_read_only(&options, &path, [column], false)
+            .map_err(failure::rocks("open the database for reading"))?;
+        let handle = Self::new(database, options, log_directory.to_path_buf());
+        handle.check_schema()?;
+        Ok(handle)
+    }
+
+    fn new(database: DB, options: Options, sorted_directory: PathBuf) -> Self {
+        Self {
             database,
             options,
             reads: options::reads(),
@@ -94,13 +121,7 @@ impl Handle {
             pools: RwLock::default(),
             files: Cache::new(REMEMBERED_FILES),
             markers: Cache::new(REMEMBERED_FILES),
-        };
-        if is_new {
-            handle.write_schema()?;
         }
-        handle.check_schema()?;
-        handle.find_next_number()?;
-        Ok(handle)
     }
 
     /// Makes the schema durable before anything else can be.

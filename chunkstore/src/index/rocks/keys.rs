@@ -17,12 +17,12 @@ use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
 
 /// Version of keys and values together.
-pub(super) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 1;
 
 /// What a key stands for: its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum KeyKind {
+pub(crate) enum KeyKind {
     Chunk = b'c',
     Marker = b'm',
     Number = b'n',
@@ -32,17 +32,17 @@ pub(super) enum KeyKind {
 
 /// Stands for a pool inside one index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct PoolNumber(pub(super) u32);
+pub(crate) struct PoolNumber(pub(crate) u32);
 
 /// Stands for a file of a pool inside one index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct FileNumber(pub(super) u32);
+pub(crate) struct FileNumber(pub(crate) u32);
 
 /// Key of the places of one chunk.
-pub(super) type ChunkKey = [u8; 25];
+pub(crate) type ChunkKey = [u8; 25];
 
 /// Where an address lies in a pool.
-pub(super) fn chunk(pool: PoolNumber, address: &ChunkAddress) -> ChunkKey {
+pub(crate) fn chunk(pool: PoolNumber, address: &ChunkAddress) -> ChunkKey {
     let mut key = [0; 25];
     key[0] = KeyKind::Chunk as u8;
     key[1..5].copy_from_slice(&pool.0.to_be_bytes());
@@ -51,7 +51,7 @@ pub(super) fn chunk(pool: PoolNumber, address: &ChunkAddress) -> ChunkKey {
 }
 
 /// That all entries of a file are there.
-pub(super) fn marker(pool: PoolNumber, file: &UploadId) -> [u8; 21] {
+pub(crate) fn marker(pool: PoolNumber, file: &UploadId) -> [u8; 21] {
     let mut key = [0; 21];
     key[0] = KeyKind::Marker as u8;
     key[1..5].copy_from_slice(&pool.0.to_be_bytes());
@@ -60,7 +60,7 @@ pub(super) fn marker(pool: PoolNumber, file: &UploadId) -> [u8; 21] {
 }
 
 /// What a file number stands for.
-pub(super) fn number(file: FileNumber) -> [u8; 5] {
+pub(crate) fn number(file: FileNumber) -> [u8; 5] {
     let mut key = [0; 5];
     key[0] = KeyKind::Number as u8;
     key[1..].copy_from_slice(&file.0.to_be_bytes());
@@ -68,14 +68,14 @@ pub(super) fn number(file: FileNumber) -> [u8; 5] {
 }
 
 /// Reads the key of [`number`] back.
-pub(super) fn decode_number(key: &[u8]) -> Option<FileNumber> {
+pub(crate) fn decode_number(key: &[u8]) -> Option<FileNumber> {
     let (&kind, rest) = key.split_first()?;
     let number = u32::from_be_bytes(rest.try_into().ok()?);
     (kind == KeyKind::Number as u8).then_some(FileNumber(number))
 }
 
 /// What number a pool has.
-pub(super) fn pool(pool: &PoolId) -> [u8; 17] {
+pub(crate) fn pool(pool: &PoolId) -> [u8; 17] {
     let mut key = [0; 17];
     key[0] = KeyKind::Pool as u8;
     key[1..].copy_from_slice(pool.as_bytes());
@@ -83,7 +83,7 @@ pub(super) fn pool(pool: &PoolId) -> [u8; 17] {
 }
 
 /// Which layout the index has.
-pub(super) const fn schema() -> [u8; 1] {
+pub(crate) const fn schema() -> [u8; 1] {
     [KeyKind::Schema as u8]
 }
 

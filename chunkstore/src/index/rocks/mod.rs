@@ -29,10 +29,10 @@
 mod directory;
 mod failure;
 mod handle;
-mod keys;
+pub(crate) mod keys;
 mod options;
 mod sorted;
-mod values;
+pub(crate) mod values;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,7 +44,9 @@ pub use options::RocksSettings;
 
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
-use crate::index::{ChunkIndex, ChunkLocation, IndexError, SortedEntries};
+use crate::index::{
+    ChunkIndex, ChunkLocation, IndexError, Located, SortedEntries, keep_places_in, missing_files,
+};
 use crate::pool::BlockingPool;
 use handle::Handle;
 
@@ -97,6 +99,23 @@ impl RocksIndex {
         Ok((Self { handle, blocking }, damage))
     }
 
+    /// Opens what is on disk of the index in `directory`, which another process may be using, for reading only.
+    /// RocksDB writes its own log into `log_directory`.
+    pub async fn open_read_only(
+        directory: &Path,
+        settings: &RocksSettings,
+        log_directory: &Path,
+        blocking: BlockingPool,
+    ) -> Result<Self, IndexError> {
+        let (directory, log_directory) = (directory.to_path_buf(), log_directory.to_path_buf());
+        let settings = settings.clone();
+        let handle = blocking
+            .run(move || Handle::open_read_only(&directory, &settings, &log_directory))
+            .await?;
+        let handle = Arc::new(handle);
+        Ok(Self { handle, blocking })
+    }
+
     /// Writes out what is in memory and closes, when no call is under way.
     pub async fn close(self) {
         let Self { handle, blocking } = self;
@@ -145,5 +164,25 @@ impl ChunkIndex for RocksIndex {
         let addresses = addresses.to_vec();
         self.run(move |handle| handle.locate(pool, &addresses))
             .await
+    }
+
+    /// One turn on the blocking pool for both questions.
+    async fn locate_in_files(
+        &self,
+        pool: PoolId,
+        files: &[UploadId],
+        addresses: &[ChunkAddress],
+    ) -> Result<Located, IndexError> {
+        let (files, addresses) = (files.to_vec(), addresses.to_vec());
+        self.run(move |handle| {
+            let missing = missing_files(&files, &handle.has_files(pool, &files)?);
+            if !missing.is_empty() {
+                return Ok(Located::Missing(missing));
+            }
+            let mut found = handle.locate(pool, &addresses)?;
+            keep_places_in(&files, &mut found);
+            Ok(Located::Found(found))
+        })
+        .await
     }
 }

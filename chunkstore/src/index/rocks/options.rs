@@ -9,6 +9,7 @@
 //! * Nothing is logged ahead: see the module document for why a marker still never outlives its entries.
 
 use std::num::NonZero;
+use std::path::Path;
 
 use rocksdb::statistics::StatsLevel;
 use rocksdb::{
@@ -76,6 +77,16 @@ pub(super) fn database(settings: &RocksSettings) -> Options {
     options.set_stats_persist_period_sec(0);
     options.enable_statistics();
     options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
+    options
+}
+
+/// Options for reading beside a process that may be changing the database: every file is opened at once, for it may
+/// have lost its name when it is needed.
+pub(super) fn read_only(settings: &RocksSettings, log_directory: &Path) -> Options {
+    let mut options = database(settings);
+    options.create_if_missing(false);
+    options.set_max_open_files(-1);
+    options.set_db_log_dir(log_directory);
     options
 }
 

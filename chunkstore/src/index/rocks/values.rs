@@ -23,13 +23,13 @@ const TAG_DICTIONARY: u8 = 0x11;
 /// Bytes of a value that say nothing that the index ever wrote.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is not what the index writes: {} bytes", len)]
-pub(super) struct ValueError {
-    pub(super) what: &'static str,
-    pub(super) len: usize,
+pub(crate) struct ValueError {
+    pub(crate) what: &'static str,
+    pub(crate) len: usize,
 }
 
 /// Appends one place.
-pub(super) fn encode_place(value: &mut Vec<u8>, file: FileNumber, span: &ChunkSpan) {
+pub(crate) fn encode_place(value: &mut Vec<u8>, file: FileNumber, span: &ChunkSpan) {
     value.push(match span.dictionary {
         None => TAG_PLAIN,
         Some(_) => TAG_DICTIONARY,
@@ -42,7 +42,7 @@ pub(super) fn encode_place(value: &mut Vec<u8>, file: FileNumber, span: &ChunkSp
 }
 
 /// Reads the places one after the other, and calls `each` for each.
-pub(super) fn decode_places(
+pub(crate) fn decode_places(
     value: &[u8],
     mut each: impl FnMut(FileNumber, ChunkSpan),
 ) -> Result<(), ValueError> {
@@ -102,7 +102,8 @@ fn decode_varint(rest: &mut &[u8]) -> Option<u64> {
         }
         number |= bits << shift;
         if byte & 0x80 == 0 {
-            return Some(number);
+            // A last byte of zero says nothing: the index does not write it.
+            return (byte != 0 || shift == 0).then_some(number);
         }
     }
     None
@@ -115,19 +116,19 @@ fn take_byte(rest: &mut &[u8]) -> Option<u8> {
 }
 
 /// The value of a pool, a marker or the schema.
-pub(super) fn encode_u32(number: u32) -> [u8; 4] {
+pub(crate) fn encode_u32(number: u32) -> [u8; 4] {
     number.to_be_bytes()
 }
 
 /// Reads [`encode_u32`] back.
-pub(super) fn decode_fixed_u32(what: &'static str, value: &[u8]) -> Result<u32, ValueError> {
+pub(crate) fn decode_fixed_u32(what: &'static str, value: &[u8]) -> Result<u32, ValueError> {
     let len = value.len();
     let bytes = value.try_into().map_err(|_| ValueError { what, len })?;
     Ok(u32::from_be_bytes(bytes))
 }
 
 /// The value of a file number.
-pub(super) fn encode_file(pool: PoolNumber, file: &UploadId) -> [u8; 20] {
+pub(crate) fn encode_file(pool: PoolNumber, file: &UploadId) -> [u8; 20] {
     let mut value = [0; 20];
     value[..4].copy_from_slice(&pool.0.to_be_bytes());
     value[4..].copy_from_slice(file.as_bytes());
@@ -135,7 +136,7 @@ pub(super) fn encode_file(pool: PoolNumber, file: &UploadId) -> [u8; 20] {
 }
 
 /// Reads [`encode_file`] back.
-pub(super) fn decode_file(value: &[u8]) -> Result<(PoolNumber, UploadId), ValueError> {
+pub(crate) fn decode_file(value: &[u8]) -> Result<(PoolNumber, UploadId), ValueError> {
     let error = || ValueError {
         what: "the record of a file number",
         len: value.len(),
@@ -203,7 +204,13 @@ mod tests {
         }
         let too_long_varint = [TAG_PLAIN, 0x80, 0x80, 0x80, 0x80, 0x10, 0, 0];
         let beyond_64_bits: Vec<u8> = [vec![TAG_PLAIN, 0], vec![0xff; 9], vec![2, 0]].concat();
-        for value in [&[0x12, 0, 0, 0][..], &too_long_varint, &beyond_64_bits] {
+        let zero_in_two_bytes = [TAG_PLAIN, 0x80, 0, 0, 0];
+        for value in [
+            &[0x12, 0, 0, 0][..],
+            &too_long_varint,
+            &beyond_64_bits,
+            &zero_in_two_bytes,
+        ] {
             assert!(places(value).is_err(), "{value:?}");
         }
     }
