@@ -8,7 +8,8 @@ use holdfast_chunkstore::repo::Repositories;
 use holdfast_server::args::{Arguments, Task};
 use holdfast_server::commands::{self, Form};
 use holdfast_server::settings::{Purpose, Settings, check, reference};
-use holdfast_server::{Service, start, telemetry};
+use holdfast_server::start::StoredIndex;
+use holdfast_server::{Service, descriptors, start, telemetry};
 
 /// The exit code for a command line or settings that cannot be used.
 const USAGE: u8 = 2;
@@ -102,14 +103,17 @@ async fn perform(task: &Task, settings: &Settings) -> anyhow::Result<ExitCode> {
 
 /// Reads the store, beside a server that may be running.
 async fn read(task: &Task, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let parts = start::reader_parts(settings).await?;
+    let stored_index = match task {
+        Task::Verify { .. } => StoredIndex::Read,
+        _ => StoredIndex::Ignored,
+    };
+    let parts = start::reader_parts(settings, stored_index).await?;
     let repositories = Repositories::open(parts.repositories).await?;
     let form = |json: bool| if json { Form::Json } else { Form::Text };
     let mut out = std::io::stdout();
     let is_whole = match task {
         Task::Repos { json } => {
-            commands::repos::repos(&repositories, form(*json), &mut out).await?;
-            true
+            commands::repos::repos(&repositories, form(*json), &mut out).await?
         }
         Task::History { repo, json } => {
             commands::history::history(&repositories, repo, form(*json), &mut out).await?;
@@ -132,6 +136,7 @@ async fn read(task: &Task, settings: &Settings) -> anyhow::Result<ExitCode> {
 async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
     // Before the port opens: a signal from then on drains.
     let stop = stop_signal().context("listen for signals")?;
+    descriptors::raise_limit();
     let parts = start::server_parts(settings).await?;
     let handle = Service::start(settings, parts).await?;
     let address = handle.local_addr();

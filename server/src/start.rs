@@ -4,12 +4,15 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::clock::{Clock, SystemClock};
 use holdfast_chunkstore::id::IdSource;
 use holdfast_chunkstore::index::{ChunkIndex, MemoryIndex};
-use holdfast_chunkstore::objects::ObjectStore;
+#[cfg(feature = "rocks")]
+use holdfast_chunkstore::index::IndexError;
+use holdfast_chunkstore::objects::{ObjectError, ObjectStore};
 use holdfast_chunkstore::objects::local::{Access, LocalOptions, LocalStore};
-use holdfast_chunkstore::objects::probe::probe_creation;
+use holdfast_chunkstore::objects::probe::{ProbeError, probe_patiently};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::repo;
 use holdfast_chunkstore::repo::spool::{SpoolDir, SpoolOptions};
@@ -60,16 +63,34 @@ fn open_error<E: Into<Cause>>(part: &'static str) -> impl FnOnce(E) -> PartsErro
     }
 }
 
+/// A store that could not be asked is not unfit.
+fn probe_error(error: ProbeError) -> PartsError {
+    if error.kind().is_transient() {
+        return open_error("the object store")(error);
+    }
+    PartsError::Unfit {
+        source: error.into(),
+    }
+}
+
+/// What a directory does is known without a trial: where only room is lacking, reads go on.
+fn unless_only_full(error: ProbeError, objects: &dyn ObjectStore) -> Result<(), PartsError> {
+    if error.kind() == ErrorKind::Exhausted && objects.is_exclusive() {
+        let cause = &error as &dyn std::error::Error;
+        tracing::warn!(error = cause, "no room in the data directory: uploads will be refused");
+        return Ok(());
+    }
+    Err(probe_error(error))
+}
+
 /// Picks the parts of a server, and locks its data directory.
 pub async fn server_parts(settings: &Settings) -> Result<Parts, PartsError> {
     let held = DirectoryLock::take(&settings.data)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let objects = objects(settings, Access::Exclusive, &clock).await?;
     let mut random = rand::make_rng::<rand::rngs::StdRng>();
-    let probed = probe_creation(&*objects, &mut random).await;
-    probed.map_err(|error| PartsError::Unfit {
-        source: error.into(),
-    })?;
+    let probed = probe_patiently(&*objects, &mut random, &*clock).await;
+    probed.or_else(|error| unless_only_full(error, &*objects))?;
     let pool = BlockingPool::new(threads(settings));
     let index = index(settings).await?;
     let spool = spool(settings, settings.data.join("spool"), &pool)?;
@@ -92,14 +113,26 @@ pub async fn server_parts(settings: &Settings) -> Result<Parts, PartsError> {
 /// What reads a store beside a running server, and the directory that it works in.
 #[derive(Debug)]
 pub struct ReaderParts {
-    /// The parts; the index is in memory and begins empty.
+    /// The parts. Without a stored index there is an empty one in memory.
     pub repositories: repo::Parts,
     /// Removed when dropped.
     pub work: tempfile::TempDir,
 }
 
+/// What becomes of the chunk index that a server on this data directory left, or is using.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredIndex {
+    /// It is left alone.
+    Ignored,
+    /// What is on disk of it is read, to be doubted.
+    Read,
+}
+
 /// Picks the parts for reading a store that a server may be using. Begins no forge where there is none.
-pub async fn reader_parts(settings: &Settings) -> Result<ReaderParts, PartsError> {
+pub async fn reader_parts(
+    settings: &Settings,
+    stored_index: StoredIndex,
+) -> Result<ReaderParts, PartsError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let no_forge = || PartsError::NoForge {
         place: place(settings),
@@ -109,16 +142,21 @@ pub async fn reader_parts(settings: &Settings) -> Result<ReaderParts, PartsError
         return Err(no_forge());
     }
     let objects = objects(settings, Access::Shared, &clock).await?;
-    objects
-        .head(&repo::layout::forge())
-        .await
-        .map_err(|_| no_forge())?;
-    let work = tempfile::tempdir().map_err(open_error("a directory to work in"))?;
+    match objects.head(&repo::layout::forge()).await {
+        Ok(_) => {}
+        Err(ObjectError::NotFound { .. }) => return Err(no_forge()),
+        Err(error) => return Err(open_error("the object store")(error)),
+    }
+    let work = work_directory(settings)?;
     let pool = BlockingPool::new(threads(settings));
     let spool = spool(settings, work.path().join("spool"), &pool)?;
+    let index = match stored_index {
+        StoredIndex::Ignored => Arc::new(MemoryIndex::new(pool.clone())),
+        StoredIndex::Read => index_for_reading(settings, work.path(), &pool).await?,
+    };
     let repositories = repo::Parts {
         objects,
-        index: Arc::new(MemoryIndex::new(pool.clone())),
+        index,
         clock,
         ids: Arc::new(IdSource::from_system()),
         pool,
@@ -126,6 +164,16 @@ pub async fn reader_parts(settings: &Settings) -> Result<ReaderParts, PartsError
         meaning: Arc::new(DoltMeaning::new(true)),
     };
     Ok(ReaderParts { repositories, work })
+}
+
+/// Beside the data, where a table file has room; where that cannot be written, among the temporary files.
+fn work_directory(settings: &Settings) -> Result<tempfile::TempDir, PartsError> {
+    let beside = tempfile::Builder::new()
+        .prefix("reading-")
+        .tempdir_in(&settings.data);
+    beside
+        .or_else(|_| tempfile::tempdir())
+        .map_err(open_error("a directory to work in"))
 }
 
 fn place(settings: &Settings) -> String {
@@ -183,7 +231,7 @@ async fn local_objects(
 }
 
 #[cfg(feature = "rocks")]
-async fn index(settings: &Settings) -> Result<Arc<dyn ChunkIndex>, PartsError> {
+fn index_directory(settings: &Settings) -> holdfast_chunkstore::index::rocks::RocksDirectory {
     use holdfast_chunkstore::index::rocks::{RocksDirectory, RocksSettings};
     let rocks = RocksSettings {
         filter_bytes: usize::try_from(settings.index_cache).unwrap_or(usize::MAX),
@@ -191,9 +239,40 @@ async fn index(settings: &Settings) -> Result<Arc<dyn ChunkIndex>, PartsError> {
     };
     // Lookups wait for the disk and not for the processor; and not for uploads that are being checked.
     let blocking = BlockingPool::new(threads(settings) * 4);
-    let directory = RocksDirectory::new(&settings.data.join("index"), rocks, blocking);
-    let index = directory.open_healing().await;
+    RocksDirectory::new(&settings.data.join("index"), rocks, blocking)
+}
+
+#[cfg(feature = "rocks")]
+async fn index(settings: &Settings) -> Result<Arc<dyn ChunkIndex>, PartsError> {
+    let index = index_directory(settings).open_healing().await;
     Ok(Arc::new(index.map_err(open_error("the chunk index"))?))
+}
+
+/// The index on disk as it is, damaged or not; an empty one where there is none.
+#[cfg(feature = "rocks")]
+async fn index_for_reading(
+    settings: &Settings,
+    work: &Path,
+    pool: &BlockingPool,
+) -> Result<Arc<dyn ChunkIndex>, PartsError> {
+    use holdfast_chunkstore::index::UnreadableIndex;
+    match index_directory(settings).open_read_only(work).await {
+        Ok(Some(index)) => Ok(Arc::new(index)),
+        Ok(None) => Ok(Arc::new(MemoryIndex::new(pool.clone()))),
+        Err(IndexError::Damaged { action, source }) => {
+            Ok(Arc::new(UnreadableIndex::new(action, source)))
+        }
+        Err(error) => Err(open_error("the chunk index")(error)),
+    }
+}
+
+#[cfg(not(feature = "rocks"))]
+async fn index_for_reading(
+    _settings: &Settings,
+    _work: &Path,
+    pool: &BlockingPool,
+) -> Result<Arc<dyn ChunkIndex>, PartsError> {
+    Ok(Arc::new(MemoryIndex::new(pool.clone())))
 }
 
 #[cfg(not(feature = "rocks"))]
@@ -213,7 +292,7 @@ mod s3 {
     use holdfast_chunkstore::objects::s3::{Lifecycle, S3Credentials, S3Settings, S3Store};
     use holdfast_chunkstore::objects::{ObjectKey, ObjectStore};
 
-    use super::{PartsError, open_error};
+    use super::{PartsError, open_error, probe_error};
     use crate::settings::StoreSettings;
 
     pub(super) async fn objects(
@@ -222,9 +301,7 @@ mod s3 {
     ) -> Result<Arc<dyn ObjectStore>, PartsError> {
         let store = S3Store::new(bucket(settings)?, Arc::clone(clock)).await;
         let lifecycle = store.probe_lifecycle().await;
-        match lifecycle.map_err(|error| PartsError::Unfit {
-            source: error.into(),
-        })? {
+        match lifecycle.map_err(probe_error)? {
             Lifecycle::KeepsObjects => {}
             Lifecycle::CannotTell => {
                 tracing::info!("the bucket does not tell whether it expires objects");
@@ -280,7 +357,7 @@ mod s3 {
     use std::sync::Arc;
 
     use holdfast_chunkstore::clock::Clock;
-    use holdfast_chunkstore::objects::ObjectStore;
+    use holdfast_chunkstore::objects::{ObjectError, ObjectStore};
 
     use super::{PartsError, open_error};
     use crate::settings::StoreSettings;

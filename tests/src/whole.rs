@@ -3,7 +3,8 @@
 
 use holdfast_chunkstore::repo::Repositories;
 use holdfast_chunkstore::repo::verify::VerifyProgress;
-use holdfast_server::{Settings, start};
+use holdfast_server::start::{self, StoredIndex};
+use holdfast_server::Settings;
 
 struct Silence;
 
@@ -14,7 +15,7 @@ impl VerifyProgress for Silence {
 
 /// The names of all repositories of a store, sorted.
 pub async fn repositories(settings: &Settings) -> Vec<String> {
-    let parts = start::reader_parts(settings).await.unwrap();
+    let parts = start::reader_parts(settings, StoredIndex::Read).await.unwrap();
     let repositories = Repositories::open(parts.repositories.clone())
         .await
         .unwrap();
@@ -29,13 +30,13 @@ pub async fn repositories(settings: &Settings) -> Vec<String> {
 
 /// Verifies every repository of a store; panics with what is damaged. Returns how many there are.
 pub async fn assert_whole(settings: &Settings) -> usize {
-    let parts = start::reader_parts(settings).await.unwrap();
+    let parts = start::reader_parts(settings, StoredIndex::Read).await.unwrap();
     let repositories = Repositories::open(parts.repositories.clone())
         .await
         .unwrap();
     let listed = repositories.list().await.unwrap();
     for repository in &listed {
-        let report = repository.verify(&Silence).await.unwrap();
+        let report = repository.verify(&Silence).await;
         assert_eq!(report.damages, 0, "{report:#?}");
     }
     listed.len()

@@ -59,14 +59,7 @@ pub async fn open_forge(parts: &Parts) -> Result<(), RepositoryError> {
         forge: parts.ids.stamp(),
         created: parts.clock.now(),
     };
-    let forge: Forge = create_or_read(parts, layout::forge(), &fresh).await?;
-    if forge.version > FORGE_VERSION {
-        return Err(RepositoryError::NewerForge {
-            version: forge.version,
-            known: FORGE_VERSION,
-        });
-    }
-    Ok(())
+    check_version(&create_or_read(parts, layout::forge(), &fresh).await?)
 }
 
 /// Reads a secret of the forge; the first to ask creates it.
@@ -115,14 +108,32 @@ pub async fn bind(parts: &Parts, name: &RepoName) -> Result<Binding, RepositoryE
     let note = Bytes::from(format!("{{\"version\": 1, \"name\": \"{name}\"}}"));
     parts
         .objects
-        .create(&member, note)
+        .create_stamped(&member, note)
         .await
         .map_err(object("note who shares the pool"))?;
     create_or_read(parts, layout::name_entry(name, 1), &fresh).await
 }
 
+/// Checks that there is a forge that we can read. Writes nothing.
+pub async fn check_forge(parts: &Parts) -> Result<(), RepositoryError> {
+    check_version(&read(parts, &layout::forge()).await?)
+}
+
+fn check_version(forge: &Forge) -> Result<(), RepositoryError> {
+    if forge.version > FORGE_VERSION {
+        return Err(RepositoryError::NewerForge {
+            version: forge.version,
+            known: FORGE_VERSION,
+        });
+    }
+    Ok(())
+}
+
+/// A name, and what it means where that can be read.
+pub type Named = (RepoName, Result<Binding, RepositoryError>);
+
 /// Lists every name with what it means, in the order of the names.
-pub async fn names(parts: &Parts) -> Result<Vec<(RepoName, Binding)>, RepositoryError> {
+pub async fn names(parts: &Parts) -> Result<Vec<Named>, RepositoryError> {
     let entries = parts
         .objects
         .list_all(layout::NAMES)
@@ -131,7 +142,7 @@ pub async fn names(parts: &Parts) -> Result<Vec<(RepoName, Binding)>, Repository
     let mut names = Vec::new();
     for meta in entries {
         if let Some((name, 1)) = layout::parse_name_entry(&meta.key) {
-            names.push((name, read(parts, &meta.key).await?));
+            names.push((name, read(parts, &meta.key).await));
         }
     }
     names.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -69,13 +69,26 @@ impl Repositories {
     /// Lists the repositories that have at least one record, by name.
     pub async fn list(&self) -> Result<Vec<Repository>, RepositoryError> {
         let mut repositories = Vec::new();
-        for (name, binding) in catalog::names(&self.inner.parts).await? {
-            let repository = self.handle(&name, binding);
+        for (_, repository) in self.every_name().await? {
+            let repository = repository?;
             if repository.state().await?.sequence > 0 {
                 repositories.push(repository);
             }
         }
         Ok(repositories)
+    }
+
+    /// Lists every name with the repository that it means, by name; also those without a record. No log is read,
+    /// and what cannot be read of one name says nothing of the others.
+    pub async fn every_name(
+        &self,
+    ) -> Result<Vec<(RepoName, Result<Repository, RepositoryError>)>, RepositoryError> {
+        let names = catalog::names(&self.inner.parts).await?;
+        let handle = |(name, binding): catalog::Named| {
+            let repository = binding.map(|binding| self.handle(&name, binding));
+            (name, repository)
+        };
+        Ok(names.into_iter().map(handle).collect())
     }
 
     /// A secret that all servers of this forge share; the first to ask for it makes it.
@@ -88,9 +101,9 @@ impl Repositories {
         &self.inner.parts
     }
 
-    /// Asks the object store for something small: whether it answers at all.
+    /// Asks the object store for something small: whether it answers at all, and still holds the forge.
     pub async fn ping(&self) -> Result<(), RepositoryError> {
-        catalog::open_forge(&self.inner.parts).await
+        catalog::check_forge(&self.inner.parts).await
     }
 
     fn handle(&self, name: &RepoName, binding: Binding) -> Repository {

@@ -31,6 +31,10 @@ pub enum Damage {
     Checkpoint,
     /// A list beside a record is missing or changed.
     SideList,
+    /// Something could not be read or checked: a fault of the disk, or want of room.
+    Unreadable,
+    /// What a name means cannot be read.
+    NameEntry,
     /// A file that a record names, or that was retired and is still promised, is not there.
     FileMissing,
     /// A file has another length than its record says.
@@ -61,6 +65,8 @@ impl fmt::Display for Damage {
             Self::LogChain => "log-chain",
             Self::Checkpoint => "checkpoint",
             Self::SideList => "side-list",
+            Self::Unreadable => "unreadable",
+            Self::NameEntry => "name-entry",
             Self::FileMissing => "file-missing",
             Self::FileLength => "file-length",
             Self::FileBytes => "file-bytes",
@@ -118,6 +124,14 @@ impl Report {
         }
     }
 
+    /// The report on a name of which nothing can be looked at.
+    pub fn of_unreadable_name(name: RepoName, error: &RepositoryError) -> Self {
+        let mut report = Self::new(name);
+        let at = report.repository.to_string();
+        report.find(Damage::NameEntry, at, history::chain(error));
+        report
+    }
+
     fn find(&mut self, damage: Damage, at: impl fmt::Display, detail: impl fmt::Display) {
         self.damages += 1;
         if self.findings.len() < MOST_FINDINGS {
@@ -139,14 +153,27 @@ pub trait VerifyProgress: Send + Sync {
 }
 
 impl Repository {
-    /// Checks everything that the repository promises. An error means that the check itself could not be
-    /// done; damage is in the report.
-    pub async fn verify(&self, progress: &dyn VerifyProgress) -> Result<Report, RepositoryError> {
+    /// Checks everything that the repository promises, and reports what is damaged and what could not be checked.
+    pub async fn verify(&self, progress: &dyn VerifyProgress) -> Report {
         let mut report = Report::new(self.name().clone());
-        let Some(state) = history::check(self, &mut report, progress).await? else {
-            return Ok(report);
-        };
-        contents::check(self, &state, &mut report, progress).await?;
-        Ok(report)
+        if let Err(error) = self.verify_into(&mut report, progress).await {
+            let at = self.name().to_string();
+            report.find(Damage::Unreadable, at, history::chain(&error));
+        }
+        report
+    }
+
+    async fn verify_into(
+        &self,
+        report: &mut Report,
+        progress: &dyn VerifyProgress,
+    ) -> Result<(), RepositoryError> {
+        let replayed = history::check(self, report, progress).await?;
+        contents::check(self, &replayed, report, progress).await
+    }
+
+    /// Whether anything of a log is there, be it readable or not.
+    pub async fn has_log(&self) -> Result<bool, RepositoryError> {
+        history::has_log(self).await
     }
 }

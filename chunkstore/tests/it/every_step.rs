@@ -1,22 +1,31 @@
-//! The store fails at each of its calls in turn, once before and once after the effect of the call; then a new
-//! server opens what is left, and it must be whole.
+//! The store fails at each of its calls in turn, once before and once after the effect of the call; the client
+//! repeats what failed, which must succeed; then a new server opens what is left, and it must be whole.
 
+use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::clock::SystemClock;
 use holdfast_chunkstore::hash::hash_chunk;
-use holdfast_chunkstore::objects::ObjectStore;
+use holdfast_chunkstore::objects::local::{LocalOptions, LocalStore};
 use holdfast_chunkstore::objects::memory::MemoryStore;
+use holdfast_chunkstore::objects::{ObjectStore, ObjectStoreExt as _};
 use holdfast_chunkstore::repo::verify::VerifyProgress;
-use holdfast_chunkstore::repo::{Committed, FileKind, Proposal, Repository};
+use holdfast_chunkstore::repo::{Committed, FileKind, Proposal, Repositories, Repository};
 use holdfast_chunkstore::testing::faults::{Break, FaultPlan, FaultyStore};
 use holdfast_chunkstore::testing::generate::{Made, table_file_of};
-use holdfast_chunkstore::testing::worlds::{acme, actor, named, parent, parts, root_of, upload};
+use holdfast_chunkstore::testing::worlds::{actor, named, parent, parts, root_of, upload};
 use tempfile::TempDir;
 
-/// How often a client repeats a call that failed.
-const TRIES: usize = 3;
+/// How often a client makes a call of which one may fail.
+const TRIES: usize = 2;
+/// How many pushes a merge needs to find work.
+const ENOUGH_TO_MERGE: u64 = 33;
+/// The salt of what is done under the fault.
+const TRIED: u64 = 1_000;
+/// The salt of what is pushed behind it.
+const AFTERWARDS: u64 = 9_999;
 
 struct Quiet;
 
@@ -25,8 +34,89 @@ impl VerifyProgress for Quiet {
     fn bytes(&self, _done: u64, _of: u64) {}
 }
 
-fn store() -> Arc<dyn ObjectStore> {
-    Arc::new(MemoryStore::new(Arc::new(SystemClock::new())))
+/// Where the objects lie; a store is opened on them as often as there are servers.
+struct Ground {
+    /// The objects of a local store, and the spools of all servers.
+    folder: TempDir,
+    memory: Option<Arc<dyn ObjectStore>>,
+}
+
+/// Which store the objects are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Memory,
+    Directory,
+}
+
+impl Ground {
+    fn empty(kind: Kind) -> Self {
+        let memory =
+            || -> Arc<dyn ObjectStore> { Arc::new(MemoryStore::new(Arc::new(SystemClock::new()))) };
+        Self {
+            folder: TempDir::new().unwrap(),
+            memory: (kind == Kind::Memory).then(memory),
+        }
+    }
+
+    async fn open(&self) -> Arc<dyn ObjectStore> {
+        match &self.memory {
+            Some(objects) => Arc::clone(objects),
+            None => {
+                let folder = self.folder.path().join("store");
+                let store = LocalStore::open(&folder, LocalOptions::default()).await;
+                Arc::new(store.unwrap())
+            }
+        }
+    }
+
+    async fn copy(&self) -> Self {
+        let Some(objects) = &self.memory else {
+            let copy = Self::empty(Kind::Directory);
+            copy_folder(
+                &self.folder.path().join("store"),
+                &copy.folder.path().join("store"),
+            );
+            return copy;
+        };
+        let copy = Self::empty(Kind::Memory);
+        let target = copy.open().await;
+        for meta in objects.list_all("").await.unwrap() {
+            let body = objects.read(&meta.key, None, meta.len).await.unwrap();
+            target.create(&meta.key, body).await.unwrap();
+        }
+        copy
+    }
+
+    /// The repository `acme/prod` at a server of its own.
+    async fn serve(&self, objects: Arc<dyn ObjectStore>, seed: u64) -> Repository {
+        let spool = self.folder.path().join(format!("spool-{seed}"));
+        let mut failed = None;
+        for _ in 0..TRIES {
+            let opened = async {
+                let parts = parts(Arc::clone(&objects), &spool, seed);
+                let repositories = Repositories::open(parts).await?;
+                repositories.reserve(&"acme/prod".parse().unwrap()).await
+            };
+            match opened.await {
+                Ok(repository) => return repository,
+                Err(error) => failed = Some(error),
+            }
+        }
+        panic!("the forge does not open the second time either: {failed:?}");
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
 }
 
 fn tree(salt: u64) -> (Made, RootAddress) {
@@ -36,133 +126,215 @@ fn tree(salt: u64) -> (Made, RootAddress) {
     (table_file_of(vec![leaf, root]), address)
 }
 
-/// Sends, adds and commits, repeating what fails as a client does. Whether the push was acknowledged.
-async fn push(repository: &Repository, salt: u64, last: RootAddress) -> bool {
-    let (made, root) = tree(salt);
-    let mut sent = false;
+/// Makes a call, and makes it again where it failed, as a client does. Whether it succeeded.
+async fn repeated<T, E: std::fmt::Debug>(call: impl AsyncFn() -> Result<T, E>) -> Option<T> {
+    let mut failures = Vec::new();
     for _ in 0..TRIES {
-        sent = sent || upload(repository, &made, FileKind::Table).await.is_ok();
+        match call().await {
+            Ok(value) => return Some(value),
+            Err(error) => failures.push(error),
+        }
     }
-    let mut added = false;
-    for _ in 0..TRIES {
-        added = added || (sent && repository.add(&[named(&made)], &actor()).await.is_ok());
-    }
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "repeated, it failed again: {failures:#?}").unwrap();
+    None
+}
+
+async fn send(repository: &Repository, salt: u64) -> bool {
+    let made = tree(salt).0;
+    let sent = repeated(async || upload(repository, &made, FileKind::Table).await).await;
+    sent.is_some()
+}
+
+async fn add(repository: &Repository, salt: u64) -> bool {
+    let made = tree(salt).0;
+    repeated(async || repository.add(&[named(&made)], &actor()).await)
+        .await
+        .is_some()
+}
+
+async fn commit(repository: &Repository, salt: u64, last: RootAddress) -> bool {
+    let (made, current) = tree(salt);
     let proposal = Proposal {
         last,
-        current: root,
+        current,
         files: vec![named(&made)],
         actor: actor(),
     };
-    for _ in 0..TRIES {
-        if added && let Ok(committed) = repository.commit(&proposal).await {
-            assert_ne!(
-                committed,
-                Committed::Stale,
-                "a repeated push was taken for a lost race"
-            );
-            return true;
-        }
-    }
-    false
+    let committed = repeated(async || repository.commit(&proposal).await).await;
+    assert_ne!(
+        committed,
+        Some(Committed::Stale),
+        "a repeated push was taken for a lost race"
+    );
+    committed.is_some()
+}
+
+async fn push(repository: &Repository, salt: u64, last: RootAddress) -> bool {
+    send(repository, salt).await
+        && add(repository, salt).await
+        && commit(repository, salt, last).await
 }
 
 /// What is done under each fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
+    /// A whole push.
     Push,
+    /// AddTableFiles of a file that was sent before.
+    Add,
+    /// Commit to a root whose file was added before.
+    Commit,
+    /// The merging of small files.
     Merge,
 }
 
-/// Forty pushes without faults, of which a merge finds work.
-async fn prepared(objects: &Arc<dyn ObjectStore>, pushes: u64) -> RootAddress {
-    let scratch = TempDir::new().unwrap();
-    let repository = acme(parts(Arc::clone(objects), scratch.path(), 1)).await;
-    let mut last = RootAddress::ZERO;
-    for salt in 0..pushes {
-        assert!(push(&repository, salt, last).await);
-        last = tree(salt).1;
-    }
-    last
-}
-
-async fn run(act: Act, pushes: u64, plan: &Arc<FaultPlan>) {
-    let objects = store();
-    let last = prepared(&objects, pushes).await;
-    let next = pushes + 1000;
-    let acknowledged = {
-        let scratch = TempDir::new().unwrap();
-        // The forge itself opens without faults; what is tried is the work.
-        let faulty: Arc<dyn ObjectStore> =
-            Arc::new(FaultyStore::new(Arc::clone(&objects), Arc::clone(plan)));
-        let repository = open(faulty, &scratch).await;
-        match (repository, act) {
-            (None, _) => false,
-            (Some(repository), Act::Push) => push(&repository, next, last).await,
-            (Some(repository), Act::Merge) => {
-                let _outcome = repository.merge().await;
-                false
+impl Act {
+    /// Does it; whether it was acknowledged.
+    async fn play(self, repository: &Repository, last: RootAddress) -> bool {
+        match self {
+            Self::Push => push(repository, TRIED, last).await,
+            Self::Add => add(repository, TRIED).await,
+            Self::Commit => commit(repository, TRIED, last).await,
+            Self::Merge => {
+                let merged = repeated(async || repository.merge().await).await;
+                assert_ne!(merged, Some(None), "there was nothing to merge");
+                merged.is_some()
             }
         }
-    };
-    let scratch = TempDir::new().unwrap();
-    let repository = acme(parts(Arc::clone(&objects), scratch.path(), 3)).await;
-    let report = repository.verify(&Quiet).await.unwrap();
-    assert_eq!(report.damages, 0, "{act:?} {plan:?} {report:?}");
-    let root = repository.state().await.unwrap().root;
-    if acknowledged {
-        assert_eq!(root, tree(next).1, "an acknowledged push is gone: {plan:?}");
-    } else {
-        assert!(root == last || root == tree(next).1);
     }
-    assert!(
-        push(&repository, 9_999, root).await,
-        "the repository takes no more pushes: {plan:?}"
-    );
-    let report = repository.verify(&Quiet).await.unwrap();
-    assert_eq!(report.damages, 0);
+
+    /// Whether the root has moved when it is done.
+    fn moves_the_root(self) -> bool {
+        matches!(self, Self::Push | Self::Commit)
+    }
 }
 
-async fn open(objects: Arc<dyn ObjectStore>, scratch: &TempDir) -> Option<Repository> {
-    use holdfast_chunkstore::repo::Repositories;
-    for seed in 0..3 {
-        let repositories =
-            Repositories::open(parts(Arc::clone(&objects), scratch.path(), seed + 10)).await;
-        if let Ok(repositories) = repositories
-            && let Ok(repository) = repositories.reserve(&"acme/prod".parse().unwrap()).await
-        {
-            return Some(repository);
+/// A store in which an act finds what it needs.
+struct Prepared {
+    act: Act,
+    ground: Ground,
+    last: RootAddress,
+}
+
+impl Prepared {
+    async fn make(act: Act, kind: Kind, pushes: u64) -> Self {
+        let ground = Ground::empty(kind);
+        let repository = ground.serve(ground.open().await, 1).await;
+        let mut last = RootAddress::ZERO;
+        for salt in 0..pushes {
+            assert!(push(&repository, salt, last).await);
+            last = tree(salt).1;
         }
+        if matches!(act, Act::Add | Act::Commit) {
+            assert!(send(&repository, TRIED).await);
+        }
+        if act == Act::Commit {
+            assert!(add(&repository, TRIED).await);
+        }
+        Self { act, ground, last }
     }
-    None
+
+    /// Does the act under a plan, and looks at what a new server finds.
+    async fn run(&self, plan: &Arc<FaultPlan>) {
+        let (act, last) = (self.act, self.last);
+        let ground = self.ground.copy().await;
+        {
+            let faulty = FaultyStore::new(ground.open().await, Arc::clone(plan));
+            let repository = ground.serve(Arc::new(faulty), 2).await;
+            let acknowledged = act.play(&repository, last).await;
+            assert!(
+                acknowledged,
+                "one fault, and {act:?} fails when repeated: {plan:?}"
+            );
+        }
+        let repository = ground.serve(ground.open().await, 3).await;
+        let report = repository.verify(&Quiet).await;
+        assert_eq!(report.damages, 0, "{act:?} {plan:?} {report:?}");
+        let state = repository.state().await.unwrap();
+        let root = match act.moves_the_root() {
+            true => tree(TRIED).1,
+            false => last,
+        };
+        assert_eq!(
+            state.root, root,
+            "{act:?}: an acknowledged change is gone, {plan:?}"
+        );
+        let ids: Vec<_> = state.files.values().map(|file| file.id).collect();
+        match act {
+            Act::Push | Act::Add | Act::Commit => {
+                let wanted = tree(TRIED).0.written.id;
+                let count = ids.iter().filter(|id| **id == wanted).count();
+                assert_eq!(
+                    count, 1,
+                    "{act:?}: the file is named {count} times, {plan:?}"
+                );
+            }
+            Act::Merge => {
+                assert_eq!(ids.len(), 1, "the parts are one file, {plan:?}");
+                assert!(state.retired.len() >= 32, "the parts are retired, {plan:?}");
+            }
+        }
+        assert!(
+            push(&repository, AFTERWARDS, root).await,
+            "the repository takes no more pushes: {plan:?}"
+        );
+        let report = repository.verify(&Quiet).await;
+        assert_eq!(report.damages, 0, "{act:?} and a push: {plan:?} {report:?}");
+    }
 }
 
-async fn every_step(act: Act, pushes: u64) {
+async fn every_step(act: Act, kind: Kind, pushes: u64) {
+    let prepared = Prepared::make(act, kind, pushes).await;
     let plan = FaultPlan::count_only();
-    run(act, pushes, &plan).await;
-    let count = plan.count();
-    eprintln!(
-        "{act:?} after {pushes} pushes: {count} storage calls, each failed before and after its effect"
-    );
-    assert!(count > 5);
-    for number in 0..count {
+    prepared.run(&plan).await;
+    let calls = plan.calls();
+    assert!(calls.len() > 3, "{act:?} makes hardly a call: {calls:?}");
+    for number in 0..calls.len() {
         for at in [Break::BeforeEffect, Break::AfterEffect] {
             let plan = FaultPlan::fail_at(number, at);
-            run(act, pushes, &plan).await;
+            prepared.run(&plan).await;
+            assert!(
+                plan.has_struck(),
+                "{act:?} made fewer calls than {}: {plan:?}",
+                number + 1
+            );
         }
     }
+    // Past the capture of the test runner: whoever runs the tests shall see the number.
+    let line = format!(
+        "{act:?} in {kind:?} after {pushes} pushes: {} storage calls, each failed before and after its effect\n",
+        calls.len()
+    );
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_push_survives_a_fault_at_every_storage_call() {
-    every_step(Act::Push, 0).await;
+    every_step(Act::Push, Kind::Memory, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_later_push_survives_a_fault_at_every_storage_call() {
-    every_step(Act::Push, 2).await;
+    every_step(Act::Push, Kind::Memory, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_into_a_directory_survives_a_fault_at_every_storage_call() {
+    every_step(Act::Push, Kind::Directory, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_add_survives_a_fault_at_every_storage_call() {
+    every_step(Act::Add, Kind::Memory, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_survives_a_fault_at_every_storage_call() {
+    every_step(Act::Commit, Kind::Memory, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_merge_survives_a_fault_at_every_storage_call() {
-    every_step(Act::Merge, 33).await;
+    every_step(Act::Merge, Kind::Memory, ENOUGH_TO_MERGE).await;
 }

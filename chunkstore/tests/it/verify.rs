@@ -149,7 +149,7 @@ async fn verify(world: &World, prepare: impl AsyncFnOnce(&Parts)) -> Report {
     let scratch = TempDir::new().unwrap();
     let parts = parts(objects, scratch.path(), 2);
     prepare(&parts).await;
-    let report = acme(parts).await.verify(&Quiet).await.unwrap();
+    let report = acme(parts).await.verify(&Quiet).await;
     assert_eq!(report.damages, report.findings.len() as u64);
     report
 }
@@ -210,11 +210,15 @@ impl World {
         }
     }
 
+    /// The files that a record adds.
+    fn added(&self, sequence: u64) -> Vec<StoredFile> {
+        in_record(&mut self.record(sequence).added).clone()
+    }
+
     /// The file of leaves of the last push, or the file of its root.
     fn last_file(&self, made: &Made) -> StoredFile {
-        let added = self.record(LAST).added;
         let is_it = |file: &StoredFile| file.id == made.written.id;
-        added.into_iter().find(is_it).unwrap()
+        self.added(LAST).into_iter().find(is_it).unwrap()
     }
 
     fn lower(&self) -> StoredFile {
@@ -244,24 +248,24 @@ impl World {
         self.replace(&key, note.to_string());
         self.replace_record(LAST, |record| {
             let is_it = |file: &&mut StoredFile| file.upload == before.upload;
-            *record.added.iter_mut().find(is_it).unwrap() = after;
+            *in_record(&mut record.added).iter_mut().find(is_it).unwrap() = after;
         });
     }
 
     /// The last push without one of its files.
     fn forget(&mut self, file: &StoredFile) {
         self.replace_record(LAST, |record| {
-            record.added.retain(|added| added.upload != file.upload);
+            in_record(&mut record.added).retain(|added| added.upload != file.upload);
         });
     }
 
     /// A file that the merge retired.
     fn retired(&self) -> StoredFile {
-        self.record(1).added[0].clone()
+        self.added(1)[0].clone()
     }
 
     fn archive(&self) -> StoredFile {
-        let added = self.record(MANY_REFS - 1).added;
+        let added = self.added(MANY_REFS - 1);
         assert_eq!(added[0].kind, FileKind::Archive);
         added[0].clone()
     }
@@ -274,9 +278,17 @@ impl World {
 
     fn side_list(&self) -> ObjectKey {
         match self.record(MANY_REFS).refs {
-            Listed::Side { object, .. } => ObjectKey::parse(object).unwrap(),
+            Listed::Side { objects, .. } => ObjectKey::parse(objects[0].object.as_str()).unwrap(),
             Listed::Inline(refs) => panic!("{} refs fit into the record", refs.len()),
         }
+    }
+}
+
+/// A list that fits into its record.
+fn in_record<T>(listed: &mut Listed<T>) -> &mut Vec<T> {
+    match listed {
+        Listed::Inline(list) => list,
+        Listed::Side { count, .. } => panic!("{count} entries stand beside the record"),
     }
 }
 
@@ -327,10 +339,8 @@ const IN_THE_LOG: &[Case] = &[
         "a checkpoint lacks a retired file",
         |world| {
             world.rewrite_history(CHECKPOINT, |record| {
-                match &mut record.checkpoint.as_mut().unwrap().retired {
-                    Listed::Inline(retired) => drop(retired.pop().unwrap()),
-                    Listed::Side { .. } => panic!("33 retired files fit into the record"),
-                }
+                let checkpoint = record.checkpoint.as_mut().unwrap();
+                drop(in_record(&mut checkpoint.retired).pop().unwrap());
             });
         },
         &[Damage::Checkpoint],
@@ -582,7 +592,7 @@ async fn an_archive_that_holds_a_chunk_twice_is_whole() {
         chunks: declared.chunks,
     };
     repository.add(&[named], &actor()).await.unwrap();
-    let report = repository.verify(&Quiet).await.unwrap();
+    let report = repository.verify(&Quiet).await;
     assert_eq!((report.chunks, report.findings), (7, Vec::new()));
 }
 
@@ -595,7 +605,7 @@ async fn a_log_of_a_thousand_pushes_is_verified_in_seconds() {
     }
     let clock = SystemClock::new();
     let began = clock.monotonic();
-    let report = repository.verify(&Quiet).await.unwrap();
+    let report = repository.verify(&Quiet).await;
     let took = clock.monotonic() - began;
     eprintln!("1,000 records and 1,000 files took {took:?}");
     assert_eq!(

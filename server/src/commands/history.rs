@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use holdfast_chunkstore::repo::log::Log;
 use holdfast_chunkstore::repo::record::Record;
-use holdfast_chunkstore::repo::{RefMove, Repositories};
+use holdfast_chunkstore::repo::{RefMove, RepoName, Repositories};
 
 use super::{Answer, CommandError, Form, find, time};
 
@@ -37,16 +37,30 @@ pub async fn history(
     );
     let last = repository.state().await?.sequence;
     let mut answer = Answer::begin(form, out)?;
+    let told = tell(&log, repository.name(), last, &mut answer).await;
+    // Also what was cut short is whole JSON.
+    answer.end()?;
+    told
+}
+
+async fn tell(
+    log: &Log,
+    name: &RepoName,
+    last: u64,
+    answer: &mut Answer<'_>,
+) -> Result<(), CommandError> {
     for sequence in 1..=last {
-        let Some((record, _)) = log.read(sequence).await? else {
-            break;
+        let gap = || CommandError::Gap {
+            name: name.clone(),
+            sequence,
         };
+        let (record, _) = log.read(sequence).await?.ok_or_else(gap)?;
         if record.old_root != record.new_root {
             let refs = log.list(&record.refs).await?;
             answer.push(&change(&record, refs), write_text)?;
         }
     }
-    Ok(answer.end()?)
+    Ok(())
 }
 
 fn change(record: &Record, refs: Vec<RefMove>) -> Change {

@@ -27,6 +27,14 @@ pub enum CommandError {
     /// No repository can have this name.
     #[error(transparent)]
     Name(#[from] RepoNameError),
+    /// A record that must be there is not.
+    #[error("record {sequence} of {name} is missing; `holdfastd verify {name}` tells more")]
+    Gap {
+        /// The repository.
+        name: RepoName,
+        /// The record.
+        sequence: u64,
+    },
     /// There is no such repository.
     #[error("repository {name} not found")]
     NoRepository {
@@ -62,6 +70,11 @@ async fn find(repositories: &Repositories, name: &str) -> Result<Repository, Com
         return Ok(repository);
     }
     Err(CommandError::NoRepository { name })
+}
+
+/// An error with its causes, in one line.
+fn one_line(error: &dyn std::error::Error) -> String {
+    crate::forge::error::one_line(error)
 }
 
 /// A time as people and programs read it.

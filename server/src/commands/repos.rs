@@ -4,7 +4,7 @@ use std::io::Write;
 
 use holdfast_chunkstore::repo::{RepoName, Repositories, Repository, State};
 
-use super::{Answer, CommandError, Form, time};
+use super::{Answer, CommandError, Form, one_line, time};
 
 /// One repository, as `repos` tells of it.
 #[derive(Debug, serde::Serialize)]
@@ -18,18 +18,43 @@ struct Line<'a> {
     bytes: u64,
 }
 
-/// Lists the repositories by name.
+/// One repository of which nothing can be told.
+#[derive(Debug, serde::Serialize)]
+struct Unreadable<'a> {
+    name: &'a RepoName,
+    error: String,
+}
+
+/// Lists the repositories by name. Returns whether all could be read.
 pub async fn repos(
     repositories: &Repositories,
     form: Form,
     out: &mut (dyn Write + Send),
-) -> Result<(), CommandError> {
+) -> Result<bool, CommandError> {
     let mut answer = Answer::begin(form, out)?;
-    for repository in repositories.list().await? {
-        let state = repository.state().await?;
-        answer.push(&line(&repository, &state), write_text)?;
+    let mut is_whole = true;
+    for (name, repository) in repositories.every_name().await? {
+        let read = match repository {
+            Ok(repository) => repository.state().await.map(|state| (repository, state)),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok((_, state)) if state.sequence == 0 => {}
+            Ok((repository, state)) => answer.push(&line(&repository, &state), write_text)?,
+            Err(error) => {
+                is_whole = false;
+                let error = one_line(&error);
+                answer.push(&Unreadable { name: &name, error }, write_unreadable)?;
+            }
+        }
     }
-    Ok(answer.end()?)
+    answer.end()?;
+    Ok(is_whole)
+}
+
+fn write_unreadable(unreadable: &Unreadable<'_>, out: &mut dyn Write) -> std::io::Result<()> {
+    let Unreadable { name, error } = unreadable;
+    writeln!(out, "{name}  cannot be read: {error}")
 }
 
 fn line<'a>(repository: &'a Repository, state: &State) -> Line<'a> {

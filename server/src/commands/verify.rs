@@ -3,11 +3,11 @@
 use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
-use holdfast_chunkstore::repo::Repositories;
 use holdfast_chunkstore::repo::verify::{Report, VerifyProgress};
+use holdfast_chunkstore::repo::{RepoName, Repositories, Repository, RepositoryError};
 use parking_lot::Mutex;
 
-use super::{Answer, CommandError, Form, find};
+use super::{Answer, CommandError, Form};
 
 /// Checks one repository, or all. Returns whether nothing is wrong.
 pub async fn verify(
@@ -16,22 +16,55 @@ pub async fn verify(
     form: Form,
     out: &mut (dyn Write + Send),
 ) -> Result<bool, CommandError> {
-    let chosen = match name {
-        Some(name) => vec![find(repositories, name).await?],
-        None => repositories.list().await?,
-    };
-    let clock = &repositories.parts().clock;
+    let chosen = chosen(repositories, name).await?;
     let mut answer = Answer::begin(form, out)?;
     let mut is_whole = true;
-    for repository in chosen {
-        let progress = Progress::new(repository.name().to_string(), || clock.monotonic());
-        let report = repository.verify(&progress).await?;
-        progress.end();
+    for (name, repository) in chosen {
+        let report = match repository {
+            Ok(repository) => check(repositories, &repository).await,
+            Err(error) => Report::of_unreadable_name(name, &error),
+        };
         is_whole &= report.damages == 0;
         answer.push(&report, write_text)?;
     }
     answer.end()?;
     Ok(is_whole)
+}
+
+type Chosen = (RepoName, Result<Repository, RepositoryError>);
+
+/// The repository that is asked for, or all of which there is a log. No log is read for that: it may be what is
+/// damaged.
+async fn chosen(
+    repositories: &Repositories,
+    wanted: Option<&str>,
+) -> Result<Vec<Chosen>, CommandError> {
+    let wanted: Option<RepoName> = wanted.map(str::parse).transpose()?;
+    let mut chosen = Vec::new();
+    for (name, repository) in repositories.every_name().await? {
+        if wanted.as_ref().is_some_and(|wanted| *wanted != name) {
+            continue;
+        }
+        let has_log = match &repository {
+            Ok(repository) => repository.has_log().await?,
+            Err(_) => true,
+        };
+        if has_log {
+            chosen.push((name, repository));
+        }
+    }
+    match wanted {
+        Some(name) if chosen.is_empty() => Err(CommandError::NoRepository { name }),
+        _ => Ok(chosen),
+    }
+}
+
+async fn check(repositories: &Repositories, repository: &Repository) -> Report {
+    let clock = &repositories.parts().clock;
+    let progress = Progress::new(repository.name().to_string(), || clock.monotonic());
+    let report = repository.verify(&progress).await;
+    progress.end();
+    report
 }
 
 fn write_text(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {

@@ -15,10 +15,10 @@ use crate::repo::file::{DeclaredFile, StoredFile};
 use crate::repo::layout;
 use crate::repo::repository::Repository;
 use crate::repo::served::ServedFile;
-use crate::repo::spool::SpooledFile;
+use crate::repo::spool::{SpoolError, SpooledFile};
 use crate::repo::state::State;
-use crate::repo::verify::history::{chain, is_damage};
-use crate::repo::verify::indexed::IndexCheck;
+use crate::repo::verify::history::{Replayed, chain, is_damage};
+use crate::repo::verify::indexed::{self, IndexCheck};
 use crate::repo::verify::{Damage, Report, VerifyProgress};
 use crate::sort::{Sorted, Sorter};
 
@@ -28,25 +28,35 @@ struct Addresses {
     wanted: Sorter<20>,
 }
 
-/// Reads every file that `state` names, and compares.
+/// Reads every file that the log names, and compares. References are judged only where all of the log was read.
 pub(super) async fn check(
     repository: &Repository,
-    state: &State,
+    replayed: &Replayed,
     report: &mut Report,
     progress: &dyn VerifyProgress,
 ) -> Result<(), RepositoryError> {
+    let state = &replayed.state;
     let sort = repository.shared.parts.spool.sort_options();
     let mut addresses = Addresses {
         held: Sorter::new(sort.clone()),
         wanted: Sorter::new(sort),
     };
+    let claimed = indexed::claimed(repository, state, report).await?;
     let total = state.stored_len();
     for file in state.files.values() {
         progress.bytes(report.bytes, total);
         let served = repository.as_served(file);
-        match fetch(repository, &served).await? {
+        match fetch(repository, &served).await {
             Fetched::Whole(spooled) => {
-                check_file(repository, &served, spooled, &mut addresses, report).await?;
+                let in_index = claimed
+                    .contains(&file.upload)
+                    .then(|| IndexCheck::begin(repository, &served));
+                let whole = WholeFile {
+                    served: &served,
+                    spooled,
+                    in_index,
+                };
+                check_file(repository, whole, &mut addresses, report).await?;
             }
             Fetched::Damaged(damage, detail) => report.find(damage, &served.key, detail),
         }
@@ -56,7 +66,10 @@ pub(super) async fn check(
     progress.bytes(total, total);
     check_retired(repository, state, report).await?;
     check_twins(repository, state, report).await?;
-    check_references(repository, state, addresses, report).await
+    if replayed.is_complete {
+        check_references(repository, state, addresses, report).await?;
+    }
+    Ok(())
 }
 
 /// What became of an attempt to read a file.
@@ -67,70 +80,79 @@ enum Fetched {
     Damaged(Damage, String),
 }
 
-/// Brings a file into the spool, if it is there and its bytes are the recorded ones.
-async fn fetch(repository: &Repository, served: &ServedFile) -> Result<Fetched, RepositoryError> {
-    use futures::TryStreamExt as _;
-    let parts = &repository.shared.parts;
-    let (key, file) = (&served.key, &served.file);
-    let body = match parts.objects.get(key, None).await {
-        Ok(body) => body,
-        Err(ObjectError::NotFound { .. }) => {
-            return Ok(Fetched::Damaged(
-                Damage::FileMissing,
-                "it is missing".to_owned(),
-            ));
+/// Brings a file into the spool, if it can be read and its bytes are the recorded ones.
+async fn fetch(repository: &Repository, served: &ServedFile) -> Fetched {
+    let file = &served.file;
+    match copy(repository, served).await {
+        Ok(spooled) if spooled.sha256() == file.sha256 => Fetched::Whole(spooled),
+        Ok(_) => {
+            let detail = "its SHA-256 is not the recorded one".to_owned();
+            Fetched::Damaged(Damage::FileBytes, detail)
         }
-        Err(error) => return Err(object("read a table file")(error)),
-    };
-    if body.object_len != file.len {
-        let detail = format!("it has {} bytes, not {}", body.object_len, file.len);
-        return Ok(Fetched::Damaged(Damage::FileLength, detail));
+        Err(CopyError::Length(len)) => {
+            let detail = format!("it has {len} bytes, not {}", file.len);
+            Fetched::Damaged(Damage::FileLength, detail)
+        }
+        Err(CopyError::Object(ObjectError::NotFound { .. })) => {
+            Fetched::Damaged(Damage::FileMissing, "it is missing".to_owned())
+        }
+        Err(CopyError::Object(error)) => Fetched::Damaged(Damage::Unreadable, chain(&error)),
+        Err(CopyError::Spool(error)) => Fetched::Damaged(Damage::Unreadable, chain(&error)),
     }
-    let spool = parts.spool.create(file.len).await;
-    let mut spool = spool.map_err(|error| undone(error.into()))?;
-    let mut stream = body.stream;
-    while let Some(piece) = stream
-        .try_next()
-        .await
-        .map_err(object("read a table file"))?
-    {
-        let appended = spool.append(piece).await;
-        appended.map_err(|error| undone(error.into()))?;
-    }
-    let spooled = spool.finish().await;
-    let spooled = spooled.map_err(|error| undone(error.into()))?;
-    if spooled.sha256() == file.sha256 {
-        return Ok(Fetched::Whole(spooled));
-    }
-    let detail = "its SHA-256 is not the recorded one".to_owned();
-    Ok(Fetched::Damaged(Damage::FileBytes, detail))
 }
 
-/// The check itself could not be done: nothing is known of the file.
-fn undone(source: UploadError) -> RepositoryError {
-    RepositoryError::Derive {
-        action: "check a table file in the spool",
-        kind: source.kind(),
-        source: source.into(),
+enum CopyError {
+    Object(ObjectError),
+    Length(u64),
+    Spool(SpoolError),
+}
+
+async fn copy(repository: &Repository, served: &ServedFile) -> Result<SpooledFile, CopyError> {
+    use futures::TryStreamExt as _;
+    let parts = &repository.shared.parts;
+    let body = parts.objects.get(&served.key, None).await;
+    let body = body.map_err(CopyError::Object)?;
+    let len = served.file.len;
+    if body.object_len != len {
+        return Err(CopyError::Length(body.object_len));
     }
+    let mut spool = parts.spool.create(len).await.map_err(CopyError::Spool)?;
+    let mut stream = body.stream;
+    while let Some(piece) = stream.try_next().await.map_err(CopyError::Object)? {
+        spool.append(piece).await.map_err(CopyError::Spool)?;
+    }
+    spool.finish().await.map_err(CopyError::Spool)
+}
+
+/// A file whose bytes are the recorded ones.
+struct WholeFile<'a> {
+    served: &'a ServedFile,
+    spooled: SpooledFile,
+    /// Where the index claims to hold the file.
+    in_index: Option<IndexCheck<'a>>,
 }
 
 async fn check_file(
     repository: &Repository,
-    served: &ServedFile,
-    spooled: SpooledFile,
+    file: WholeFile<'_>,
     addresses: &mut Addresses,
     report: &mut Report,
 ) -> Result<(), RepositoryError> {
+    let WholeFile {
+        served,
+        spooled,
+        mut in_index,
+    } = file;
     let findings = match check_bytes(repository, &served.file, &spooled).await {
         Ok(findings) => findings,
-        Err(error) => match error.kind() {
-            ErrorKind::Exhausted | ErrorKind::Unavailable => return Err(undone(error)),
-            _ => {
-                report.find(Damage::FileContents, &served.key, chain(&error));
-                return Ok(());
-            }
-        },
+        Err(error) => {
+            let damage = match error.kind() {
+                ErrorKind::Exhausted | ErrorKind::Unavailable => Damage::Unreadable,
+                _ => Damage::FileContents,
+            };
+            report.find(damage, &served.key, chain(&error));
+            return Ok(());
+        }
     };
     if findings.split_offset != served.file.split_offset {
         let detail = "its index begins elsewhere than its record says";
@@ -143,7 +165,6 @@ async fn check_file(
     }
     let entries = FileEntries::new(served.file.upload, findings.entries);
     let reading = crate::repo::error::index;
-    let mut in_index = IndexCheck::begin(repository, served).await?;
     for entry in entries.sorted().map_err(reading("read a file's entries"))? {
         let entry = entry.map_err(reading("read a file's entries"))?;
         let pushed = addresses.held.push(*entry.address.as_bytes());
@@ -221,17 +242,9 @@ async fn check_retired(
             }
             Err(error) => return Err(error),
         };
-        let (key, len) = (layout::file(repository.pool(), &note.file), note.file.len);
-        match objects.head(&key).await {
-            Ok(meta) if meta.len == len => {}
-            Ok(meta) => {
-                let detail = format!("it has {} bytes, not {len}", meta.len);
-                report.find(Damage::FileLength, &key, detail);
-            }
-            Err(ObjectError::NotFound { .. }) => {
-                report.find(Damage::FileMissing, &key, "it is missing");
-            }
-            Err(error) => return Err(object("look for a retired table file")(error)),
+        let served = repository.as_served(&note.file);
+        if let Fetched::Damaged(damage, detail) = fetch(repository, &served).await {
+            report.find(damage, &served.key, detail);
         }
     }
     Ok(())
@@ -247,7 +260,7 @@ async fn check_twins(
             None => {}
             Some((note, None)) => report.find(Damage::Twin, note, "it cannot be read"),
             Some((_, Some(twin))) => {
-                if let Fetched::Damaged(_, detail) = fetch(repository, &twin).await? {
+                if let Fetched::Damaged(_, detail) = fetch(repository, &twin).await {
                     report.find(Damage::Twin, &twin.key, detail);
                 }
             }

@@ -10,15 +10,22 @@ use crate::repo::layout;
 use crate::repo::log::decode_hint;
 use crate::repo::record::{CHECKPOINT_EVERY, Checkpoint, Record};
 use crate::repo::repository::Repository;
-use crate::repo::state::State;
+use crate::repo::state::{Delta, State};
 use crate::repo::verify::{Damage, Report, VerifyProgress};
 
-/// Replays the log. Nothing if it is too damaged to say what the repository holds.
+/// What the log says the repository holds.
+pub(super) struct Replayed {
+    pub(super) state: State,
+    /// Every record that makes up `state` was read: what it does not name, no record names.
+    pub(super) is_complete: bool,
+}
+
+/// Replays the log as far as it can be read.
 pub(super) async fn check(
     repository: &Repository,
     report: &mut Report,
     progress: &dyn VerifyProgress,
-) -> Result<Option<State>, RepositoryError> {
+) -> Result<Replayed, RepositoryError> {
     check_member(repository, report).await?;
     // Before the list: a hint is left after its record.
     let hinted = hinted(repository).await?;
@@ -50,7 +57,14 @@ pub(super) async fn check(
         state, is_complete, ..
     } = replay;
     check_notes(repository, &state, report).await?;
-    Ok(is_complete.then_some(state))
+    Ok(Replayed { state, is_complete })
+}
+
+/// Whether there is a record, or a hint that there was one.
+pub(super) async fn has_log(repository: &Repository) -> Result<bool, RepositoryError> {
+    let objects = &repository.shared.parts.objects;
+    let listed = objects.list(&layout::log(repository.id()), None).await;
+    Ok(!listed.map_err(object("list the log"))?.is_empty() || hinted(repository).await? > 0)
 }
 
 /// The log as far as it was read.
@@ -84,11 +98,20 @@ impl Replay<'_> {
         {
             report.find(Damage::LogChain, &key, what);
         }
-        if let Err(error) = self.repository.shared.log.list(&record.refs).await {
+        let log = &self.repository.shared.log;
+        if let Err(error) = log.list(&record.refs).await {
             side_list(error, report, &key)?;
         }
+        let delta = match log.delta(&record).await {
+            Ok(delta) => delta,
+            Err(error) => {
+                side_list(error, report, &key)?;
+                self.is_complete = false;
+                Delta::default()
+            }
+        };
         // What stands in the log counts, chained or not: the rest is checked against it.
-        let replayed = self.state.after(&record, digest);
+        let replayed = self.state.clone().after(&record, digest, delta);
         self.state = match self.read_checkpoint(&record, digest, report).await? {
             Some(said) if self.is_complete && said != replayed => {
                 let what = "its checkpoint is not what the records before it give";

@@ -1,16 +1,43 @@
 //! What the chunk index says of one file, beside what the file is.
 
+use std::collections::HashSet;
+
 use crate::address::ChunkAddress;
-use crate::index::ChunkEntry;
+use crate::id::UploadId;
+use crate::index::{ChunkEntry, IndexError};
 use crate::repo::error::{RepositoryError, index};
 use crate::repo::repository::Repository;
 use crate::repo::served::ServedFile;
+use crate::repo::state::State;
+use crate::repo::verify::history::chain;
 use crate::repo::verify::{Damage, Report};
 
 /// How many entries are compared at once; those of one address stay together.
 const BATCH: usize = 16_384;
 
-/// Compares the entries of one file, handed in in ascending order, with the index.
+/// The files that the index claims to hold; none where it cannot be read, which is reported. The others are no
+/// damage: they will be read in when they are asked for.
+pub(super) async fn claimed(
+    repository: &Repository,
+    state: &State,
+    report: &mut Report,
+) -> Result<HashSet<UploadId>, RepositoryError> {
+    let files: Vec<UploadId> = state.files.keys().copied().collect();
+    let chunk_index = &repository.shared.parts.index;
+    match chunk_index.has_files(repository.pool(), &files).await {
+        Ok(marks) => {
+            let marked = files.into_iter().zip(marks).filter(|(_, marked)| *marked);
+            Ok(marked.map(|(file, _)| file).collect())
+        }
+        Err(damage @ IndexError::Damaged { .. }) => {
+            report.find(Damage::Index, "the chunk index", chain(&damage));
+            Ok(HashSet::new())
+        }
+        Err(error) => Err(index("ask what the chunk index holds")(error)),
+    }
+}
+
+/// Compares the entries of one file, handed in in ascending order, with the index that claims to hold it.
 pub(super) struct IndexCheck<'a> {
     repository: &'a Repository,
     served: &'a ServedFile,
@@ -19,28 +46,21 @@ pub(super) struct IndexCheck<'a> {
     batch: Vec<ChunkEntry>,
     wrong: u64,
     first_wrong: Option<ChunkAddress>,
+    /// The index could not be read any further.
+    damage: Option<String>,
 }
 
 impl<'a> IndexCheck<'a> {
-    /// Nothing if the index does not claim to hold the file: it will be read in when it is asked for.
-    pub(super) async fn begin(
-        repository: &'a Repository,
-        served: &'a ServedFile,
-    ) -> Result<Option<Self>, RepositoryError> {
-        let chunk_index = &repository.shared.parts.index;
-        let generation = chunk_index.generation();
-        let marks = chunk_index
-            .has_files(repository.pool(), &[served.file.upload])
-            .await
-            .map_err(index("ask what the chunk index holds"))?;
-        Ok(marks.contains(&true).then(|| Self {
+    pub(super) fn begin(repository: &'a Repository, served: &'a ServedFile) -> Self {
+        Self {
             repository,
             served,
-            generation,
+            generation: repository.shared.parts.index.generation(),
             batch: Vec::new(),
             wrong: 0,
             first_wrong: None,
-        }))
+            damage: None,
+        }
     }
 
     /// Takes the next entry of the file.
@@ -56,6 +76,10 @@ impl<'a> IndexCheck<'a> {
     /// Compares the rest, and reports.
     pub(super) async fn finish(mut self, report: &mut Report) -> Result<(), RepositoryError> {
         self.compare().await?;
+        if let Some(damage) = self.damage {
+            report.find(Damage::Index, &self.served.key, damage);
+            return Ok(());
+        }
         let is_same_index = self.repository.shared.parts.index.generation() == self.generation;
         if let Some(first) = self.first_wrong
             && is_same_index
@@ -70,13 +94,19 @@ impl<'a> IndexCheck<'a> {
     /// The index names a file once for an address, whichever of its places in the file that is.
     async fn compare(&mut self) -> Result<(), RepositoryError> {
         let batch = std::mem::take(&mut self.batch);
+        if self.damage.is_some() {
+            return Ok(());
+        }
         let runs: Vec<&[ChunkEntry]> = batch.chunk_by(|a, b| a.address == b.address).collect();
         let wanted: Vec<ChunkAddress> = runs.iter().map(|run| run[0].address).collect();
         let chunk_index = &self.repository.shared.parts.index;
-        let found = chunk_index
-            .locate(self.repository.pool(), &wanted)
-            .await
-            .map_err(index("look chunks up"))?;
+        let found = match chunk_index.locate(self.repository.pool(), &wanted).await {
+            Err(damage @ IndexError::Damaged { .. }) => {
+                self.damage = Some(chain(&damage));
+                return Ok(());
+            }
+            found => found.map_err(index("look chunks up"))?,
+        };
         let upload = self.served.file.upload;
         for (run, places) in runs.iter().zip(found) {
             let is_right = places.iter().any(|place| {

@@ -1,0 +1,421 @@
+//! The binary: `repos`, `history` and `verify`, beside a running server and over a damaged store.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use bytes::Bytes;
+use holdfast_doltdb::testing::TinyDb;
+use serde_json::Value;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use crate::pushing::{Client, add, commit_request, database, pack, root, upload_url};
+use crate::rig::{REPO, http_builder};
+
+/// A server in a process of its own, open to everybody, on a local directory.
+struct Daemon {
+    child: Child,
+    url: String,
+}
+
+fn holdfastd(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfastd"));
+    command.env_clear().env("HOLDFAST_DATA", data);
+    command
+}
+
+impl Daemon {
+    fn start(data: &Path) -> Self {
+        let mut child = holdfastd(data)
+            .args(["serve", "--open", "--listen", "127.0.0.1:0"])
+            .args(["--upload-free-floor", "1MiB", "--log-filter", "warn"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = lines
+            .by_ref()
+            .find_map(|line| {
+                Some(
+                    line.unwrap()
+                        .strip_prefix("holdfastd: listening on ")?
+                        .to_owned(),
+                )
+            })
+            .expect("it says where it listens");
+        // Whoever writes to a pipe that nobody reads waits.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self {
+            child,
+            url: format!("http://{address}"),
+        }
+    }
+
+    async fn client(&self) -> Client {
+        let endpoint = Channel::from_shared(self.url.clone()).unwrap();
+        let endpoint = endpoint.user_agent("dolt_cli 2.3.1 linux amd64").unwrap();
+        Client::new(endpoint.connect().await.unwrap())
+    }
+
+    /// Uploads all chunks as one file and moves the root.
+    async fn push(&self, chunks: &[Bytes], database: &TinyDb) {
+        let mut client = self.client().await;
+        let packed = pack(chunks);
+        let url = upload_url(&mut client, &packed).await.unwrap();
+        let http = http_builder().build().unwrap();
+        let answer = http.put(url).body(packed.bytes.clone()).send().await;
+        assert_eq!(answer.unwrap().status(), 200);
+        add(&mut client, &[&packed]).await.unwrap();
+        let last = root(&mut client).await;
+        let request = commit_request(database.root().as_bytes(), &last);
+        assert!(client.commit(request).await.unwrap().into_inner().success);
+    }
+
+    /// Asks it to stop, and waits until it has.
+    fn stop(mut self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It has ended already, unless the test failed.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn run(data: &Path, arguments: &[&str]) -> Output {
+    holdfastd(data).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+/// A store of two pushes, and the database that was pushed.
+async fn two_pushes() -> (TempDir, TinyDb) {
+    let data = TempDir::new().unwrap();
+    let daemon = Daemon::start(data.path());
+    let mut pushed = database();
+    let all: Vec<Bytes> = pushed.chunks().values().cloned().collect();
+    daemon.push(&all, &pushed).await;
+    let more = pushed.commit("feature", "third");
+    daemon.push(&more, &pushed).await;
+    daemon.stop();
+    (data, pushed)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_told_of_beside_its_running_server() {
+    let (data, pushed) = two_pushes().await;
+    let daemon = Daemon::start(data.path());
+    let root = pushed.root().to_string();
+
+    let repos = run(data.path(), &["repos"]);
+    assert!(repos.status.success(), "{repos:?}");
+    let line = stdout(&repos);
+    assert!(
+        line.starts_with(&format!("{REPO}  {root}  4 changes, last ")),
+        "{line}"
+    );
+    assert!(line.trim_end().ends_with(" bytes"), "{line}");
+    let listed = json(&run(data.path(), &["repos", "--json"]));
+    assert_eq!(listed[0]["name"], REPO);
+    assert_eq!(listed[0]["root"], root.as_str());
+    assert_eq!(listed[0]["files"], 2);
+
+    let history = stdout(&run(data.path(), &["history", REPO]));
+    let heads: Vec<&str> = history
+        .lines()
+        .filter(|line| !line.starts_with(' '))
+        .collect();
+    assert_eq!(heads.len(), 2, "{history}");
+    assert!(heads[1].contains(&root), "{history}");
+    assert!(
+        history.contains("    refs/heads/main  (none) -> "),
+        "{history}"
+    );
+    let changes = json(&run(data.path(), &["history", REPO, "--json"]));
+    assert_eq!(changes[1]["refs"][0]["name"], "refs/heads/feature");
+    assert_eq!(changes[1]["actor"], "anyone");
+    assert_eq!(changes[1]["new_root"], root.as_str());
+
+    for arguments in [&["verify"][..], &["verify", REPO]] {
+        let verified = run(data.path(), arguments);
+        assert!(verified.status.success(), "{verified:?}");
+        let line = stdout(&verified);
+        let start = format!("{REPO}: whole  4 records, 2 files, ");
+        assert!(line.starts_with(&start), "{line}");
+    }
+    let report = json(&run(data.path(), &["verify", "--json"]));
+    assert_eq!(report[0]["damages"], 0);
+    assert_eq!(report[0]["records"], 4);
+    daemon.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_said() {
+    let (data, _) = two_pushes().await;
+    for command in ["history", "verify"] {
+        let output = run(data.path(), &[command, "acme/other"]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            "holdfastd: repository acme/other not found\n"
+        );
+    }
+    let nowhere = TempDir::new().unwrap();
+    let output = run(nowhere.path(), &["repos"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.starts_with("holdfastd: there is no forge in "),
+        "{said}"
+    );
+    let output = run(data.path(), &["verify", "not-a-name"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+/// What is done to a store, and what `verify` must call it.
+struct Case {
+    what: &'static str,
+    plant: fn(&Path),
+    named: &'static str,
+}
+
+const CASES: &[Case] = &[
+    Case {
+        what: "a record is gone",
+        plant: |data| remove(&record(data, 2)),
+        named: "log-gap",
+    },
+    Case {
+        what: "the first record is gone",
+        plant: |data| remove(&record(data, 1)),
+        named: "log-gap",
+    },
+    Case {
+        what: "a record is no JSON",
+        plant: |data| write(&record(data, 3), b"{"),
+        named: "log-record",
+    },
+    Case {
+        what: "a record says another root",
+        plant: other_root,
+        named: "log-chain",
+    },
+    Case {
+        what: "the log is shorter than it was",
+        plant: hint_beyond,
+        named: "log-gap",
+    },
+    Case {
+        what: "a file is gone",
+        plant: |data| remove(&files(data, "files/")[0]),
+        named: "file-missing",
+    },
+    Case {
+        what: "a file is shorter",
+        plant: shorten,
+        named: "file-length",
+    },
+    Case {
+        what: "a bit of a file flipped",
+        plant: |data| flip(&files(data, "files/")[0]),
+        named: "file-bytes",
+    },
+    Case {
+        what: "a note is gone",
+        plant: |data| remove(&files(data, "uploads/")[0]),
+        named: "upload-note",
+    },
+    Case {
+        what: "the pool has no member",
+        plant: |data| remove(&files(data, "members/")[0]),
+        named: "pool-member",
+    },
+    Case {
+        what: "the name means nothing",
+        plant: |data| write(&files(data, "names/")[0], b"?"),
+        named: "name-entry",
+    },
+    Case {
+        what: "the index flipped",
+        plant: flip_index,
+        named: "index",
+    },
+    Case {
+        what: "the index is cut short",
+        plant: cut_index,
+        named: "index",
+    },
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_planted_damage_is_named() {
+    let (data, _) = two_pushes().await;
+    for Case { what, plant, named } in CASES {
+        let damaged = TempDir::new().unwrap();
+        copy(data.path(), damaged.path());
+        plant(damaged.path());
+        for arguments in [&["verify", "--json"][..], &["verify", REPO, "--json"]] {
+            let output = run(damaged.path(), arguments);
+            assert_eq!(output.status.code(), Some(1), "{what}: {output:?}");
+            let report = json(&output);
+            let findings = report[0]["findings"].as_array().unwrap();
+            let is_named = findings.iter().any(|finding| finding["damage"] == *named);
+            assert!(is_named, "{what}: {report:#}");
+        }
+        let text = stdout(&run(damaged.path(), &["verify"]));
+        assert!(text.contains(&format!("    {named}  ")), "{what}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_damaged_repository_does_not_hide_the_others() {
+    let data = TempDir::new().unwrap();
+    let daemon = Daemon::start(data.path());
+    let pushed = database();
+    let all: Vec<Bytes> = pushed.chunks().values().cloned().collect();
+    daemon.push(&all, &pushed).await;
+    daemon.stop();
+    // A name that comes first and whose entry cannot be read.
+    let entry = files(data.path(), "names/")[0].clone();
+    let other = PathBuf::from(
+        entry
+            .to_str()
+            .unwrap()
+            .replace("/acme/prod/", "/acme/aaaa/"),
+    );
+    fs::create_dir_all(other.parent().unwrap()).unwrap();
+    fs::write(&other, b"?").unwrap();
+    let repos = run(data.path(), &["repos"]);
+    assert_eq!(repos.status.code(), Some(1));
+    let lines = stdout(&repos);
+    assert!(lines.starts_with("acme/aaaa  cannot be read: "), "{lines}");
+    assert!(
+        lines.lines().nth(1).unwrap().starts_with("acme/prod  "),
+        "{lines}"
+    );
+    let verified = stdout(&run(data.path(), &["verify"]));
+    assert!(verified.contains("acme/prod: whole"), "{verified}");
+    assert!(verified.contains("acme/aaaa: 1 damage"), "{verified}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_with_a_hole_says_so() {
+    let (data, _) = two_pushes().await;
+    remove(&record(data.path(), 2));
+    let output = run(data.path(), &["history", REPO, "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("holdfastd: "), "{said}");
+}
+
+fn record(data: &Path, sequence: usize) -> PathBuf {
+    files(data, "/log/")[sequence - 1].clone()
+}
+
+/// The objects whose path has `part`, in the order of their names.
+fn files(data: &Path, part: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    walk(&data.join("store"), &mut |path| {
+        if path.to_str().unwrap().contains(part) {
+            found.push(path.to_owned());
+        }
+    });
+    found.sort();
+    assert!(!found.is_empty(), "{part}");
+    found
+}
+
+fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(&path, visit);
+        } else {
+            visit(&path);
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    walk(from, &mut |path| {
+        let target = to.join(path.strip_prefix(from).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(path, target).unwrap();
+    });
+}
+
+fn remove(path: &Path) {
+    fs::remove_file(path).unwrap();
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    // Objects are read-only.
+    remove(path);
+    fs::write(path, bytes).unwrap();
+}
+
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    write(path, &bytes);
+}
+
+fn shorten(data: &Path) {
+    let path = &files(data, "files/")[0];
+    let bytes = fs::read(path).unwrap();
+    write(path, &bytes[..bytes.len() - 1]);
+}
+
+fn other_root(data: &Path) {
+    let path = record(data, 2);
+    let mut told: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    told["actor"]["name"] = "somebody else".into();
+    write(&path, told.to_string().as_bytes());
+}
+
+fn hint_beyond(data: &Path) {
+    let log = record(data, 1);
+    let repository = log.ancestors().find(|path| path.ends_with("log")).unwrap();
+    fs::write(repository.parent().unwrap().join("hint"), "9").unwrap();
+}
+
+/// The sorted files of the chunk index.
+fn index_files(data: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    walk(&data.join("index"), &mut |path| {
+        if path.extension().is_some_and(|extension| extension == "sst") {
+            found.push(path.to_owned());
+        }
+    });
+    assert!(!found.is_empty());
+    found
+}
+
+fn flip_index(data: &Path) {
+    for path in index_files(data) {
+        let mut bytes = fs::read(&path).unwrap();
+        // The entries stand first.
+        bytes[20] ^= 1;
+        write(&path, &bytes);
+    }
+}
+
+fn cut_index(data: &Path) {
+    for path in index_files(data) {
+        write(&path, b"short");
+    }
+}
