@@ -25,6 +25,10 @@ const LOOKUPS: usize = 2 << 20;
 /// How many of them are made at a time, before the watch runs.
 const ROUND: usize = 32 << 10;
 
+/// How many lookups a processor second should allow, of addresses that are absent and of such that are present.
+const ABSENT_TARGET: f64 = 1_000_000.0;
+const PRESENT_TARGET: f64 = 250_000.0;
+
 type Failure = Box<dyn std::error::Error>;
 
 /// A store of made chunks: chunk `i` has an address that follows from `i`.
@@ -102,12 +106,14 @@ impl Store {
             let absent = after.absent() - before.absent();
             let by_filter = after.absent_by_filter() - before.absent_by_filter();
             println!(
-                "{when}, absent, batches of {batch}: {rate}, filter alone {:.3} %",
-                percent(by_filter, absent)
+                "{when}, absent, batches of {batch}: {rate}, filter alone {:.3} %; {}",
+                percent(by_filter, absent),
+                rate.verdict(ABSENT_TARGET)
             );
             let next = || random.random_range(0..self.chunks);
             let rate = self.look_up(index, batch, next).await?;
-            println!("{when}, present, batches of {batch}: {rate}");
+            let verdict = rate.verdict(PRESENT_TARGET);
+            println!("{when}, present, batches of {batch}: {rate}; {verdict}");
         }
         Ok(())
     }
@@ -119,6 +125,14 @@ struct Rate {
     found: usize,
     wall: Duration,
     processor: Duration,
+}
+
+impl Rate {
+    fn verdict(&self, target: f64) -> String {
+        let rate = per_second(LOOKUPS / ROUND * ROUND, self.processor);
+        let word = if rate >= target { "met" } else { "MISSED" };
+        format!("target ≥ {target:.0} a processor second: {word}")
+    }
 }
 
 impl fmt::Display for Rate {

@@ -33,6 +33,16 @@ use holdfast_chunkstore::sort::{SortOptions, Sorted, Sorter};
 use holdfast_chunkstore::{ChunkAddress, TableFileId};
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
+/// The smallest ratio of decompression and hashing alone to all of ingest that we are content with.
+const RATIO_TARGET: f64 = 0.7;
+
+/// A process that takes a large file in may have had so much memory at once.
+const MEMORY_TARGET_MB: u64 = 200;
+
+fn is_met(it_is: bool) -> &'static str {
+    if it_is { "met" } else { "MISSED" }
+}
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize, default: u64| match arguments.get(at) {
@@ -70,9 +80,10 @@ async fn small() -> Result<()> {
         ratio(ingested.check)
     );
     let whole = ingested.receive.plus(ingested.check);
+    let ratio = ratio(whole);
+    let word = is_met(ratio >= RATIO_TARGET);
     println!(
-        "whole:    plain / (receive + check) = {:.2} by CPU",
-        ratio(whole)
+        "whole:    plain / (receive + check) = {ratio:.2} by CPU, target ≥ {RATIO_TARGET}: {word}"
     );
     Ok(())
 }
@@ -85,9 +96,11 @@ async fn big(gib: u64, count: u32) -> Result<()> {
         noise: 100,
     };
     let made = MadeTable::make(recipe, directory.path().to_owned())?;
-    println!("before:   peak memory {}", peak_memory()?);
+    println!("before:   peak memory {} MB", peak_memory_mb()?);
     ingest(&made, directory.path().to_owned(), false).await?;
-    println!("peak memory {}", peak_memory()?);
+    let peak = peak_memory_mb()?;
+    let word = is_met(peak <= MEMORY_TARGET_MB);
+    println!("peak memory {peak} MB, target ≤ {MEMORY_TARGET_MB} MB: {word}");
     Ok(())
 }
 
@@ -140,10 +153,13 @@ fn cpu_time() -> Result<Duration> {
     Ok(Duration::from_millis((ticks()? + ticks()?) * 10))
 }
 
-fn peak_memory() -> Result<String> {
+/// The most memory that this process had so far, in MB.
+fn peak_memory_mb() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    Ok(line.context("VmHWM")?.trim().to_owned())
+    let kib = line.and_then(|line| line.strip_suffix("kB"));
+    let kib: u64 = kib.context("VmHWM")?.trim().parse()?;
+    Ok(kib * 1024 / 1_000_000)
 }
 
 struct Ingested {
