@@ -1,0 +1,5 @@
+#![no_main]
+
+use holdfast_doltdb::testing::fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::ref_name(bytes));
