@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| holdfast_chunkstore::testing::fuzz::file_kind(bytes));
+use holdfast_chunkstore::testing::fuzz;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::file_kind(bytes));

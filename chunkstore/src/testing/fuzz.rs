@@ -2,7 +2,13 @@
 //! inputs through it.
 //!
 //! None may panic, and none may allocate more than its input or a limit of [`crate::format`] justifies. What
-//! does decode must stand up to its own rules, which the functions assert.
+//! does decode must stand up to its own rules, which the functions assert. The formats stand here, all else in
+//! the modules below.
+
+pub mod names;
+pub mod notes;
+#[cfg(feature = "rocks")]
+pub mod rocks;
 
 use std::sync::LazyLock;
 

@@ -26,16 +26,6 @@ pub(crate) fn shared() -> Vec<PathBuf> {
     files
 }
 
-/// Inputs that once broke the decoder of this name: files under `tests/data/reproducers/<target>`.
-pub(crate) fn reproducers(target: &str) -> Vec<Vec<u8>> {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let Ok(entries) = std::fs::read_dir(data.join("reproducers").join(target)) else {
-        return Vec::new();
-    };
-    let paths = entries.map(|entry| entry.unwrap().path());
-    paths.map(|path| std::fs::read(path).unwrap()).collect()
-}
-
 /// The bytes of a span.
 pub(crate) fn bytes(file: &[u8], span: ByteSpan) -> &[u8] {
     let start = usize::try_from(span.offset).unwrap();

@@ -1,233 +1,217 @@
-//! Every decoder takes 10,000 random and mutated inputs without a panic and without a large allocation.
+//! Every decoder takes 10,000 random and mutated inputs, and all that fuzzing found, without a panic and without
+//! a large allocation.
 //!
 //! The seed is fixed and printed; `HOLDFAST_SEED` chooses another.
 
-use holdfast_chunkstore::format::{TAIL_LEN, archive, table};
-use holdfast_chunkstore::testing::generate::{self, Compression};
-use holdfast_chunkstore::testing::{fuzz, mutate};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use holdfast_chunkstore::testing::fuzz::{self, names, notes};
+use holdfast_chunkstore::testing::mutate;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-use crate::fixtures;
+use crate::samples;
 
 const INPUTS: usize = 10_000;
 
-/// No decoder, not even beside all other tests and their threads, makes the process larger than this in bytes.
-/// A count of 32 bits that is believed takes more.
-const LARGEST_PROCESS: u64 = 3 << 30;
+/// By how many bytes a process may grow whatever lengths and counts it is told. A chunk of the greatest length
+/// is an eighth of it; a count of 31 bits that is believed takes more.
+const MOST_GROWTH: u64 = 128 << 20;
 
-#[test]
-fn file_kind_takes_anything() {
-    run(fuzz::file_kind, &[table_files(), archives()].concat());
+/// The greatest address space and the greatest memory: what is reserved and never touched counts in the first.
+const MEASURES: [&str; 2] = ["VmPeak", "VmHWM"];
+
+/// Tells the process that it decodes hostile lengths and nothing else.
+const ALONE: &str = "HOLDFAST_TEST_HOSTILE_LENGTHS";
+
+/// A decoder under the name by which `fuzz/` and the folders of `tests/data` know it.
+struct Target {
+    name: &'static str,
+    decode: fn(&[u8]),
+    form: Form,
+    samples: fn() -> Vec<Vec<u8>>,
 }
 
-#[test]
-fn table_layout_takes_anything() {
-    run(fuzz::table_layout, &with_len(&table_files()));
+/// What the input of a decoder is.
+#[derive(PartialEq)]
+enum Form {
+    Bytes,
+    Text,
 }
 
-#[test]
-fn table_file_takes_anything() {
-    run(fuzz::table_file, &table_files());
-}
+macro_rules! targets {
+    ($($(#[$when:meta])? $name:ident: $form:ident, $decode:path, $samples:expr;)*) => {
+        const TARGETS: &[Target] = &[$(
+            $(#[$when])?
+            Target {
+                name: stringify!($name),
+                decode: $decode,
+                form: Form::$form,
+                samples: $samples,
+            },
+        )*];
 
-#[test]
-fn table_blocks_take_anything() {
-    run(fuzz::table_blocks, &with_byte(&table_files()));
-}
+        /// The names of all targets, of those too that this build has not.
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
 
-#[test]
-fn record_takes_anything() {
-    let records = table_files()
-        .iter()
-        .flat_map(|file| records(file))
-        .collect::<Vec<_>>();
-    run(fuzz::record, &records);
-}
-
-#[test]
-fn archive_layout_takes_anything() {
-    run(fuzz::archive_layout, &with_len(&archives()));
-}
-
-#[test]
-fn archive_file_takes_anything() {
-    run(fuzz::archive_file, &archives());
-}
-
-#[test]
-fn archive_blocks_take_anything() {
-    run(fuzz::archive_blocks, &with_byte(&archives()));
-}
-
-#[test]
-fn dictionary_takes_anything() {
-    let long = zstd::bulk::compress(&vec![7; 5_000_000], 3).unwrap();
-    run(fuzz::dictionary, &[spans(&archives()), vec![long]].concat());
-}
-
-#[test]
-fn frame_takes_anything() {
-    let dictionary = b"customer account event ".repeat(20);
-    let mut compressor = zstd::bulk::Compressor::with_dictionary(3, &dictionary).unwrap();
-    let mut frames: Vec<_> = generate::chunks(5, 20)
-        .iter()
-        .map(|chunk| compressor.compress(chunk).unwrap())
-        .collect();
-    compressor.include_contentsize(false).unwrap();
-    frames.push(compressor.compress(&vec![1; 300_000]).unwrap());
-    frames.push(compressor.compress(&vec![1; 20_000_000]).unwrap());
-    frames.push(zstd::bulk::compress(&vec![1; 20_000_000], 3).unwrap());
-    frames.extend(spans(&archives()));
-    run(fuzz::frame, &frames);
-}
-
-#[test]
-fn metadata_takes_anything() {
-    let bases = [
-        br#"{"dolt_version":"2.3.1","conversion_time":"2025-01-23T23:54:38Z"}"#.to_vec(),
-        br#"{"conjoined_file_names":"[\"a\",\"b\"]"}"#.to_vec(),
-        br#"{"a":["b"]}"#.to_vec(),
-        b"[".repeat(100_000),
-    ];
-    run(fuzz::metadata, &bases);
-}
-
-/// Inputs that once broke a decoder, each in a folder named after its target.
-#[test]
-fn what_broke_a_decoder_once_is_taken() {
-    for (target, decode) in TARGETS {
-        for input in fixtures::reproducers(target) {
-            decode(&input);
+        mod takes_anything {
+            $(
+                $(#[$when])?
+                #[test]
+                fn $name() {
+                    super::run(stringify!($name));
+                }
+            )*
         }
-    }
+    };
 }
 
-/// A decoder and the name under which `fuzz/` knows it.
-type Target = (&'static str, fn(&[u8]));
+targets! {
+    file_kind: Bytes, fuzz::file_kind, || [samples::table_files(), samples::archives()].concat();
+    table_layout: Bytes, fuzz::table_layout, || samples::with_len(&samples::table_files());
+    table_file: Bytes, fuzz::table_file, samples::table_files;
+    table_blocks: Bytes, fuzz::table_blocks, || samples::with_byte(&samples::table_files());
+    record: Bytes, fuzz::record, samples::records;
+    archive_layout: Bytes, fuzz::archive_layout, || samples::with_len(&samples::archives());
+    archive_file: Bytes, fuzz::archive_file, samples::archives;
+    archive_blocks: Bytes, fuzz::archive_blocks, || samples::with_byte(&samples::archives());
+    dictionary: Bytes, fuzz::dictionary, samples::dictionaries;
+    frame: Bytes, fuzz::frame, samples::frames;
+    metadata: Text, fuzz::metadata, samples::metadata;
+    log_record: Text, notes::log_record, samples::log_records;
+    side_list: Text, notes::side_list, samples::side_lists;
+    upload_note: Text, notes::upload_note, samples::upload_notes;
+    twin_note: Text, notes::twin_note, samples::twin_notes;
+    binding: Text, notes::binding, samples::bindings;
+    head_hint: Text, notes::head_hint, samples::hints;
+    object_key: Text, names::object_key, samples::keys;
+    name_entry: Text, names::name_entry, samples::keys;
+    served_name: Text, names::served_name, samples::last_segments;
+    repo_name: Text, names::repo_name, samples::repo_names;
+    id: Text, names::id, samples::ids;
+    #[cfg(feature = "rocks")]
+    index_places: Bytes, fuzz::rocks::index_places, samples::index_values;
+    #[cfg(feature = "rocks")]
+    index_record: Bytes, fuzz::rocks::index_record, samples::index_values;
+}
 
-/// All of them.
-const TARGETS: &[Target] = &[
-    ("file_kind", fuzz::file_kind),
-    ("table_layout", fuzz::table_layout),
-    ("table_file", fuzz::table_file),
-    ("table_blocks", fuzz::table_blocks),
-    ("record", fuzz::record),
-    ("archive_layout", fuzz::archive_layout),
-    ("archive_file", fuzz::archive_file),
-    ("archive_blocks", fuzz::archive_blocks),
-    ("dictionary", fuzz::dictionary),
-    ("frame", fuzz::frame),
-    ("metadata", fuzz::metadata),
-];
-
-fn run(decode: fn(&[u8]), bases: &[Vec<u8>]) {
+fn run(name: &str) {
+    let target = TARGETS.iter().find(|target| target.name == name).unwrap();
     let seed = std::env::var_os("HOLDFAST_SEED")
         .map_or(20_261_123, |seed| seed.to_str().unwrap().parse().unwrap());
     eprintln!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    for base in bases {
-        decode(base);
+    let samples = (target.samples)();
+    for sample in &samples {
+        (target.decode)(sample);
     }
     for at in 0..INPUTS {
-        let input = if at % 5 == 0 {
-            mutate::noise(&mut random)
-        } else {
-            mutate::mutated(bases, &mut random)
+        let input = match at % 5 {
+            0 => mutate::noise(&mut random),
+            1 | 2 if target.form == Form::Text => mutate::reworded(&samples, &mut random),
+            _ => mutate::mutated(&samples, &mut random),
         };
-        decode(&input);
-    }
-    if let Some(peak) = largest_process() {
-        assert!(peak < LARGEST_PROCESS, "{peak} bytes");
+        (target.decode)(&input);
     }
 }
 
-/// Table files of a real dolt and our own, none of them long.
-fn table_files() -> Vec<Vec<u8>> {
-    let mut files = own("");
-    files.extend(
-        (1..6).map(|count| generate::table_file(count, 4 * usize::try_from(count).unwrap()).file),
-    );
-    files
-}
-
-/// Archives of a real dolt and our own, none of them long, and what they would be in the older versions.
-fn archives() -> Vec<Vec<u8>> {
-    let mut files = own("darc");
-    for compression in [Compression::Snappy, Compression::Zstd, Compression::Mixed] {
-        files.push(generate::archive(3, 8, compression).file);
+/// Inputs that once broke a decoder, and those by which a fuzzer reached all it could reach in it.
+#[test]
+fn what_fuzzing_found_is_taken() {
+    let corpora = folders("corpus");
+    for name in NAMES {
+        assert!(corpora.contains_key(*name), "{name} has no corpus");
     }
-    for at in 0..files.len() {
-        for version in [archive::Version::One, archive::Version::Two] {
-            let mut file = files[at].clone();
-            let mut footer = *archive::Layout::decode(&file, file.len() as u64)
-                .unwrap()
-                .footer();
-            footer.version = version;
-            file.truncate(file.len() - TAIL_LEN);
-            file.extend_from_slice(&footer.encode());
-            files.push(file);
-        }
-    }
-    files
-}
-
-fn own(suffix: &str) -> Vec<Vec<u8>> {
-    let files = fixtures::own().into_iter();
-    let files = files.filter(|path| path.extension().unwrap_or_default() == suffix);
-    let files = files.map(|path| std::fs::read(path).unwrap());
-    files.filter(|file| file.len() < 10_000).collect()
-}
-
-fn records(file: &[u8]) -> Vec<Vec<u8>> {
-    let (_, index) = table::Index::decode_file(file).unwrap();
-    let entries = index.in_file_order();
-    entries
-        .map(|entry| fixtures::bytes(file, entry.span.data).to_vec())
-        .collect()
-}
-
-/// Dictionaries and frames.
-fn spans(archives: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let mut spans = Vec::new();
-    for file in archives {
-        let Ok((_, index)) = archive::Index::decode_file(file) else {
+    for (name, paths) in folders("reproducers").into_iter().chain(corpora) {
+        assert!(NAMES.contains(&name.as_str()), "{name} is no target");
+        assert!(!paths.is_empty(), "{name} has an empty folder");
+        // A build without RocksDB has not all targets.
+        let Some(target) = TARGETS.iter().find(|target| target.name == name) else {
             continue;
         };
-        spans.extend(
-            index
-                .dictionaries()
-                .iter()
-                .map(|span| fixtures::bytes(file, *span).to_vec()),
-        );
-        let entries = index.in_file_order();
-        spans.extend(entries.map(|entry| fixtures::bytes(file, entry.span.data).to_vec()));
+        for path in paths {
+            eprintln!("{}", path.display());
+            (target.decode)(&std::fs::read(path).unwrap());
+        }
     }
-    spans
 }
 
-fn with_len(files: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let tail = |file: &[u8]| file[file.len().saturating_sub(TAIL_LEN)..].to_vec();
-    let len = |file: &[u8]| (file.len() as u64).to_be_bytes();
-    files
-        .iter()
-        .map(|file| [len(file).as_slice(), &tail(file)].concat())
+/// The folders below one of `tests/data` by their names, each with the files in it.
+fn folders(of: &str) -> BTreeMap<String, Vec<PathBuf>> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let list = |folder: PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        let paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths
+    };
+    let name = |folder: &PathBuf| folder.file_name().unwrap().to_str().unwrap().to_owned();
+    let folders = list(data.join(of)).into_iter();
+    folders
+        .map(|folder| (name(&folder), list(folder)))
         .collect()
 }
 
-fn with_byte(files: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    files
-        .iter()
-        .map(|file| [&[3], file.as_slice()].concat())
-        .collect()
+/// In a process of its own: the system tells only the most that a process ever took.
+#[test]
+fn hostile_lengths_take_little_memory() {
+    if std::env::var_os(ALONE).is_some() {
+        return decode_hostile_lengths();
+    }
+    let name = "malformed::hostile_lengths_take_little_memory";
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains(" hostile lengths: ") || said.contains("skipped: "),
+        "{said}"
+    );
+    eprint!("{said}");
 }
 
-/// The most address space that this process ever had, where the system tells.
-fn largest_process() -> Option<u64> {
+fn decode_hostile_lengths() {
+    let samples = |target: &Target| {
+        let mut samples = (target.samples)();
+        samples.sort_by_key(Vec::len);
+        // Small ones are mostly headers and footers.
+        samples.truncate(4);
+        samples
+    };
+    let samples: Vec<_> = TARGETS.iter().map(samples).collect();
+    let before = MEASURES.map(most);
+    let mut count = 0;
+    for (target, samples) in TARGETS.iter().zip(&samples) {
+        for sample in samples {
+            mutate::with_hostile_numbers(sample, |input| {
+                (target.decode)(input);
+                count += 1;
+            });
+        }
+    }
+    for ((measure, before), after) in MEASURES.iter().zip(before).zip(MEASURES.map(most)) {
+        let (Some(before), Some(after)) = (before, after) else {
+            eprintln!("skipped: the system does not tell {measure}");
+            continue;
+        };
+        let growth = after - before;
+        eprintln!(
+            "{count} hostile lengths: {measure} grew by {} KiB",
+            growth >> 10
+        );
+        assert!(growth < MOST_GROWTH);
+    }
+}
+
+/// The most bytes of something that this process ever took, where the system tells.
+fn most(what: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmPeak:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(what))?;
+    let line = line.strip_prefix(':')?.trim();
+    let kibibytes: u64 = line.strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes * 1024)
 }
