@@ -86,30 +86,25 @@ impl Repository {
         for _ in 0..ATTEMPTS {
             let state = self.state().await?;
             let batch = self.check_batch(&state, &proposal.files).await?;
-            let (draft, outcome) =
-                if state.root == proposal.last && proposal.current != proposal.last {
-                    let refs = self.moves(&state, &batch, proposal.current).await?;
-                    let draft = batch.draft(Act::Push, proposal.current, &proposal.actor);
-                    (
-                        Draft {
-                            refs: refs.clone(),
-                            ..draft
-                        },
-                        Committed::Moved(refs),
-                    )
+            let may_move = state.root == proposal.last && proposal.current != proposal.last;
+            let (draft, stays) = if may_move {
+                let refs = self.moves(&state, &batch, proposal.current).await?;
+                let draft = batch.draft(Act::Push, proposal.current, &proposal.actor);
+                (Draft { refs, ..draft }, None)
+            } else {
+                let already =
+                    state.root == proposal.current || self.is_echo(&state, proposal).await?;
+                let stays = if already {
+                    Committed::Already
                 } else {
-                    let already =
-                        state.root == proposal.current || self.is_echo(&state, proposal).await?;
-                    let outcome = if already {
-                        Committed::Already
-                    } else {
-                        Committed::Stale
-                    };
-                    (batch.draft(Act::Add, state.root, &proposal.actor), outcome)
+                    Committed::Stale
                 };
+                let draft = batch.draft(Act::Add, state.root, &proposal.actor);
+                (draft, Some(stays))
+            };
             let nothing_to_write = draft.act == Act::Add && draft.added.is_empty();
             if nothing_to_write || self.append(&state, &draft).await? {
-                return Ok(outcome);
+                return Ok(stays.unwrap_or(Committed::Moved(draft.refs)));
             }
         }
         Err(RepositoryError::Busy { attempts: ATTEMPTS })

@@ -122,6 +122,16 @@ pub enum RepositoryError {
         #[source]
         source: MeaningError,
     },
+    /// A change does not fit into the log.
+    #[error("the change is too large: {what} would have {len} bytes, and {max} are the most")]
+    TooLong {
+        /// What is too long.
+        what: &'static str,
+        /// How long it is.
+        len: u64,
+        /// How long it may be.
+        max: u64,
+    },
     /// Other writers won every race for too long.
     #[error("the repository is too busy: {attempts} attempts lost their race")]
     Busy {
@@ -166,7 +176,7 @@ impl RepositoryError {
             Self::NotUploaded { .. } | Self::Dangling { .. } | Self::RootAbsent { .. } => {
                 ErrorKind::Dangling
             }
-            Self::ChunkCount { .. } => ErrorKind::Refused,
+            Self::ChunkCount { .. } | Self::TooLong { .. } => ErrorKind::Refused,
             Self::RootRefused { source, .. } => source.kind,
             Self::Busy { .. } => ErrorKind::Unavailable,
         }

@@ -6,7 +6,7 @@
 //! catalog/names/<owner>/<name>/<sequence>               which repository a name means
 //! repos/<repo>/log/<sequence / 10^4>/<sequence>         the register and the history of one repository
 //! repos/<repo>/uploads/<2 characters>/<file>.<upload>   checked files, named by a record or not yet
-//! repos/<repo>/side/<stamp>-<what>                      lists too long for a record
+//! repos/<repo>/side/<stamp>-<what>[-<number>]           lists too long for a record or an upload's note
 //! repos/<repo>/hint                                     a sequence that somebody saw; may lag
 //! pools/<pool>/members/<repo>                           who shares the pool
 //! pools/<pool>/files/<2 characters>/<file>.<upload>[.darc]
@@ -73,7 +73,12 @@ pub fn hint(repo: RepoId) -> ObjectKey {
     key(format!("repos/{repo}/hint"))
 }
 
-/// A list too long for the record, or the upload, that `stamp` marks.
+/// One of the objects of a list too long for the record that `stamp` marks.
+pub fn side_part(repo: RepoId, stamp: Stamp, what: &'static str, number: usize) -> ObjectKey {
+    key(format!("repos/{repo}/side/{stamp}-{what}-{number:04}"))
+}
+
+/// A list too long for the note of the upload that `stamp` marks.
 pub fn side(repo: RepoId, stamp: Stamp, what: &'static str) -> ObjectKey {
     key(format!("repos/{repo}/side/{stamp}-{what}"))
 }

@@ -31,19 +31,18 @@ use crate::address::RootAddress;
 use crate::clock::{Clock, Timestamp};
 use crate::error::ErrorKind;
 use crate::id::{RepoId, Stamp, UploadId};
-use crate::objects::{ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectStoreExt as _};
+use crate::objects::{ObjectError, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::{Sha256, StoredFile};
 use crate::repo::layout;
 use crate::repo::recent::{RecentMoves, RootMove};
 use crate::repo::record::{
-    Act, Actor, CHECKPOINT_EVERY, Checkpoint, INLINE_LIMIT, Listed, MAX_LEN, Record, RecordError,
-    RefMove, RetiredFile, VERSION, decode_list, digest, encode_list,
+    Act, Actor, CHECKPOINT_EVERY, Checkpoint, Listed, MAX_LEN, Record, RecordError, RefMove,
+    RetiredFile, VERSION, digest,
 };
-use crate::repo::state::State;
+use crate::repo::side::SideLists;
+use crate::repo::state::{Delta, State};
 
-/// The longest list beside a record that is read.
-const MAX_SIDE_LEN: u64 = 256 << 20;
 /// How many records are read at once.
 const READ_AHEAD: usize = 16;
 /// How often a create whose effect is unknown is tried again.
@@ -64,6 +63,15 @@ pub struct Draft {
     pub added: Vec<StoredFile>,
     /// The files that it retires.
     pub retired: Vec<UploadId>,
+}
+
+impl Draft {
+    fn delta(&self) -> Delta {
+        Delta {
+            added: self.added.clone(),
+            retired: self.retired.clone(),
+        }
+    }
 }
 
 /// What became of an attempt to append.
@@ -116,7 +124,7 @@ impl Log {
             let next = state.sequence + 1;
             let (record, digest) =
                 read.ok_or_else(|| self.lost(next, "later records are there"))?;
-            state = self.follow(&state, &record, digest)?;
+            state = self.follow(state, &record, digest).await?;
         }
         Ok(state)
     }
@@ -126,7 +134,8 @@ impl Log {
         let Some((record, digest)) = self.read(state.sequence + 1).await? else {
             return Ok(None);
         };
-        Ok(Some(self.follow(state, &record, digest)?))
+        let after = self.follow(state.clone(), &record, digest).await?;
+        Ok(Some(after))
     }
 
     /// Reads on from `state` to the last record: the more there are, the more at once.
@@ -138,22 +147,31 @@ impl Log {
                 let Some((record, digest)) = read else {
                     return Ok(state);
                 };
-                state = self.follow(&state, &record, digest)?;
+                state = self.follow(state, &record, digest).await?;
             }
             at_once = (2 * at_once).min(READ_AHEAD as u64);
         }
     }
 
     /// The state after `record`, which must be the one after `state`.
-    fn follow(
+    async fn follow(
         &self,
-        state: &State,
+        state: State,
         record: &Record,
         digest: Sha256,
     ) -> Result<State, RepositoryError> {
-        self.check_link(record, state)?;
+        self.check_link(record, &state)?;
+        let delta = self.delta(record).await?;
         self.recent.remember(record);
-        Ok(state.after(record, digest))
+        Ok(state.after(record, digest, delta))
+    }
+
+    /// Reads what a record does to the files.
+    pub async fn delta(&self, record: &Record) -> Result<Delta, RepositoryError> {
+        Ok(Delta {
+            added: self.list(&record.added).await?,
+            retired: self.list(&record.retired).await?,
+        })
     }
 
     /// Reads records and their digests in order, several at a time; nothing where there is none.
@@ -219,33 +237,11 @@ impl Log {
     }
 
     /// Reads a list, wherever it stands.
-    pub async fn list<T: serde::de::DeserializeOwned + Clone>(
+    pub async fn list<T: serde::de::DeserializeOwned + Clone + Send + Sync>(
         &self,
         listed: &Listed<T>,
     ) -> Result<Vec<T>, RepositoryError> {
-        let (name, sha256) = match listed {
-            Listed::Inline(list) => return Ok(list.clone()),
-            Listed::Side { object, sha256, .. } => (object, sha256),
-        };
-        let key = ObjectKey::parse(name.as_str()).map_err(|error| RepositoryError::Damaged {
-            key: layout::hint(self.repo),
-            what: error.to_string(),
-        })?;
-        let bytes = self
-            .objects
-            .read(&key, None, MAX_SIDE_LEN)
-            .await
-            .map_err(object("read a list beside the log"))?;
-        let damaged = |what: String| RepositoryError::Damaged {
-            key: key.clone(),
-            what,
-        };
-        if digest(&bytes) != *sha256 {
-            return Err(damaged(
-                "its SHA-256 is not the one that the record names".to_owned(),
-            ));
-        }
-        decode_list(&bytes).map_err(|error| damaged(error.to_string()))
+        self.side_lists().read(listed).await
     }
 
     /// Tries to make `draft` the record after `state`.
@@ -257,7 +253,16 @@ impl Log {
     ) -> Result<Appended, RepositoryError> {
         let record = self.compose(state, draft, stamp).await?;
         let bytes = record.encode();
-        let after = state.after(&record, digest(&bytes));
+        let len = bytes.len() as u64;
+        // What could not be read again would end the log.
+        if len > MAX_LEN {
+            return Err(RepositoryError::TooLong {
+                what: "its record",
+                len,
+                max: MAX_LEN,
+            });
+        }
+        let after = state.clone().after(&record, digest(&bytes), draft.delta());
         if self.create(record.sequence, stamp, bytes).await? {
             self.recent.remember(&record);
             if record.checkpoint.is_some() {
@@ -280,6 +285,7 @@ impl Log {
         stamp: Stamp,
     ) -> Result<Record, RepositoryError> {
         let sequence = state.sequence + 1;
+        let side = self.side_lists();
         let mut record = Record {
             version: VERSION,
             sequence,
@@ -290,38 +296,33 @@ impl Log {
             actor: draft.actor.clone(),
             old_root: state.root,
             new_root: draft.new_root,
-            refs: self.set_aside(stamp, "refs", draft.refs.clone()).await?,
-            added: draft.added.clone(),
-            retired: draft.retired.clone(),
+            refs: side.set_aside(stamp, "refs", &draft.refs).await?,
+            added: side.set_aside(stamp, "added", &draft.added).await?,
+            retired: side.set_aside(stamp, "retired", &draft.retired).await?,
             checkpoint: None,
         };
         if sequence.is_multiple_of(CHECKPOINT_EVERY) {
-            let after = state.after(&record, Sha256([0; 32]));
-            let files = after.files.values().cloned().collect();
+            let after = state.clone();
+            let after = after.after(&record, Sha256([0; 32]), draft.delta());
+            let files: Vec<StoredFile> = after.files.values().cloned().collect();
             let retired = |(upload, at): (&UploadId, &Timestamp)| RetiredFile {
                 upload: *upload,
                 at: *at,
             };
-            let retired = after.retired.iter().map(retired).collect();
+            let retired: Vec<RetiredFile> = after.retired.iter().map(retired).collect();
             record.checkpoint = Some(Checkpoint {
-                files: self.set_aside(stamp, "files", files).await?,
-                retired: self.set_aside(stamp, "retired", retired).await?,
+                files: side.set_aside(stamp, "all-files", &files).await?,
+                retired: side.set_aside(stamp, "all-retired", &retired).await?,
             });
         }
         Ok(record)
     }
 
-    /// Puts a long list into an object of its own.
-    async fn set_aside<T: serde::Serialize>(
-        &self,
-        stamp: Stamp,
-        what: &'static str,
-        list: Vec<T>,
-    ) -> Result<Listed<T>, RepositoryError> {
-        if list.len() <= INLINE_LIMIT {
-            return Ok(Listed::Inline(list));
+    fn side_lists(&self) -> SideLists {
+        SideLists {
+            objects: Arc::clone(&self.objects),
+            repo: self.repo,
         }
-        set_aside(&*self.objects, layout::side(self.repo, stamp, what), &list).await
     }
 
     /// Creates a record. Whether it is ours that stands there now.
@@ -485,24 +486,4 @@ impl Log {
 pub(crate) fn decode_hint(bytes: &[u8]) -> u64 {
     let text = std::str::from_utf8(bytes).ok();
     text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
-}
-
-/// Puts a list into an object of its own.
-pub(crate) async fn set_aside<T: serde::Serialize>(
-    objects: &dyn ObjectStore,
-    key: ObjectKey,
-    list: &[T],
-) -> Result<Listed<T>, RepositoryError> {
-    let bytes = encode_list(list);
-    let sha256 = digest(&bytes);
-    match objects.create_stamped(&key, bytes).await {
-        // The name holds the stamp of this attempt: what stands there is ours.
-        Ok(()) | Err(ObjectError::AlreadyExists { .. }) => {}
-        Err(error) => return Err(object("write a list beside the log")(error)),
-    }
-    Ok(Listed::Side {
-        object: key.to_string(),
-        sha256,
-        count: list.len() as u64,
-    })
 }

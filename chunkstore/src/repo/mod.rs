@@ -21,6 +21,7 @@ mod repositories;
 mod repository;
 pub mod rewrite;
 mod served;
+mod side;
 pub mod spool;
 pub mod state;
 pub mod twin;

@@ -96,8 +96,8 @@ mod tests {
             old_root: RootAddress::ZERO,
             new_root: RootAddress::new([9; 20]),
             refs: Listed::default(),
-            added: Vec::new(),
-            retired: Vec::new(),
+            added: Listed::default(),
+            retired: Listed::default(),
             checkpoint: None,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A record is a delta: what was added, retired and moved. Every [`CHECKPOINT_EVERY`]th also carries a
 //! checkpoint, the whole state after it, so that reading a log never takes more than that many records.
-//! Lists longer than [`INLINE_LIMIT`] stand in a side object that the record names with its SHA-256.
+//! Lists longer than [`INLINE_LIMIT`] or [`INLINE_BYTES`] stand in objects beside it, which the record names with
+//! their SHA-256; so no record comes near to [`MAX_LEN`], whatever a change does.
 //! Records are never changed. A reader refuses a record of a later [`VERSION`].
 
 use bytes::Bytes;
@@ -18,9 +19,11 @@ use crate::repo::file::{Sha256, StoredFile};
 pub const VERSION: u32 = 1;
 /// Each record whose sequence is a multiple of this carries a checkpoint.
 pub const CHECKPOINT_EVERY: u64 = 256;
-/// The longest list that stands in the record itself.
+/// The most entries of a list that stands in the record itself.
 pub const INLINE_LIMIT: usize = 1000;
-/// The longest record that is read.
+/// The most bytes of a list, written without spaces, that stands in the record itself.
+pub const INLINE_BYTES: usize = 256 << 10;
+/// The longest record that is written and read.
 pub const MAX_LEN: u64 = 4 << 20;
 
 /// Who asked for a change.
@@ -57,7 +60,7 @@ pub struct RefMove {
     pub new: Option<ChunkAddress>,
 }
 
-/// A list: in the record itself, or, where it is long, in an object beside it.
+/// A list: in the record itself, or, where it is long, in objects beside it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(untagged)]
 pub enum Listed<T> {
@@ -65,13 +68,22 @@ pub enum Listed<T> {
     Inline(Vec<T>),
     /// Where the list is.
     Side {
-        /// The object's key.
-        object: String,
-        /// SHA-256 of the object.
-        sha256: Sha256,
-        /// How long the list is.
+        /// Its parts, in order.
+        objects: Vec<SideObject>,
+        /// How many entries they have together.
         count: u64,
     },
+}
+
+/// An object beside a record: a part of a list.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SideObject {
+    /// The object's key.
+    pub object: String,
+    /// SHA-256 of the object.
+    pub sha256: Sha256,
+    /// How many entries it has.
+    pub count: u64,
 }
 
 impl<T> Listed<T> {
@@ -129,11 +141,11 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Listed::is_empty")]
     pub refs: Listed<RefMove>,
     /// The files that were added.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub added: Vec<StoredFile>,
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub added: Listed<StoredFile>,
     /// The files that were retired.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub retired: Vec<UploadId>,
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub retired: Listed<UploadId>,
     /// The whole state after it, in every [`CHECKPOINT_EVERY`]th record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Checkpoint>,
@@ -237,8 +249,8 @@ mod tests {
                 old: None,
                 new: None,
             }]),
-            added: Vec::new(),
-            retired: vec![UploadId::new([3; 16])],
+            added: Listed::default(),
+            retired: Listed::Inline(vec![UploadId::new([3; 16])]),
             checkpoint: None,
         }
     }

@@ -9,6 +9,15 @@ use crate::id::UploadId;
 use crate::repo::file::{Sha256, StoredFile};
 use crate::repo::record::{Record, RetiredFile};
 
+/// What a record does to the files of a repository, read in full.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// The files that it adds.
+    pub added: Vec<StoredFile>,
+    /// The files that it retires.
+    pub retired: Vec<UploadId>,
+}
+
 /// What a repository holds after the record `sequence`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
@@ -39,17 +48,19 @@ impl State {
         }
     }
 
-    /// The state after `record`, whose bytes have `digest`. Lists that stand beside the record are not
-    /// needed: a delta holds its files itself.
-    pub fn after(&self, record: &Record, digest: Sha256) -> Self {
-        let mut files = Arc::clone(&self.files);
-        let mut retired = Arc::clone(&self.retired);
-        if !(record.added.is_empty() && record.retired.is_empty()) {
+    /// The state after `record`, whose bytes have `digest` and whose lists of files are `delta`.
+    pub fn after(self, record: &Record, digest: Sha256, delta: Delta) -> Self {
+        let Self {
+            mut files,
+            mut retired,
+            ..
+        } = self;
+        if !(delta.added.is_empty() && delta.retired.is_empty()) {
             let files = Arc::make_mut(&mut files);
-            files.extend(record.added.iter().map(|file| (file.upload, file.clone())));
-            for upload in &record.retired {
-                files.remove(upload);
-                Arc::make_mut(&mut retired).insert(*upload, record.time);
+            files.extend(delta.added.into_iter().map(|file| (file.upload, file)));
+            for upload in delta.retired {
+                files.remove(&upload);
+                Arc::make_mut(&mut retired).insert(upload, record.time);
             }
         }
         Self {

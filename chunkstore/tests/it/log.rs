@@ -8,20 +8,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::clock::{SystemClock, Timestamp};
 use holdfast_chunkstore::error::ErrorKind;
-use holdfast_chunkstore::id::{IdSource, RepoId};
+use holdfast_chunkstore::id::{IdSource, RepoId, UploadId};
 use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::objects::{
-    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload,
+    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectStoreExt as _, ObjectUpload,
 };
 use holdfast_chunkstore::repo::log::{Appended, Draft, Log};
+use holdfast_chunkstore::repo::record::{INLINE_BYTES, INLINE_LIMIT, Listed, MAX_LEN, encode_list};
 use holdfast_chunkstore::repo::{
-    Act, Committed, FileKind, Proposal, RepositoryError, State, layout,
+    Act, Committed, FileKind, Md5, Proposal, RefMove, RepositoryError, Sha256, State, StoredFile,
+    layout,
 };
 use holdfast_chunkstore::testing::generate::table_file_of;
 use holdfast_chunkstore::testing::worlds::{acme, actor, named, parent, parts, root_of, upload};
+use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
 use tempfile::TempDir;
 use tokio::sync::{Notify, Semaphore};
 
@@ -361,4 +363,172 @@ async fn a_lost_reply_is_looked_for_in_what_is_at_hand() {
     assert!((196..=213).contains(&reads) && at_once == 16, "{reads}");
     invented.current = roots[7];
     assert_eq!(other.commit(&invented).await.unwrap(), Committed::Stale);
+}
+
+/// A file that nobody ever sent; as long in a record as others are.
+fn made_up_file(number: u64) -> StoredFile {
+    let mut upload = [0x55; 16];
+    upload[..8].copy_from_slice(&number.to_be_bytes());
+    StoredFile {
+        upload: UploadId::new(upload),
+        id: TableFileId::new([0x33; 20]),
+        kind: FileKind::Archive,
+        len: u64::MAX - number,
+        chunks: u32::MAX,
+        split_offset: u64::MAX,
+        sha256: Sha256([0x77; 32]),
+        md5: Md5([0x99; 16]),
+    }
+}
+
+#[tokio::test]
+async fn a_record_of_very_many_files_is_read_by_another_server() {
+    const FILES: u64 = 20_000;
+    let objects = store();
+    let (writer, ids) = (log(&objects), IdSource::from_seed(1));
+    let all: Vec<StoredFile> = (0..FILES).map(made_up_file).collect();
+    let mut added = draft(1);
+    added.added.clone_from(&all);
+    let state = append(&writer, &ids, &State::empty(), &added).await;
+    assert_eq!(state.files.len() as u64, FILES);
+    assert_eq!(log(&objects).load().await.unwrap(), state);
+    let (record, _) = writer.read(1).await.unwrap().unwrap();
+    match &record.added {
+        Listed::Side { objects, count } => assert!(objects.len() > 3 && *count == FILES),
+        Listed::Inline(files) => panic!("{} files stand in the record", files.len()),
+    }
+
+    let mut retired = draft(2);
+    retired.retired = all[1..].iter().map(|file| file.upload).collect();
+    let mut state = append(&writer, &ids, &state, &retired).await;
+    assert_eq!(
+        (state.files.len(), state.retired.len() as u64),
+        (1, FILES - 1)
+    );
+    assert_eq!(log(&objects).load().await.unwrap(), state);
+
+    // The checkpoint names them all again, and is what others begin with.
+    let mut more = draft(3);
+    more.added = (FILES..FILES + 5000).map(made_up_file).collect();
+    for number in 3..=257 {
+        state = append(&writer, &ids, &state, &more).await;
+        more = draft(number + 1);
+    }
+    let longest = longest_record(&*objects).await;
+    assert!(longest < 100_000, "a record has {longest} bytes");
+    for sequence in 1..=255 {
+        let key = layout::record(REPO, sequence);
+        objects.delete(&key).await.unwrap();
+    }
+    assert_eq!(log(&objects).load().await.unwrap(), state);
+}
+
+async fn longest_record(objects: &dyn ObjectStore) -> u64 {
+    let listed = objects.list_all(&layout::log(REPO)).await.unwrap();
+    listed.iter().map(|meta| meta.len).max().unwrap()
+}
+
+#[tokio::test]
+async fn records_with_lists_at_the_limit_are_read_by_another_server() {
+    // So many entries, or so many bytes, stand in the record; one more does not.
+    let moves = |count: usize, len: usize| -> Vec<RefMove> {
+        let ref_move = |number| RefMove {
+            name: format!("{number:0len$}"),
+            old: Some(ChunkAddress::new([0xee; 20])),
+            new: Some(ChunkAddress::new([0xff; 20])),
+        };
+        (0..count).map(ref_move).collect()
+    };
+    // `{"name":"","old":"","new":""}`, two addresses, and a comma or the bracket at the end; then the other one.
+    let around = 29 + 2 * 32 + 1;
+    let fitting = (INLINE_BYTES - 1) / 64 - around;
+    let cases = [
+        (moves(INLINE_LIMIT, 1), true),
+        (moves(INLINE_LIMIT + 1, 1), false),
+        (moves(64, fitting), true),
+        (moves(64, fitting + 1), false),
+        (moves(70, 60_000), false),
+    ];
+    let many_files = INLINE_BYTES / encode_list(&[made_up_file(0)]).len();
+    let files: Vec<StoredFile> = (0..many_files as u64).map(made_up_file).collect();
+    let objects = store();
+    let (writer, ids) = (log(&objects), IdSource::from_seed(1));
+    let mut state = State::empty();
+    for (number, (refs, is_inline)) in (1..).zip(cases) {
+        let what = format!("{} refs of {} bytes", refs.len(), refs[0].name.len());
+        let change = Draft {
+            refs: refs.clone(),
+            added: files.clone(),
+            retired: files.iter().map(|file| file.upload).collect(),
+            ..draft(number)
+        };
+        state = append(&writer, &ids, &state, &change).await;
+        let reader = log(&objects);
+        assert_eq!(reader.load().await.unwrap(), state, "{what}");
+        let (record, _) = reader.read(number).await.unwrap().unwrap();
+        let stands_inside = matches!(record.refs, Listed::Inline(_));
+        assert_eq!(stands_inside, is_inline, "{what}");
+        assert_eq!(reader.list(&record.refs).await.unwrap(), refs, "{what}");
+    }
+    let longest = longest_record(&*objects).await;
+    let range = 2 * INLINE_BYTES as u64..MAX_LEN / 2;
+    assert!(range.contains(&longest), "a record has {longest} bytes");
+}
+
+#[tokio::test]
+async fn a_record_that_could_not_be_read_again_is_refused_and_not_written() {
+    let objects = store();
+    let (writer, ids) = (log(&objects), IdSource::from_seed(1));
+    let state = append(&writer, &ids, &State::empty(), &draft(1)).await;
+    let mut change = draft(2);
+    change.actor.client = "x".repeat(5 << 20);
+    let error = writer.append(&state, &change, ids.stamp()).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(
+        matches!(error, RepositoryError::TooLong { .. }),
+        "{error:?}"
+    );
+
+    let mut change = draft(2);
+    change.refs = vec![RefMove {
+        name: "x".repeat(5 << 20),
+        old: None,
+        new: None,
+    }];
+    let error = writer.append(&state, &change, ids.stamp()).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(log(&objects).load().await.unwrap(), state);
+    append(&writer, &ids, &state, &draft(2)).await;
+}
+
+#[tokio::test]
+async fn a_side_list_of_another_length_than_its_record_says_is_damage() {
+    let objects = store();
+    let (writer, ids) = (log(&objects), IdSource::from_seed(1));
+    let mut added = draft(1);
+    added.added = (0..20_000).map(made_up_file).collect();
+    append(&writer, &ids, &State::empty(), &added).await;
+    let (record, _) = writer.read(1).await.unwrap().unwrap();
+    let Listed::Side { objects, count } = record.added else {
+        panic!("20,000 files stand in the record");
+    };
+    let lists = [
+        (objects[1..].to_vec(), count),
+        (objects.clone(), count + 1),
+        (objects[..0].to_vec(), 1),
+    ];
+    for (objects, count) in lists {
+        let listed: Listed<StoredFile> = Listed::Side { objects, count };
+        let error = writer.list(&listed).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    }
+    let mut swapped = objects;
+    swapped[0].sha256 = swapped[1].sha256;
+    let listed: Listed<StoredFile> = Listed::Side {
+        objects: swapped,
+        count,
+    };
+    let error = writer.list(&listed).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
 }

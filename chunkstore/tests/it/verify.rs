@@ -340,7 +340,7 @@ const IN_THE_LOG: &[Case] = &[
         |world| {
             world.rewrite_history(CHECKPOINT, |record| {
                 let checkpoint = record.checkpoint.as_mut().unwrap();
-                drop(in_record(&mut checkpoint.retired).pop().unwrap());
+                in_record(&mut checkpoint.retired).pop().unwrap();
             });
         },
         &[Damage::Checkpoint],
