@@ -24,7 +24,7 @@ use crate::id::UploadId;
 use crate::index::{IndexError, SortedEntries};
 use crate::objects::ObjectUpload;
 use crate::pool::BlockingPool;
-use crate::repo::check::{Checker, FindChildren, UploadError};
+use crate::repo::check::{Checker, ChildrenRefused, FindChildren, UploadError};
 use crate::repo::entries::FileEntries;
 use crate::repo::file::{DeclaredFile, StoredFile};
 use crate::repo::spool::{SpoolError, SpoolFile, SpooledFile};
@@ -171,7 +171,8 @@ pub(crate) async fn end(
     Ok(spool.finish().await?)
 }
 
-/// A file that we made ourselves, on its way into a store: it is checked like any other.
+/// A file that we made of stored ones, on its way into a store. It is checked like any other, but as bytes alone:
+/// what its chunks refer to was checked with the stored files.
 #[derive(Debug)]
 pub struct MadeFile {
     pub(crate) declared: DeclaredFile,
@@ -195,11 +196,10 @@ impl MadeFile {
         self,
         id: UploadId,
         mut object: Box<dyn ObjectUpload>,
-        children: Arc<dyn FindChildren>,
         pool: &BlockingPool,
     ) -> Result<Upload<Verified>, UploadError> {
         let checker = Checker {
-            children,
+            children: Arc::new(NoChildren),
             pool: pool.clone(),
             sort: self.sort,
         };
@@ -209,6 +209,18 @@ impl MadeFile {
             Err(error) => Err(error),
         };
         conclude(id, declared, object, verified).await
+    }
+}
+
+struct NoChildren;
+
+impl FindChildren for NoChildren {
+    fn children(
+        &self,
+        _chunk: &[u8],
+        _visit: &mut dyn FnMut(ChunkAddress),
+    ) -> Result<(), ChildrenRefused> {
+        Ok(())
     }
 }
 

@@ -85,8 +85,10 @@ pub enum RewriteError {
         source: DecodeError,
     },
     /// A chunk of an input is damaged.
-    #[error("the stored chunk {address} is damaged")]
+    #[error("the stored chunk {address} in {key} is damaged")]
     Chunk {
+        /// The input.
+        key: ObjectKey,
         /// The chunk.
         address: ChunkAddress,
         /// What is wrong with it.
@@ -112,11 +114,34 @@ impl RewriteError {
             Self::Entries(error) => error.kind(),
             Self::Object { source, .. } => source.kind(),
             Self::Short { .. } | Self::Dictionary { .. } | Self::Chunk { .. } => ErrorKind::Corrupt,
-            Self::Encode(EncodeError::Record { .. }) => ErrorKind::Corrupt,
             Self::Encode(error) => error.kind(),
             Self::Spool(error) => error.kind(),
             Self::Scratch(error) if is_full(error) => ErrorKind::Exhausted,
             Self::Scratch(_) => ErrorKind::Unavailable,
+        }
+    }
+
+    /// The input that is damaged or lost, if that is the reason.
+    pub fn input_at_fault(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::Short { key } | Self::Dictionary { key, .. } | Self::Chunk { key, .. } => {
+                Some(key)
+            }
+            Self::Entries(EntriesError::Damaged { key, .. } | EntriesError::Different { key }) => {
+                Some(key)
+            }
+            Self::Entries(EntriesError::Object { key, source }) | Self::Object { key, source } => {
+                let is_lost = matches!(
+                    source,
+                    ObjectError::NotFound { .. } | ObjectError::Range { .. }
+                );
+                is_lost.then_some(key)
+            }
+            Self::NoInputs
+            | Self::Entries(EntriesError::Spool { .. } | EntriesError::Scratch { .. })
+            | Self::Encode(_)
+            | Self::Spool(_)
+            | Self::Scratch(_) => None,
         }
     }
 }
@@ -148,6 +173,8 @@ pub(super) async fn rewrite(
         let Some(block) = block.map_err(RewriteError::Scratch)? else {
             break;
         };
+        let input = block.first().map_or(0, |chunk| chunk.input);
+        let key = &inputs[crate::format::to_usize(input)].key;
         let mut pieces = Vec::with_capacity(block.len());
         for chunk in block {
             pieces.push(reading.fetch(chunk).await?);
@@ -157,7 +184,8 @@ pub(super) async fn rewrite(
             .await
             .swap();
         output = back;
-        append(&mut result, bytes?).await?;
+        let bytes = bytes.map_err(|unfit| unfit.of(key))?;
+        append(&mut result, bytes).await?;
     }
     let (bytes, written) = pool.run(move || output.finish()).await?;
     append(&mut result, bytes).await?;
@@ -502,6 +530,38 @@ impl Write for Buffer {
     }
 }
 
+/// Why a chunk of an input cannot be added.
+enum Unfit {
+    Chunk {
+        address: ChunkAddress,
+        source: DecodeError,
+    },
+    Encode(EncodeError),
+}
+
+impl From<EncodeError> for Unfit {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::Record { address, source } => Self::Chunk { address, source },
+            error => Self::Encode(error),
+        }
+    }
+}
+
+impl Unfit {
+    /// Names the input.
+    fn of(self, key: &ObjectKey) -> RewriteError {
+        match self {
+            Self::Chunk { address, source } => RewriteError::Chunk {
+                key: key.clone(),
+                address,
+                source,
+            },
+            Self::Encode(error) => RewriteError::Encode(error),
+        }
+    }
+}
+
 /// The new file.
 struct Output {
     writer: FormatWriter,
@@ -531,14 +591,14 @@ impl Output {
     }
 
     /// Adds chunks and returns the bytes to write.
-    fn append(&mut self, pieces: &[Piece]) -> Result<Vec<u8>, RewriteError> {
+    fn append(&mut self, pieces: &[Piece]) -> Result<Vec<u8>, Unfit> {
         for piece in pieces {
             self.append_one(piece)?;
         }
         Ok(self.buffer.take())
     }
 
-    fn append_one(&mut self, piece: &Piece) -> Result<(), RewriteError> {
+    fn append_one(&mut self, piece: &Piece) -> Result<(), Unfit> {
         let (address, stored) = (piece.address, piece.stored.as_ref());
         match (&mut self.writer, piece.dictionary.as_deref()) {
             (FormatWriter::Table(writer), None) => writer.append_record(address, stored)?,
@@ -552,7 +612,7 @@ impl Output {
                 let decoded = self
                     .decoder
                     .decode(stored, Some(dictionary), MAX_CHUNK_LEN, chunk);
-                decoded.map_err(|source| RewriteError::Chunk { address, source })?;
+                decoded.map_err(|source| Unfit::Chunk { address, source })?;
                 writer.append_chunk(address, &self.chunk)?;
             }
             (FormatWriter::Table(_), Some(ReadyDictionary::ToCopy(_)))

@@ -205,7 +205,7 @@ impl Repository {
             .upload(&key, made.path())
             .await
             .map_err(object(action))?;
-        let checked = twin::check_twin(made, upload, object_upload, &parts.pool).await;
+        let checked = made.check(upload, object_upload, &parts.pool).await;
         let checked = checked.map_err(|source| derive(action, source.kind(), source))?;
         let file = checked.summary().clone();
         let published = checked.publish().await;

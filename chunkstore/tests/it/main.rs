@@ -8,12 +8,15 @@
 
 mod every_step;
 mod fixtures;
+mod forward;
+mod gated;
 mod golden;
 mod index;
 mod ingest;
 mod log;
 mod made_files;
 mod malformed;
+mod merging;
 mod objects;
 mod passing_faults;
 mod repository;

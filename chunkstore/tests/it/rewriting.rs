@@ -16,7 +16,7 @@ use holdfast_chunkstore::repo::conjoin::conjoin;
 use holdfast_chunkstore::repo::entries::read_entries;
 use holdfast_chunkstore::repo::receive::{MadeFile, Upload};
 use holdfast_chunkstore::repo::rewrite::InputFile;
-use holdfast_chunkstore::repo::twin::{check_twin, make_twin};
+use holdfast_chunkstore::repo::twin::make_twin;
 use holdfast_chunkstore::testing::faults::{FaultPlan, FaultyStore};
 
 use crate::fixtures;
@@ -70,9 +70,7 @@ impl Store {
     async fn publish(&mut self, made: MadeFile) -> Bytes {
         let (id, key) = self.next();
         let object = self.objects.upload(&key, made.path()).await.unwrap();
-        let verified = check_twin(made, id, object, &self.place.pool)
-            .await
-            .unwrap();
+        let verified = made.check(id, object, &self.place.pool).await.unwrap();
         verified.publish().await.unwrap();
         self.place.assert_empty();
         self.objects.read(&key, None, 1 << 30).await.unwrap()

@@ -1,135 +1,24 @@
 //! Classic twins: lost ones are made again, of two the one that is noted counts, and nobody else waits.
 
-use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_chunkstore::RootAddress;
-use holdfast_chunkstore::clock::{Clock, SystemClock, Timestamp};
+use holdfast_chunkstore::clock::SystemClock;
 use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::objects::memory::MemoryStore;
-use holdfast_chunkstore::objects::{
-    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectStoreExt as _, ObjectUpload,
-};
+use holdfast_chunkstore::objects::{ObjectStore, ObjectStoreExt as _};
 use holdfast_chunkstore::repo::record::digest;
 use holdfast_chunkstore::repo::{
     Committed, FileKind, Proposal, Repository, ServedFile, View, layout,
 };
 use holdfast_chunkstore::testing::generate::{Compression, Made, archive_of, table_file_of};
 use holdfast_chunkstore::testing::worlds::{acme, actor, named, parent, parts, root_of, upload};
-use parking_lot::Mutex;
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
 
-/// A clock that can be put forward.
-#[derive(Debug)]
-struct Forward {
-    system: SystemClock,
-    by: Mutex<Duration>,
-}
-
-#[async_trait]
-impl Clock for Forward {
-    fn now(&self) -> Timestamp {
-        self.system.now().plus(*self.by.lock())
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.system.monotonic() + *self.by.lock()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        self.system.sleep(duration).await;
-    }
-}
-
-/// Lets no upload of a twin begin before the gate opens.
-#[derive(Debug)]
-struct Gated {
-    inner: Arc<dyn ObjectStore>,
-    gate: Semaphore,
-    waiting: AtomicUsize,
-}
-
-impl Gated {
-    fn new(inner: &Arc<dyn ObjectStore>) -> Arc<Self> {
-        Arc::new(Self {
-            inner: Arc::clone(inner),
-            gate: Semaphore::new(0),
-            waiting: AtomicUsize::new(0),
-        })
-    }
-
-    async fn until_waiting(&self, count: usize) {
-        while self.waiting.load(Ordering::SeqCst) < count {
-            tokio::task::yield_now().await;
-        }
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Gated {
-    async fn get(
-        &self,
-        key: &ObjectKey,
-        range: Option<Range<u64>>,
-    ) -> Result<ObjectBody, ObjectError> {
-        self.inner.get(key, range).await
-    }
-
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectMeta, ObjectError> {
-        self.inner.head(key).await
-    }
-
-    async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
-        self.inner.create(key, body).await
-    }
-
-    async fn overwrite(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
-        self.inner.overwrite(key, body).await
-    }
-
-    async fn upload(
-        &self,
-        key: &ObjectKey,
-        spool: &Path,
-    ) -> Result<Box<dyn ObjectUpload>, ObjectError> {
-        if key.as_str().contains("/derived/") {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-            self.gate.acquire().await.unwrap().forget();
-        }
-        self.inner.upload(key, spool).await
-    }
-
-    async fn list(
-        &self,
-        prefix: &str,
-        after: Option<&ObjectKey>,
-    ) -> Result<Vec<ObjectMeta>, ObjectError> {
-        self.inner.list(prefix, after).await
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<(), ObjectError> {
-        self.inner.delete(key).await
-    }
-
-    async fn presign(
-        &self,
-        key: &ObjectKey,
-        signed_at: Timestamp,
-        valid: Duration,
-    ) -> Result<Option<String>, ObjectError> {
-        self.inner.presign(key, signed_at, valid).await
-    }
-
-    fn is_exclusive(&self) -> bool {
-        self.inner.is_exclusive()
-    }
-}
+use crate::forward::Forward;
+use crate::gated::Gated;
 
 fn store() -> Arc<dyn ObjectStore> {
     Arc::new(MemoryStore::new(Arc::new(SystemClock::new())))
@@ -188,10 +77,7 @@ async fn twin(repository: &Repository, objects: &Arc<dyn ObjectStore>) -> Served
 #[tokio::test]
 async fn a_lost_twin_is_made_again() {
     let (objects, scratch) = (store(), TempDir::new().unwrap());
-    let clock = Arc::new(Forward {
-        system: SystemClock::new(),
-        by: Mutex::default(),
-    });
+    let clock = Arc::new(Forward::default());
     let mut own = parts(Arc::clone(&objects), scratch.path(), 1);
     own.clock = Arc::<Forward>::clone(&clock);
     let repository = acme(own).await;
@@ -199,7 +85,7 @@ async fn a_lost_twin_is_made_again() {
     let first = twin(&repository, &objects).await;
 
     objects.delete(&first.key).await.unwrap();
-    *clock.by.lock() += Duration::from_mins(2);
+    clock.jump(Duration::from_mins(2));
     let second = twin(&repository, &objects).await;
     assert_ne!(second.key, first.key);
     assert_eq!(repository.served(first.key.name()).await.unwrap(), None);
@@ -218,7 +104,7 @@ async fn a_lost_twin_is_made_again() {
     let archive = *other.state().await.unwrap().files.keys().next().unwrap();
     let note = layout::twin_note(other.pool(), archive, 3);
     objects.overwrite(&note, Bytes::from("{")).await.unwrap();
-    *clock.by.lock() += Duration::from_mins(2);
+    clock.jump(Duration::from_mins(2));
     let fourth = twin(&repository, &objects).await;
     assert_ne!(fourth.key, third.key);
     let elsewhere = TempDir::new().unwrap();
@@ -229,7 +115,7 @@ async fn a_lost_twin_is_made_again() {
 #[tokio::test]
 async fn of_two_servers_that_make_a_twin_at_once_one_is_right() {
     let (objects, scratch) = (store(), TempDir::new().unwrap());
-    let gated = Gated::new(&objects);
+    let gated = Gated::new(&objects, "/derived/");
     let mut servers = Vec::new();
     for seed in 1..=2 {
         let spool = scratch.path().join(seed.to_string());
@@ -238,7 +124,7 @@ async fn of_two_servers_that_make_a_twin_at_once_one_is_right() {
     push_archive(&servers[0]).await;
     let opened = async {
         gated.until_waiting(2).await;
-        gated.gate.add_permits(2);
+        gated.open(2);
     };
     let (first, second, ()) = tokio::join!(
         twin(&servers[0], &objects),
@@ -256,7 +142,7 @@ async fn who_pushes_does_not_wait_until_a_twin_is_made() {
     let (objects, scratch) = (store(), TempDir::new().unwrap());
     let first = acme(parts(Arc::clone(&objects), &scratch.path().join("1"), 1)).await;
     let root = push_archive(&first).await;
-    let gated = Gated::new(&objects);
+    let gated = Gated::new(&objects, "/derived/");
     let second = parts(Arc::<Gated>::clone(&gated), &scratch.path().join("2"), 2);
     let second = acme(second).await;
 
@@ -268,7 +154,7 @@ async fn who_pushes_does_not_wait_until_a_twin_is_made() {
         gated.until_waiting(1).await;
         let committed = second.commit(&proposal(root, next, &made)).await.unwrap();
         assert!(matches!(committed, Committed::Moved(_)), "{committed:?}");
-        gated.gate.add_permits(1);
+        gated.open(1);
     };
     let both = async { tokio::join!(second.listing(View::Classic), push) };
     let within = tokio::time::timeout(Duration::from_secs(60), both).await;
