@@ -10,6 +10,7 @@
 
 pub mod args;
 pub mod commands;
+pub mod descriptors;
 pub mod forge;
 pub mod grpc;
 pub mod http;

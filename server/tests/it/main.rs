@@ -8,6 +8,7 @@
 mod bad_input;
 mod files;
 mod locations;
+mod process;
 mod pushing;
 mod rig;
 mod settings;
