@@ -24,6 +24,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use self::objects::{Objects, Storage};
 
+/// Under this name, beside the HTTP methods, reads by presigned addresses are counted once more.
+const PRESIGNED_READ: &str = "GET by a presigned address";
 const NAME: &str = "forge";
 const ACCESS_KEY: &str = "HOLDFASTTESTKEY";
 const SECRET_KEY: &str = "a secret that must never be printed";
@@ -128,6 +130,11 @@ impl Bucket {
         requests.get(method).copied().unwrap_or_default()
     }
 
+    /// How many GETs came with a signature in their address, as nobody but the holder of a presigned address sends them.
+    pub fn presigned_reads(&self) -> usize {
+        self.requests(PRESIGNED_READ)
+    }
+
     /// The keys of all objects, sorted.
     pub fn keys(&self) -> Vec<String> {
         self.objects.keys()
@@ -161,9 +168,14 @@ impl Shared {
     }
 
     /// Counts a request and decides whether it gets into trouble.
-    fn enter(&self, method: &str) -> Option<Trouble> {
+    fn enter(&self, request: &Request<Incoming>) -> Option<Trouble> {
+        let method = request.method().as_str();
+        let query = request.uri().query().unwrap_or_default();
         let mut requests = self.requests.lock().unwrap();
         *requests.entry(method.to_owned()).or_default() += 1;
+        if method == "GET" && query.contains("X-Amz-Signature=") {
+            *requests.entry(PRESIGNED_READ.to_owned()).or_default() += 1;
+        }
         let mut troubles = self.troubles.lock().unwrap();
         let at = troubles.iter().position(|(wanted, _)| wanted == method)?;
         troubles.remove(at).map(|(_, trouble)| trouble)
@@ -193,7 +205,7 @@ async fn answer(
     service: S3Service,
     shared: Arc<Shared>,
 ) -> Result<Response<Body>, HttpError> {
-    let trouble = shared.enter(request.method().as_str());
+    let trouble = shared.enter(&request);
     tokio::time::sleep(shared.misbehavior().latency).await;
     let Some(trouble) = trouble else {
         return service.call(request.map(Body::from)).await;

@@ -12,13 +12,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::process::{self, Daemon, Finished};
+use crate::say;
 use crate::wait;
 
 /// No dolt command of the tests may take longer.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The old versions that are looked for on PATH.
-const OLD_VERSIONS: [&str; 4] = ["1.20.0", "1.42.0", "1.50.0", "2.2.0"];
+pub const OLD_VERSIONS: [&str; 4] = ["1.20.0", "1.42.0", "1.50.0", "2.2.0"];
 
 const GLOBAL_CONFIG: &str = r#"{
     "metrics.disabled": "true",
@@ -40,28 +41,38 @@ impl Dolt {
     pub fn find() -> Option<Self> {
         let found = process::find("HOLDFAST_DOLT", "dolt");
         if found.is_none() {
-            eprintln!("skipped: no dolt; set HOLDFAST_DOLT or put `dolt` on PATH");
+            say::skipped("no dolt; set HOLDFAST_DOLT or put `dolt` on PATH");
         }
         found.map(Self::at)
     }
 
-    /// Every old dolt that is installed, oldest first; empty after a word on stderr.
+    /// Every old dolt that is installed, oldest first. Stderr says which of [`OLD_VERSIONS`] are missing.
     pub fn find_old() -> Vec<Self> {
-        let named = std::env::var_os("HOLDFAST_OLD_DOLTS");
-        let binaries: Vec<PathBuf> = match &named {
-            Some(paths) => std::env::split_paths(paths)
+        let found = Self::installed(&OLD_VERSIONS);
+        for version in OLD_VERSIONS {
+            say_if_missing(version, &found);
+        }
+        found
+    }
+
+    /// One old dolt, or `None` after a word on stderr.
+    pub fn find_version(version: &str) -> Option<Self> {
+        let found = Self::installed(&[version]);
+        say_if_missing(version, &found);
+        found.into_iter().find(|dolt| dolt.version == version)
+    }
+
+    /// Those that `$HOLDFAST_OLD_DOLTS` names, else these versions as far as they are on PATH.
+    fn installed(versions: &[&str]) -> Vec<Self> {
+        let binaries: Vec<PathBuf> = match std::env::var_os("HOLDFAST_OLD_DOLTS") {
+            Some(paths) => std::env::split_paths(&paths)
                 .filter(|file| file.is_file())
                 .collect(),
-            None => OLD_VERSIONS
+            None => versions
                 .iter()
                 .filter_map(|version| process::on_path(&format!("dolt-{version}")))
                 .collect(),
         };
-        if binaries.is_empty() {
-            eprintln!(
-                "skipped: no old dolt; set HOLDFAST_OLD_DOLTS or put e.g. `dolt-1.50.0` on PATH"
-            );
-        }
         let mut found: Vec<Self> = binaries.into_iter().map(Self::at).collect();
         found.sort_by_key(Self::version_parts);
         found
@@ -97,6 +108,24 @@ impl Dolt {
             .map(|part| part.parse().unwrap_or(0));
         let mut next = || parts.next().unwrap_or(0);
         (next(), next(), next())
+    }
+
+    /// Whether it has `dolt fsck`: 1.42 has not.
+    pub fn has_fsck(&self) -> bool {
+        self.version_parts() >= (1, 50, 0)
+    }
+
+    /// Whether it has `dolt clone --single-branch` and `--depth`: 1.20 has neither.
+    pub fn has_partial_clones(&self) -> bool {
+        self.version_parts() >= (1, 42, 0)
+    }
+}
+
+fn say_if_missing(version: &str, found: &[Dolt]) {
+    if !found.iter().any(|dolt| dolt.version == version) {
+        say::skipped(format_args!(
+            "no dolt {version}; put `dolt-{version}` on PATH, or name its file in HOLDFAST_OLD_DOLTS"
+        ));
     }
 }
 
@@ -182,11 +211,37 @@ impl Workshop {
         database
     }
 
-    /// Clones `url`, with more arguments such as `--depth 1`, into a database called `name`.
+    /// Clones `url`, with more arguments such as `--single-branch`, into a database called `name`, and checks the copy
+    /// where this dolt has `dolt fsck`.
     #[track_caller]
     pub fn clone_from(&self, url: &str, name: &str, more: &[&str]) -> Database {
         self.try_clone_from(url, name, more).expect_success();
+        let database = self.database(name);
+        if self.dolt().has_fsck() {
+            database.fsck();
+        }
+        database
+    }
+
+    /// Clones the last `depth` commits of `url` into a database called `name`: one that `dolt fsck` cannot check, for
+    /// it panics where a parent is missing.
+    #[track_caller]
+    pub fn clone_shallow(&self, url: &str, name: &str, depth: usize) -> Database {
+        self.try_clone_from(url, name, &["--depth", &depth.to_string()])
+            .expect_success();
         self.database(name)
+    }
+
+    /// `dolt backup restore` of `url` into a database called `name`, checked as a clone is.
+    #[track_caller]
+    pub fn restore(&self, url: &str, name: &str) -> Database {
+        self.command(self.folder(), &["backup", "restore", url, name])
+            .expect_success();
+        let database = self.database(name);
+        if self.dolt().has_fsck() {
+            database.fsck();
+        }
+        database
     }
 
     /// Tries to clone.

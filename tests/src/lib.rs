@@ -1,7 +1,7 @@
 //! The harness: everything that a test of the whole needs around the server.
 //!
 //! ```text
-//! wait, process → dolt → world ─────────────────┐
+//! say, wait, process → dolt → world ─────────────────┐
 //! bucket, proxy, manual_clock, whole → forge ┐  ├→ scenario → the test binaries
 //! web, table → peer ─────────────────────────┴→ remote
 //! ```
@@ -24,6 +24,7 @@ pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod remote;
+pub mod say;
 pub mod scenario;
 pub mod table;
 pub mod wait;

@@ -1,12 +1,15 @@
 //! Child processes that cannot hang a test and do not outlive it.
 
 use std::io::{Read, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use tokio::net::TcpSocket;
 
 use crate::wait;
 
@@ -115,6 +118,37 @@ fn wait_for(text: &Receiver<String>, deadline: Instant) -> Option<String> {
     }
 }
 
+/// A port of the loopback for a program that cannot choose one itself. While this lives, the system gives the port to
+/// nobody else, so whoever listens there is that program, also after it was started again.
+///
+/// A socket is bound to the port and does not listen. A program that binds with `SO_REUSEADDR`, as servers do, may
+/// listen beside it; who asks the system for any free port does not get this one.
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    _held: TcpSocket,
+}
+
+impl Port {
+    /// Takes a free one.
+    pub fn take() -> Self {
+        let held = TcpSocket::new_v4().expect("a socket can be made");
+        held.set_reuseaddr(true)
+            .and_then(|()| held.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))))
+            .expect("the loopback has a free port");
+        let address = held.local_addr().expect("a bound socket has an address");
+        Self {
+            number: address.port(),
+            _held: held,
+        }
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+}
+
 /// A program that runs beside the test and is killed when this is dropped.
 #[derive(Debug)]
 pub struct Daemon {
@@ -122,6 +156,7 @@ pub struct Daemon {
     shown: String,
     log: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
+    port: Option<Port>,
 }
 
 impl Daemon {
@@ -150,25 +185,27 @@ impl Daemon {
             shown,
             log,
             readers,
+            port: None,
         }
     }
 
     /// Starts a program that is told its port, and waits until it accepts connections there.
-    pub fn start_on_free_port(command: impl Fn(u16) -> Command) -> (Self, u16) {
-        const ATTEMPTS: usize = 5;
-        for _ in 0..ATTEMPTS {
-            let port = wait::free_port();
-            let mut daemon = Self::start(command(port));
-            let ready = wait::until_some("the program to listen or to end", || {
-                let ended = daemon.has_ended();
-                (ended || wait::listens(port)).then_some(!ended)
-            });
-            if ready {
-                return (daemon, port);
-            }
-            eprintln!("{} ended at once: {}", daemon.shown, daemon.log());
-        }
-        panic!("the program did not start {ATTEMPTS} times in a row");
+    pub fn start_on_free_port(command: impl FnOnce(u16) -> Command) -> (Self, u16) {
+        let port = Port::take();
+        let number = port.number();
+        let mut daemon = Self::start(command(number));
+        daemon.port = Some(port);
+        daemon.wait_until_it_listens(number);
+        (daemon, number)
+    }
+
+    /// Waits until it accepts connections at a port; panics with what it printed if it ends instead.
+    pub fn wait_until_it_listens(&mut self, port: u16) {
+        let ended = wait::until_some("a program to listen or to end", || {
+            let ended = self.has_ended();
+            (ended || wait::listens(port)).then_some(ended)
+        });
+        assert!(!ended, "{} ended at once: {}", self.shown, self.log());
     }
 
     /// What it has printed so far.
@@ -233,4 +270,30 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&folders)
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_for_one_listener_and_given_to_nobody_else() {
+        let port = Port::take();
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, port.number()));
+
+        assert!(!wait::listens(port.number()), "holding is not listening");
+        let first = bind().unwrap();
+        assert!(wait::listens(port.number()));
+        assert!(bind().is_err(), "there is one listener");
+        drop(first);
+        drop(bind().expect("a program that is started again gets it again"));
+
+        let drawn: Vec<TcpListener> = (0..500)
+            .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
+            .collect();
+        let numbers = drawn.iter().map(|other| other.local_addr().unwrap().port());
+        assert_eq!(numbers.filter(|number| *number == port.number()).count(), 0);
+    }
 }

@@ -1,4 +1,5 @@
-//! Proxies between a client and servers: one that sends each request to another server, one that breaks connections.
+//! Proxies between a client and servers: one that sends each request to another server, one that looks at connections
+//! and breaks them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -38,6 +40,7 @@ pub struct RoundRobin {
 struct Turns {
     backends: Vec<SocketAddr>,
     next: AtomicUsize,
+    answered: Vec<AtomicUsize>,
 }
 
 impl Turns {
@@ -53,6 +56,7 @@ impl RoundRobin {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let turns = Arc::new(Turns {
+            answered: backends.iter().map(|_| AtomicUsize::new(0)).collect(),
             backends,
             next: AtomicUsize::new(0),
         });
@@ -72,6 +76,12 @@ impl RoundRobin {
     /// How many requests it has passed on.
     pub fn requests(&self) -> usize {
         self.turns.next.load(Ordering::Relaxed)
+    }
+
+    /// How many requests each server has answered.
+    pub fn answered(&self) -> Vec<usize> {
+        let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        self.turns.answered.iter().map(count).collect()
     }
 }
 
@@ -120,6 +130,9 @@ impl Links {
         } else {
             self.by_http1(turn, request).await
         };
+        if answer.is_ok() {
+            self.turns.answered[turn].fetch_add(1, Ordering::Relaxed);
+        }
         Ok(answer.unwrap_or_else(|error| {
             let text = Full::new(Bytes::from(format!(
                 "the proxy cannot reach a server: {error}\n"
@@ -179,18 +192,28 @@ pub enum Fault {
     None,
     /// Both directions end once the server has sent this many bytes.
     CutAfter(usize),
+    /// Both directions end once the client has sent this many bytes.
+    CutUploadAfter(usize),
     /// Each piece that the server sends waits this long.
     Delay(Duration),
     /// The request is answered with 503 and no server sees it.
     Unavailable,
 }
 
-/// Breaks connections by a plan: the first fault is for the first connection, and so on; later ones are whole.
+/// Passes connections on and breaks them by a plan: the first fault is for the first connection, and so on; later ones
+/// are whole.
 #[derive(Debug)]
 pub struct FaultProxy {
     address: SocketAddr,
     accepting: JoinHandle<()>,
-    plan: Arc<StdMutex<VecDeque<Fault>>>,
+    shared: Arc<Relays>,
+}
+
+#[derive(Debug)]
+struct Relays {
+    backend: SocketAddr,
+    plan: StdMutex<VecDeque<Fault>>,
+    first_bytes: StdMutex<Vec<u8>>,
 }
 
 impl FaultProxy {
@@ -201,18 +224,25 @@ impl FaultProxy {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let plan = Arc::new(StdMutex::new(faults.into_iter().collect::<VecDeque<_>>()));
-        let faults = Arc::clone(&plan);
+        let shared = Arc::new(Relays {
+            backend,
+            plan: StdMutex::new(faults.into_iter().collect()),
+            first_bytes: StdMutex::default(),
+        });
+        let relays = Arc::clone(&shared);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let fault = faults.lock().unwrap().pop_front().unwrap_or(Fault::None);
-                tokio::spawn(async move { drop(relay(client, backend, fault).await) });
+                let fault = relays.plan.lock().unwrap().pop_front();
+                let relays = Arc::clone(&relays);
+                tokio::spawn(async move {
+                    drop(relays.relay(client, fault.unwrap_or(Fault::None)).await);
+                });
             }
         });
         Ok(Self {
             address,
             accepting,
-            plan,
+            shared,
         })
     }
 
@@ -221,9 +251,19 @@ impl FaultProxy {
         self.address
     }
 
+    /// Plans anew: these are for the next connections, in place of what was left.
+    pub fn plan(&self, faults: impl IntoIterator<Item = Fault>) {
+        *self.shared.plan.lock().unwrap() = faults.into_iter().collect();
+    }
+
     /// How many planned faults have not come about.
     pub fn faults_left(&self) -> usize {
-        self.plan.lock().unwrap().len()
+        self.shared.plan.lock().unwrap().len()
+    }
+
+    /// The first byte of each connection on which the client has said something: 0x16 begins TLS.
+    pub fn first_bytes(&self) -> Vec<u8> {
+        self.shared.first_bytes.lock().unwrap().clone()
     }
 }
 
@@ -233,40 +273,77 @@ impl Drop for FaultProxy {
     }
 }
 
-async fn relay(mut client: TcpStream, backend: SocketAddr, fault: Fault) -> io::Result<()> {
-    if fault == Fault::Unavailable {
-        let mut head = [0; 4096];
-        let _ = client.read(&mut head).await?;
-        let answer =
-            b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        return client.write_all(answer).await;
+impl Relays {
+    async fn relay(&self, mut client: TcpStream, fault: Fault) -> io::Result<()> {
+        // In every protocol here the client speaks first.
+        let mut first = [0];
+        if client.peek(&mut first).await? == 0 {
+            return Ok(());
+        }
+        self.first_bytes.lock().unwrap().push(first[0]);
+        if fault == Fault::Unavailable {
+            let mut head = [0; 4096];
+            let _ = client.read(&mut head).await?;
+            let answer = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            return client.write_all(answer).await;
+        }
+        let (mut down, mut up) = (usize::MAX, usize::MAX);
+        let mut pause = Duration::ZERO;
+        match fault {
+            Fault::None | Fault::Unavailable => {}
+            Fault::CutAfter(bytes) => down = bytes,
+            Fault::CutUploadAfter(bytes) => up = bytes,
+            Fault::Delay(duration) => pause = duration,
+        }
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = connect(self.backend).await?.into_split();
+        let upwards = pass_on(from_client, to_server, up, Duration::ZERO);
+        let downwards = pass_on(from_server, to_client, down, pause);
+        let (mut upwards, mut downwards) = (std::pin::pin!(upwards), std::pin::pin!(downwards));
+        tokio::select! {
+            ended = &mut downwards => { ended?; }
+            // A client that has said all may still be answered; one that is cut is not.
+            ended = &mut upwards => {
+                if ended? == Ended::Closed {
+                    downwards.await?;
+                }
+            }
+        }
+        Ok(())
     }
-    let server = connect(backend).await?;
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let upwards = tokio::spawn(async move {
-        let copied = tokio::io::copy(&mut from_client, &mut to_server).await;
-        drop(to_server.shutdown().await);
-        copied
-    });
-    let mut left = match fault {
-        Fault::CutAfter(bytes) => bytes,
-        Fault::None | Fault::Delay(_) | Fault::Unavailable => usize::MAX,
-    };
+}
+
+/// How one direction of a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// Whoever sent it has nothing more to say.
+    Closed,
+    /// The limit was reached.
+    Cut,
+}
+
+/// Copies one direction of a connection, at most `limit` bytes of it.
+async fn pass_on(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    limit: usize,
+    pause: Duration,
+) -> io::Result<Ended> {
+    let mut left = limit;
     let mut buffer = vec![0; 16 * 1024];
     while left > 0 {
-        let count = from_server.read(&mut buffer).await?.min(left);
+        let count = from.read(&mut buffer).await?.min(left);
         if count == 0 {
-            break;
+            to.shutdown().await?;
+            return Ok(Ended::Closed);
         }
-        if let Fault::Delay(duration) = fault {
-            tokio::time::sleep(duration).await;
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
-        to_client.write_all(&buffer[..count]).await?;
+        to.write_all(&buffer[..count]).await?;
         left -= count;
     }
-    upwards.abort();
-    Ok(())
+    Ok(Ended::Cut)
 }
 
 #[cfg(test)]
@@ -323,6 +400,7 @@ mod tests {
             }
         }
         assert_eq!(proxy.requests(), 8);
+        assert_eq!(proxy.answered(), [4, 4]);
     }
 
     #[tokio::test]
@@ -331,6 +409,7 @@ mod tests {
         let faults = [
             Fault::Unavailable,
             Fault::CutAfter(10),
+            Fault::CutUploadAfter(10),
             Fault::Delay(Duration::from_millis(1)),
         ];
         let proxy = FaultProxy::start(server, faults).await.unwrap();
@@ -340,12 +419,19 @@ mod tests {
             web::get(&url, &[]).await.status,
             StatusCode::SERVICE_UNAVAILABLE
         );
-        let cut_url = url.clone();
-        let cut = tokio::spawn(async move { web::get(&cut_url, &[]).await });
-        assert!(cut.await.is_err(), "ten bytes are not an answer");
+        for cut in ["an answer", "a request"] {
+            let cut_url = url.clone();
+            let ended = tokio::spawn(async move { web::get(&cut_url, &[]).await }).await;
+            assert!(ended.is_err(), "ten bytes are not {cut}");
+        }
         for _ in 0..2 {
             assert_eq!(web::get(&url, &[]).await.status, StatusCode::OK);
         }
         assert_eq!(proxy.faults_left(), 0);
+        assert!(
+            proxy.first_bytes().iter().all(|byte| *byte == b'G'),
+            "{:?}",
+            proxy.first_bytes()
+        );
     }
 }

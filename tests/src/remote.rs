@@ -6,6 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::process::{self, Daemon};
+use crate::say;
 
 /// Whose server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,15 @@ pub enum RemoteKind {
     Remotesrv,
     /// Ours.
     Holdfast,
+}
+
+/// Which files today's dolt uploads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uploads {
+    /// Archives, as it does by itself.
+    Archives,
+    /// Table files, as `DOLT_ARCHIVE_PULL_STREAMER=0` wants.
+    TableFiles,
 }
 
 /// A running remote server. Dropping it stops it.
@@ -28,6 +38,9 @@ pub trait Remote: fmt::Debug {
     fn dolt_settings(&self) -> Vec<(String, String)> {
         Vec::new()
     }
+
+    /// Panics unless what was chosen about the server, and about dolt's uploads to it, shows in what dolt did.
+    fn assert_effects(&self, uploads: Uploads);
 
     /// Stops the server; panics when something of what it did or logged is not as it must be.
     fn finish(self: Box<Self>);
@@ -47,7 +60,7 @@ impl Remotesrv {
     /// `settings` are added to its environment.
     pub fn start(settings: &[(&str, &str)]) -> Option<Self> {
         let Some(binary) = process::find("HOLDFAST_REMOTESRV", "remotesrv") else {
-            eprintln!("skipped: no remotesrv; set HOLDFAST_REMOTESRV or put it on PATH");
+            say::skipped("no remotesrv; set HOLDFAST_REMOTESRV or put it on PATH");
             return None;
         };
         let folder =
@@ -78,6 +91,9 @@ impl Remote for Remotesrv {
     fn base_url(&self) -> String {
         format!("http://localhost:{}", self.port)
     }
+
+    /// Nothing: it tells too little.
+    fn assert_effects(&self, _uploads: Uploads) {}
 
     fn finish(mut self: Box<Self>) {
         assert!(

@@ -38,6 +38,18 @@ pub struct World {
     pub seed: u64,
     /// Customers; there are three orders for each.
     pub customers: u32,
+    /// How long their values may be.
+    pub values: Values,
+}
+
+/// How long values may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    /// Too long for a row, in columns of `text`, `json` and `longblob`. A dolt before 2.0 does not understand how
+    /// today's describes such columns.
+    OfAnyLength,
+    /// Such as fit into a row, in columns of `varchar` and `varbinary`.
+    Short,
 }
 
 impl World {
@@ -45,6 +57,13 @@ impl World {
     pub const SMALL: Self = Self {
         seed: 1,
         customers: 300,
+        values: Values::OfAnyLength,
+    };
+
+    /// What a dolt of the year 2024 reads too.
+    pub const FOR_OLD_DOLTS: Self = Self {
+        values: Values::Short,
+        ..Self::SMALL
     };
 
     /// Puts this world into `workshop` as the database `name`.
@@ -83,9 +102,13 @@ impl World {
     }
 
     fn script(self) -> String {
-        let mut script = String::from(
-            "create table customers (id int primary key, name varchar(80), balance decimal(12,2), note text,
-                 extra json, picture longblob, created datetime, key by_name (name));
+        let [text, json, blob] = match self.values {
+            Values::OfAnyLength => ["text", "json", "longblob"],
+            Values::Short => ["varchar(2000)", "varchar(2000)", "varbinary(2000)"],
+        };
+        let mut script = format!(
+            "create table customers (id int primary key, name varchar(80), balance decimal(12,2), note {text},
+                 extra {json}, picture {blob}, created datetime, key by_name (name));
              create table orders (customer int, number int, article varchar(40), amount int,
                  primary key (customer, number), key by_article (article));\n",
         );
@@ -123,7 +146,10 @@ impl World {
     fn write_customers(self, script: &mut String, chance: &mut Chance) {
         for id in 0..self.customers {
             // One in ten has texts that do not fit into a row.
-            let (note_len, json_items) = if id % 10 == 0 { (6_000, 300) } else { (40, 3) };
+            let (note_len, json_items) = match self.values {
+                Values::OfAnyLength if id % 10 == 0 => (6_000, 300),
+                Values::OfAnyLength | Values::Short => (40, 3),
+            };
             let items: Vec<String> = (0..json_items)
                 .map(|item| format!("{{\"item\": {item}, \"word\": \"{}\"}}", chance.word()))
                 .collect();

@@ -5,30 +5,41 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::logs;
 use crate::peer::Peer;
-use crate::process::{self, Daemon};
-use crate::wait;
+use crate::process::{self, Daemon, Port};
 
-/// A server that can be killed and started again on the same directory.
+/// A server that can be killed and started again on the same directory and at the same address.
+///
+/// When it is dropped, a line at WARN or ERROR that any of its processes logged fails the test.
 #[derive(Debug)]
 pub struct ChildForge {
     data: TempDir,
     daemon: Daemon,
-    port: u16,
+    port: Port,
+    expected: Vec<String>,
+    /// What was logged before the last start.
+    earlier: String,
 }
 
 impl ChildForge {
     /// Starts an open server on a local directory.
     pub fn start() -> Self {
         let data = TempDir::with_prefix("holdfast-child-").unwrap();
-        let port = wait::free_port();
-        let daemon = spawn(&data, port);
-        Self { data, daemon, port }
+        let port = Port::take();
+        let daemon = spawn(&data, &port);
+        Self {
+            data,
+            daemon,
+            port,
+            expected: Vec::new(),
+            earlier: String::new(),
+        }
     }
 
     /// Where clients go.
     pub fn base_url(&self) -> String {
-        format!("http://localhost:{}", self.port)
+        format!("http://localhost:{}", self.port.number())
     }
 
     /// A client of a repository.
@@ -46,6 +57,11 @@ impl ChildForge {
         self.daemon.log()
     }
 
+    /// A line at WARN or ERROR with exactly this message is not a failure.
+    pub fn expect_logged(&mut self, message: &str) {
+        self.expected.push(message.to_owned());
+    }
+
     /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         self.daemon.kill();
@@ -53,11 +69,26 @@ impl ChildForge {
 
     /// Starts it again, at the same address, and waits until it is ready.
     pub fn start_again(&mut self) {
-        self.daemon = spawn(&self.data, self.port);
+        self.kill();
+        self.earlier.push_str(&self.daemon.log());
+        self.earlier.push('\n');
+        self.daemon = spawn(&self.data, &self.port);
     }
 }
 
-fn spawn(data: &TempDir, port: u16) -> Daemon {
+impl Drop for ChildForge {
+    fn drop(&mut self) {
+        self.kill();
+        let text = format!("{}{}", self.earlier, self.daemon.log());
+        if std::thread::panicking() {
+            eprintln!("holdfastd logged:\n{text}");
+        } else {
+            logs::check(&text, &self.expected);
+        }
+    }
+}
+
+fn spawn(data: &TempDir, port: &Port) -> Daemon {
     let mut command = Command::new(binary());
     command
         .arg("serve")
@@ -66,16 +97,12 @@ fn spawn(data: &TempDir, port: u16) -> Daemon {
         .arg(data.path().join("data"))
         .args([
             "--listen",
-            &format!("127.0.0.1:{port}"),
+            &format!("127.0.0.1:{}", port.number()),
             "--free-floor",
             "1MiB",
         ]);
     let mut daemon = Daemon::start(command);
-    let ended = wait::until_some("holdfastd to listen", || {
-        let ended = daemon.has_ended();
-        (ended || wait::listens(port)).then_some(ended)
-    });
-    assert!(!ended, "holdfastd ended at once: {}", daemon.log());
+    daemon.wait_until_it_listens(port.number());
     daemon
 }
 
@@ -87,6 +114,6 @@ fn binary() -> PathBuf {
         file.is_file().then_some(file)
     };
     process::find("HOLDFAST_SERVER", "").or_else(beside).unwrap_or_else(|| {
-        panic!("no holdfastd beside the test binary: build it with `cargo build -p holdfast-server`, as ./dev test does")
+        panic!("no holdfastd beside the test binary: build it with `./dev cargo build --workspace --locked`, as a test of the whole workspace does")
     })
 }

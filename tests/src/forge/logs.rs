@@ -7,14 +7,24 @@ use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What is kept: everything odd, and what ours says.
-const FILTER: &str = "warn,holdfast_server=info,holdfast_chunkstore=info,holdfast_doltdb=info";
+/// What is kept: everything odd, what ours says, and every finished request.
+const FILTER: &str = "warn,holdfast_server=info,holdfast_server::telemetry::request=debug,\
+                      holdfast_chunkstore=info,holdfast_doltdb=info";
 
 /// The lines of one forge. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Logs {
     lines: Arc<Mutex<Vec<u8>>>,
     expected: Arc<Mutex<Vec<String>>>,
+}
+
+/// A request that a server has answered, or that ended before its answer did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedRequest {
+    /// Its HTTP method; a gRPC call is a POST.
+    pub method: String,
+    /// Its path, without a query.
+    pub path: String,
 }
 
 impl Logs {
@@ -36,22 +46,57 @@ impl Logs {
         String::from_utf8_lossy(&self.lines.lock().unwrap()).into_owned()
     }
 
-    /// A line at WARN or ERROR that holds this text is not a failure.
-    pub fn expect(&self, text: &str) {
-        self.expected.lock().unwrap().push(text.to_owned());
+    /// A line at WARN or ERROR with exactly this message, whatever its fields, is not a failure.
+    pub fn expect(&self, message: &str) {
+        self.expected.lock().unwrap().push(message.to_owned());
+    }
+
+    /// The requests that the lines tell of, in the order in which they ended.
+    pub fn requests(&self) -> Vec<FinishedRequest> {
+        self.text().lines().filter_map(finished_request).collect()
     }
 
     /// Panics if there is a line at WARN or ERROR that nobody expected.
     pub fn check(&self) {
-        let text = self.text();
-        let expected = self.expected.lock().unwrap();
-        let odd: Vec<&str> = text
-            .lines()
-            .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
-            .filter(|line| !expected.iter().any(|text| line.contains(text)))
-            .collect();
-        assert!(odd.is_empty(), "the servers logged, unexpectedly: {odd:#?}");
+        check(&self.text(), &self.expected.lock().unwrap());
     }
+}
+
+/// Panics if there is a line at WARN or ERROR without one of the expected messages.
+pub(super) fn check(text: &str, expected: &[String]) {
+    let odd: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
+        .filter(|line| !expected.iter().any(|message| has_message(line, message)))
+        .collect();
+    assert!(odd.is_empty(), "the servers logged, unexpectedly: {odd:#?}");
+}
+
+/// Whether the message of a line, which stands between the target and the fields, is exactly this one.
+fn has_message(line: &str, message: &str) -> bool {
+    let is_end = |rest: &str| {
+        rest.is_empty()
+            || rest.strip_prefix(' ').is_some_and(|field| {
+                let name = field.split('=').next().unwrap_or_default();
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.".contains(&byte);
+                name.len() < field.len() && name.bytes().all(plain)
+            })
+    };
+    let begun = format!(": {message}");
+    line.match_indices(&begun)
+        .any(|(at, _)| is_end(&line[at + begun.len()..]))
+}
+
+fn finished_request(line: &str) -> Option<FinishedRequest> {
+    let (_, rest) = line.split_once(" request{")?;
+    let (span, _) = rest.split_once("}: holdfast_server::telemetry::request: finished ")?;
+    let (_, method) = span.split_once(" method=")?;
+    let (method, rest) = method.split_once(" path=\"")?;
+    let (path, _) = rest.split_once('"')?;
+    Some(FinishedRequest {
+        method: method.to_owned(),
+        path: path.to_owned(),
+    })
 }
 
 impl io::Write for Logs {
@@ -70,5 +115,39 @@ impl<'a> MakeWriter<'a> for Logs {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_expected_by_its_whole_message() {
+        let line = "2026-01-02T03:04:05Z  WARN request{id=\"1-2\" method=PUT path=\"/a: no room\"}: \
+                    holdfast_server::forge::error: no room cause=\"the disk: is full\"";
+        assert!(has_message(line, "no room"));
+        assert!(!has_message(line, "no"), "a part is not the message");
+        assert!(!has_message(line, "is full"), "a field is not the message");
+        assert!(has_message("ERROR some::target: it broke", "it broke"));
+        check(line, &["no room".to_owned()]);
+    }
+
+    #[test]
+    #[should_panic(expected = "unexpectedly")]
+    fn an_unexpected_line_panics() {
+        check("x  WARN some::target: odd", &["even".to_owned()]);
+    }
+
+    #[test]
+    fn finished_requests_are_read_off_the_lines() {
+        let line = "2026-01-02T03:04:05Z DEBUG request{id=\"1-2\" method=GET path=\"/data/x\" repo=a/b}: \
+                    holdfast_server::telemetry::request: finished status=200 millis=1";
+        let expected = FinishedRequest {
+            method: "GET".to_owned(),
+            path: "/data/x".to_owned(),
+        };
+        assert_eq!(finished_request(line), Some(expected));
+        assert_eq!(finished_request("INFO some::target: finished"), None);
     }
 }

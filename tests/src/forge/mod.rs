@@ -4,6 +4,7 @@
 //! ends, a line at WARN or ERROR that the test did not expect fails the test.
 
 mod child;
+mod effects;
 mod logs;
 mod plan;
 
@@ -23,12 +24,12 @@ use tokio::runtime::Runtime;
 use crate::bucket::Bucket;
 use crate::manual_clock::ManualClock;
 use crate::peer::Peer;
-use crate::proxy::RoundRobin;
-use crate::remote::{Remote, RemoteKind};
+use crate::proxy::{FaultProxy, RoundRobin};
+use crate::remote::{Remote, RemoteKind, Uploads};
 use crate::whole;
 
 pub use child::ChildForge;
-pub use logs::Logs;
+pub use logs::{FinishedRequest, Logs};
 pub use plan::{BucketAccess, Plan, Store};
 
 /// A certificate for the loopback, made for one forge.
@@ -55,10 +56,12 @@ struct Running {
     runtime: Runtime,
     servers: Vec<Handle>,
     proxy: Option<RoundRobin>,
+    /// What clients that speak TLS are told to go through: it sees whether they do.
+    tls_door: Option<FaultProxy>,
     base_url: String,
 }
 
-/// Running servers.
+/// Running servers. One must be ended with [`Forge::finish`].
 #[derive(Debug)]
 pub struct Forge {
     plan: Plan,
@@ -213,6 +216,7 @@ impl Forge {
             .take()
             .expect("a forge runs until it is stopped");
         running.proxy = None;
+        running.tls_door = None;
         for server in std::mem::take(&mut running.servers) {
             let drained = wait_on(&running.runtime, server.shutdown());
             assert!(
@@ -227,11 +231,18 @@ impl Forge {
 
 impl Drop for Forge {
     fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
+        let running = self.running.take();
+        let is_finished = running.is_none();
+        if let Some(running) = running {
             running.end();
         }
         if std::thread::panicking() {
             eprintln!("the servers logged:\n{}", self.ground.logs.text());
+        } else {
+            assert!(
+                is_finished,
+                "a test let go of its servers, or ran out of time, before it called finish()"
+            );
         }
     }
 }
@@ -259,12 +270,17 @@ impl Running {
             })
         });
         let address = proxy.as_ref().map_or(first, RoundRobin::address);
-        let base_url = format!("http://localhost:{}", address.port());
+        let tls_door = plan.tls.then(|| {
+            wait_on(&runtime, async move {
+                FaultProxy::start(first, []).await.unwrap()
+            })
+        });
         Self {
             runtime,
             servers,
             proxy,
-            base_url,
+            tls_door,
+            base_url: format!("http://localhost:{}", address.port()),
         }
     }
 
@@ -274,9 +290,10 @@ impl Running {
             runtime,
             servers,
             proxy,
+            tls_door,
             ..
         } = self;
-        drop((servers, proxy));
+        drop((servers, proxy, tls_door));
         end(runtime);
     }
 }
@@ -287,9 +304,10 @@ impl Remote for Forge {
     }
 
     fn base_url(&self) -> String {
-        match self.plan.tls {
-            true => self.tls_urls().remove(0),
-            false => self.running().base_url.clone(),
+        let running = self.running();
+        match &running.tls_door {
+            Some(door) => format!("https://localhost:{}", door.address().port()),
+            None => running.base_url.clone(),
         }
     }
 
@@ -299,6 +317,10 @@ impl Remote for Forge {
             "SSL_CERT_FILE".to_owned(),
             certificate.display().to_string(),
         )]
+    }
+
+    fn assert_effects(&self, uploads: Uploads) {
+        Forge::assert_effects(self, uploads);
     }
 
     fn finish(self: Box<Self>) {

@@ -8,6 +8,7 @@ use holdfast_server::settings::{Gathered, Origin};
 use tempfile::TempDir;
 
 use crate::bucket::Bucket;
+use crate::say;
 
 /// Where servers keep everything.
 #[derive(Debug, Clone)]
@@ -39,7 +40,7 @@ impl BucketAccess {
     pub fn from_environment() -> Option<Self> {
         let read = |name: &str| std::env::var(format!("HOLDFAST_TEST_S3_{name}"));
         let Ok(endpoint) = read("ENDPOINT") else {
-            eprintln!("skipped: HOLDFAST_TEST_S3_ENDPOINT names no S3 server");
+            say::skipped("HOLDFAST_TEST_S3_ENDPOINT names no S3 server");
             return None;
         };
         let needed =
@@ -137,6 +138,7 @@ impl Plan {
             ("upload.free_floor", "1MiB".to_owned()),
             ("index.cache", "8MiB".to_owned()),
             ("network.drain_timeout", "5s".to_owned()),
+            ("network.drain_quiet", "0s".to_owned()),
             ("read_only", self.read_only.to_string()),
         ];
         match &self.token {

@@ -7,24 +7,13 @@ use super::Scene;
 pub fn a_backup_is_synced_twice_and_restored(scene: &Scene) {
     let owner = scene.published("owner", "prod");
     let url = scene.url("backup");
-    let restore = |name: &str| {
-        scene
-            .workshop()
-            .command(
-                scene.workshop().folder(),
-                &["backup", "restore", &url, name],
-            )
-            .expect_success();
-        scene.workshop().database(name)
-    };
 
     owner.ok(&["backup", "sync-url", &url]);
-    let restored = restore("first");
+    let restored = scene.workshop().restore(&url, "first");
     assert_eq!(
         Contents::of(&restored, Side::Local, &BRANCHES),
         Contents::of(&owner, Side::Local, &BRANCHES)
     );
-    restored.fsck();
 
     owner.sql(
         "update customers set name = 'changed' where id % 9 = 2;
@@ -34,7 +23,7 @@ pub fn a_backup_is_synced_twice_and_restored(scene: &Scene) {
     owner.ok(&["backup", "sync-url", &url]);
     owner.ok(&["backup", "sync-url", &url]);
 
-    let restored = restore("second");
+    let restored = scene.workshop().restore(&url, "second");
     assert_eq!(
         Contents::of(&restored, Side::Local, &BRANCHES),
         Contents::of(&owner, Side::Local, &BRANCHES)
@@ -50,5 +39,4 @@ pub fn a_backup_is_synced_twice_and_restored(scene: &Scene) {
         1,
         "uncommitted rows are backed up too"
     );
-    restored.fsck();
 }

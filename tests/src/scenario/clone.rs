@@ -13,7 +13,6 @@ pub fn a_whole_clone_is_equal_and_clean(scene: &Scene) {
         Contents::of(&copy, Side::Origin, &BRANCHES),
         Contents::of(&owner, Side::Local, &BRANCHES)
     );
-    copy.fsck();
     assert_eq!(copy.log(), owner.log());
 }
 
@@ -34,7 +33,6 @@ pub fn a_single_branch_clone_has_one_branch(scene: &Scene) {
     );
     let rows = |database, side| Contents::of(database, side, &["north"]).rows;
     assert_eq!(rows(&copy, Side::Origin), rows(&owner, Side::Local));
-    copy.fsck();
 }
 
 pub fn a_clone_of_nothing_says_so(scene: &Scene) {

@@ -30,7 +30,6 @@ pub fn two_writers_to_two_branches_both_win(scene: &Scene) {
         rows(&reader, Side::Origin, "south"),
         rows(&other, Side::Local, "south")
     );
-    reader.fsck();
 }
 
 pub fn of_two_writers_to_one_branch_one_is_rejected(scene: &Scene) {

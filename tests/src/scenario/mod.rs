@@ -6,6 +6,7 @@
 pub mod backup;
 pub mod clone;
 pub mod concurrent;
+mod configuration;
 pub mod fetch;
 pub mod old_clients;
 pub mod pull;
@@ -16,10 +17,9 @@ pub mod sqlserver;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::dolt::{Database, Dolt, Workshop};
-pub use crate::forge::Plan;
-use crate::forge::{BucketAccess, Forge, Store};
-use crate::remote::{Remote, Remotesrv};
 use crate::world::{BRANCHES, TAGS, World};
+
+pub use configuration::Configuration;
 
 /// A server and a workshop beside it.
 #[derive(Debug, Clone)]
@@ -29,48 +29,21 @@ pub struct Scene {
     owner: String,
 }
 
-/// Starts the server, plays `scenario` against it, and stops it.
+/// Starts the server, plays `scenario` against it, looks whether the configuration had its effect, and stops it.
 ///
 /// Without a dolt or without the server the test is skipped, and stderr says why.
-pub fn play(
-    start: impl FnOnce() -> Option<Box<dyn Remote>>,
-    dolt_settings: &[(&str, &str)],
-    scenario: fn(&Scene),
-) {
+pub fn play(configuration: &Configuration, scenario: fn(&Scene)) {
     let Some(dolt) = Dolt::find() else {
         return;
     };
-    let Some(remote) = start() else {
+    let Some(remote) = configuration.start() else {
         return;
     };
     let mut settings = remote.dolt_settings();
-    settings.extend(
-        dolt_settings
-            .iter()
-            .map(|&(key, value)| (key.to_owned(), value.to_owned())),
-    );
+    settings.extend(configuration.dolt_settings());
     scenario(&Scene::new(&dolt, &settings, &remote.base_url()));
+    remote.assert_effects(configuration.uploads());
     remote.finish();
-}
-
-/// Our servers.
-pub fn holdfast(plan: Plan) -> Option<Box<dyn Remote>> {
-    Some(Box::new(Forge::start(plan)))
-}
-
-/// Our server on the bucket that the environment names.
-pub fn holdfast_elsewhere(presigned: bool) -> Option<Box<dyn Remote>> {
-    let store = Store::BucketElsewhere(BucketAccess::from_environment()?);
-    holdfast(Plan {
-        store,
-        presigned,
-        ..Plan::on_a_bucket()
-    })
-}
-
-/// Dolt's own server.
-pub fn remotesrv(settings: &[(&str, &str)]) -> Option<Box<dyn Remote>> {
-    Remotesrv::start(settings).map(|remote| Box::new(remote) as Box<dyn Remote>)
 }
 
 impl Scene {
@@ -121,7 +94,12 @@ impl Scene {
 
     /// A small world of which every branch and tag is pushed to `repository`.
     pub fn published(&self, name: &str, repository: &str) -> Database {
-        let database = World::SMALL.make(&self.workshop, name);
+        self.publish(World::SMALL, name, repository)
+    }
+
+    /// A world of which every branch and tag is pushed to `repository`.
+    pub fn publish(&self, world: World, name: &str, repository: &str) -> Database {
+        let database = world.make(&self.workshop, name);
         let refs = BRANCHES.iter().chain(&TAGS);
         let pushes: String = refs
             .map(|name| format!("call dolt_push('origin', '{name}');\n"))

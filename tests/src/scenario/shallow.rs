@@ -23,11 +23,9 @@ fn of_depth(scene: &Scene, depth: usize) {
         "a depth that cuts nothing off shows nothing"
     );
 
-    let shallow = scene.workshop().clone_from(
-        &scene.url("prod"),
-        "shallow",
-        &["--depth", &depth.to_string()],
-    );
+    let shallow = scene
+        .workshop()
+        .clone_shallow(&scene.url("prod"), "shallow", depth);
 
     let rows = |database| Contents::of(database, Side::Local, &["main"]).rows;
     assert_eq!(rows(&shallow), rows(&owner));

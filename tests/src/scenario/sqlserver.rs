@@ -40,16 +40,9 @@ pub fn a_running_sql_server_pushes_pulls_and_backs_up(scene: &Scene) {
         Contents::of(&other, Side::Origin, &BRANCHES).rows,
         Contents::of(&owner, Side::Local, &BRANCHES).rows
     );
-    let shop = scene.workshop();
-    shop.command(
-        shop.folder(),
-        &["backup", "restore", &scene.url("backup"), "restored"],
-    )
-    .expect_success();
-    let restored = shop.database("restored");
+    let restored = scene.workshop().restore(&scene.url("backup"), "restored");
     assert_eq!(
         Contents::of(&restored, Side::Local, &BRANCHES),
         Contents::of(&owner, Side::Local, &BRANCHES)
     );
-    restored.fsck();
 }
