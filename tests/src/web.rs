@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -67,6 +68,38 @@ pub async fn get(url: &str, headers: &[(&str, &str)]) -> Answer {
 /// GET of the bytes from `first` to `last`, both included.
 pub async fn get_range(url: &str, first: u64, last: u64) -> Answer {
     get(url, &[("range", &format!("bytes={first}-{last}"))]).await
+}
+
+/// The same, with how long it took from the request to the first byte of the body.
+pub async fn get_range_timed(url: &str, first: u64, last: u64) -> (Answer, Duration) {
+    let began = Instant::now();
+    let uri: Uri = url.parse().unwrap();
+    let stream = TcpStream::connect(uri.authority().unwrap().as_str())
+        .await
+        .unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get(uri.path_and_query().unwrap().as_str())
+        .header("host", uri.authority().unwrap().as_str())
+        .header("range", format!("bytes={first}-{last}"))
+        .body(Full::new(Bytes::new()))
+        .unwrap();
+    let (head, mut body) = sender.send_request(request).await.unwrap().into_parts();
+    let mut bytes = BytesMut::new();
+    let mut until_first = None;
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame.expect("a whole body").into_data() {
+            until_first.get_or_insert_with(|| began.elapsed());
+            bytes.extend_from_slice(&piece);
+        }
+    }
+    let answer = Answer {
+        status: head.status,
+        headers: head.headers,
+        body: bytes.freeze(),
+        trailers: HeaderMap::new(),
+    };
+    (answer, until_first.expect("a body has a first byte"))
 }
 
 /// PUT over HTTP/1.1, with Content-Length and nothing else.

@@ -65,6 +65,15 @@ impl BigFile {
         records.chain([self.tail.clone()])
     }
 
+    /// Its chunks with their addresses.
+    pub fn chunks(&self) -> impl Iterator<Item = (ChunkAddress, Bytes)> + Send + 'static {
+        let (seed, leaf_len) = (self.seed, self.leaf_len);
+        (0..self.chunks).map(move |index| {
+            let chunk = leaf(seed, index, leaf_len);
+            (address_of(&chunk), chunk.into())
+        })
+    }
+
     /// The address of one of its chunks.
     pub fn address(&self, index: u32) -> ChunkAddress {
         address_of(&leaf(self.seed, index, self.leaf_len))

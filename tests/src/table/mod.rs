@@ -33,12 +33,19 @@ pub struct TableFile {
 impl TableFile {
     /// A classic table file of these chunks.
     pub fn classic<'c>(chunks: impl IntoIterator<Item = &'c Bytes>) -> Self {
+        let chunks = chunks.into_iter();
+        Self::classic_under(chunks.map(|chunk| (address_of(chunk), chunk)))
+    }
+
+    /// A classic table file of chunks under addresses that may be others'.
+    pub fn classic_under<'c>(
+        chunks: impl IntoIterator<Item = (ChunkAddress, &'c Bytes)>,
+    ) -> Self {
         let mut seen = BTreeSet::new();
         let (mut data, mut lengths, mut suffixes) = (Vec::new(), Vec::new(), Vec::new());
         let mut prefixes: Vec<(u64, u32)> = Vec::new();
         let mut uncompressed = 0_u64;
-        for chunk in chunks {
-            let address = address_of(chunk);
+        for (address, chunk) in chunks {
             if !seen.insert(address) {
                 continue;
             }
@@ -73,10 +80,15 @@ impl TableFile {
 
     /// An archive, version 3: every second chunk as a zstd frame with a common dictionary, the others with snappy.
     pub fn archive<'c>(chunks: impl IntoIterator<Item = &'c Bytes>) -> Self {
-        let chunks: BTreeMap<ChunkAddress, &Bytes> = chunks
-            .into_iter()
-            .map(|chunk| (address_of(chunk), chunk))
-            .collect();
+        let chunks = chunks.into_iter();
+        Self::archive_under(chunks.map(|chunk| (address_of(chunk), chunk)))
+    }
+
+    /// Such an archive of chunks under addresses that may be others'.
+    pub fn archive_under<'c>(
+        chunks: impl IntoIterator<Item = (ChunkAddress, &'c Bytes)>,
+    ) -> Self {
+        let chunks: BTreeMap<ChunkAddress, &Bytes> = chunks.into_iter().collect();
         let samples: Vec<&[u8]> = chunks.values().map(|chunk| &chunk[..]).collect();
         let dictionary = zstd::dict::from_samples(&samples, 4096)
             .expect("there are enough samples for a dictionary");

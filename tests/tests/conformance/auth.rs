@@ -1,15 +1,14 @@
 //! Statements 11 to 15: who may do what, until accounts exist (one administrator token).
 
-use bytes::Bytes;
 use holdfast_doltdb::testing::TinyDb;
-use holdfast_proto::remotesapi::{ListTableFilesRequest, RebaseRequest};
 use holdfast_tests::peer::Peer;
 use holdfast_tests::table::TableFile;
 use holdfast_tests::web;
 use http::StatusCode;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::Setup;
+use crate::calls::{self, Calls, Naming};
 use crate::transport::closed;
 
 pub(crate) const TOKEN: &str = "s3cret:with:colons";
@@ -21,17 +20,19 @@ sdC1jbGllbnQuZG9sdGh1Yi5jb20ifQ.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 
 pub(crate) async fn s11_an_unknown_key_is_nobody(setup: Setup) {
     let forge = setup.start(closed);
-    let database = publish(&forge.peer("acme/prod").with_password("me", TOKEN)).await;
+    let (database, file) = publish(&forge.peer("acme/prod").with_password("me", TOKEN)).await;
     let stranger = forge.peer("acme/prod").with_bearer(FOREIGN_TOKEN);
     assert_eq!(
         stranger.root().await.unwrap(),
         database.root(),
         "a public repository is read"
     );
+    all_taken(read_calls(&stranger, &file).await);
     all_refused(write_calls(&stranger).await, Code::Unauthenticated);
     let forge = forge.restart(|plan| plan.reads_need_the_token = true);
     let stranger = forge.peer("acme/prod").with_bearer(FOREIGN_TOKEN);
-    all_refused(read_calls(&stranger).await, Code::Unauthenticated);
+    all_refused(read_calls(&stranger, &file).await, Code::Unauthenticated);
+    all_refused(write_calls(&stranger).await, Code::Unauthenticated);
     forge.finish();
 }
 
@@ -86,23 +87,19 @@ pub(crate) async fn s12_a_password_may_hold_colons(setup: Setup) {
 
 pub(crate) async fn s13_without_a_header_one_reads_and_does_not_write(setup: Setup) {
     let forge = setup.start(closed);
-    publish(&forge.peer("acme/prod").with_password("me", TOKEN)).await;
+    let (_, file) = publish(&forge.peer("acme/prod").with_password("me", TOKEN)).await;
     let nobody = forge.peer("acme/prod");
-    for (call, result) in read_calls(&nobody).await {
-        assert!(result.is_ok(), "{call}: {result:?}");
-    }
+    all_taken(read_calls(&nobody, &file).await);
     all_refused(write_calls(&nobody).await, Code::Unauthenticated);
     forge.finish();
 }
 
 pub(crate) async fn s14_who_is_known_and_may_not_is_denied_the_three_writes_only(setup: Setup) {
     let forge = setup.start(closed);
-    publish(&forge.peer("acme/prod").with_password("me", TOKEN)).await;
+    let (_, file) = publish(&forge.peer("acme/prod").with_password("me", TOKEN)).await;
     let forge = forge.restart(|plan| plan.read_only = true);
     let known = forge.peer("acme/prod").with_password("me", TOKEN);
-    for (call, result) in read_calls(&known).await {
-        assert!(result.is_ok(), "{call}: {result:?}");
-    }
+    all_taken(read_calls(&known, &file).await);
     for (call, result) in write_calls(&known).await {
         let refused = result.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied, "{call}");
@@ -141,58 +138,25 @@ pub(crate) async fn s15_a_read_only_server_says_so_and_takes_no_upload(setup: Se
     forge.finish();
 }
 
-async fn publish(peer: &Peer) -> TinyDb {
+async fn publish(peer: &Peer) -> (TinyDb, TableFile) {
     let mut database = TinyDb::new();
     let fresh = database.commit("main", "one");
-    peer.push(&database, &fresh).await;
-    database
+    let file = peer.push(&database, &fresh).await;
+    (database, file)
 }
-
-type Calls = Vec<(&'static str, Result<(), Status>)>;
 
 async fn write_calls(peer: &Peer) -> Calls {
-    let mut database = TinyDb::new();
-    let fresh = database.commit("main", "never stored");
-    let file = TableFile::classic(&fresh);
-    let root = database.root();
-    vec![
-        ("GetUploadLocations", peer.upload_url(&file).await.map(drop)),
-        ("AddTableFiles", peer.add(&[&file]).await.map(drop)),
-        ("Commit", peer.commit(root, root, &[]).await.map(drop)),
-    ]
+    calls::writes(peer, &Naming::of(peer)).await
 }
 
-async fn read_calls(peer: &Peer) -> Calls {
-    let files = ListTableFilesRequest {
-        repo_path: peer.path(),
-        ..ListTableFilesRequest::default()
-    };
-    let rebase = RebaseRequest {
-        repo_path: peer.path(),
-        ..RebaseRequest::default()
-    };
-    let (files, rebase) = (peer.request(files), peer.request(rebase));
-    vec![
-        ("GetRepoMetadata", peer.metadata().await.map(drop)),
-        ("Root", peer.root().await.map(drop)),
-        (
-            "HasChunks",
-            peer.absent(vec![Bytes::from_static(&[7; 20])])
-                .await
-                .map(drop),
-        ),
-        (
-            "ListTableFiles",
-            peer.rpc().list_table_files(files).await.map(drop),
-        ),
-        ("Rebase", peer.rpc().rebase(rebase).await.map(drop)),
-        (
-            "StreamChunkLocations",
-            peer.locations(vec![peer.locations_request(&[])])
-                .await
-                .map(drop),
-        ),
-    ]
+async fn read_calls(peer: &Peer, file: &TableFile) -> Calls {
+    calls::reads(peer, &Naming::of(peer), &file.name()).await
+}
+
+fn all_taken(calls: Calls) {
+    for (call, result) in calls {
+        assert!(result.is_ok(), "{call}: {result:?}");
+    }
 }
 
 fn all_refused(calls: Calls, code: Code) {

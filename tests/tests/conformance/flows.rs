@@ -1,14 +1,16 @@
 //! Statements 74 to 79: missing repositories, and whole flows of a real dolt.
 
-use std::time::{Duration, Instant};
-
 use holdfast_chunkstore::RootAddress;
 use holdfast_doltdb::testing::TinyDb;
 use holdfast_tests::dolt::Dolt;
-use holdfast_tests::scenario;
+use holdfast_tests::remote::Remote as _;
+use holdfast_tests::say;
+use holdfast_tests::scenario::{self, Scene};
 use tonic::Code;
 
 use crate::Setup;
+use crate::calls::{self, Naming};
+use crate::gate::Gate;
 use crate::transport::closed;
 
 pub(crate) async fn s74_an_unknown_repository_looks_empty_to_who_may_create_it(setup: Setup) {
@@ -33,26 +35,26 @@ pub(crate) async fn s75_an_unknown_repository_is_refused_at_once_to_who_may_not_
     setup: Setup,
 ) {
     let forge = setup.start(closed);
-    let started = Instant::now();
     let stranger = forge.peer("acme/unheard-of");
-    for refused in [
-        stranger.metadata().await.unwrap_err(),
-        stranger.root().await.unwrap_err(),
-    ] {
+    let calls = calls::reads(&stranger, &Naming::of(&stranger), &"v".repeat(32)).await;
+    for (call, result) in calls {
+        let refused = result.expect_err(call);
         assert!(
             [Code::NotFound, Code::PermissionDenied].contains(&refused.code()),
-            "{refused}"
+            "{call}: {refused}"
         );
     }
-    assert!(
-        started.elapsed() < Duration::from_secs(1),
-        "it took {:?}",
-        started.elapsed()
-    );
-    crate::with_dolt(
-        &forge,
-        scenario::clone::a_clone_of_what_is_refused_ends_at_once,
-    );
+    let before = forge.logs().requests().len();
+    crate::with_dolt(&forge, |scene| {
+        scenario::clone::a_clone_of_what_is_refused_ends_at_once(scene);
+        let requests = forge.logs().requests().split_off(before);
+        // Who repeats what failed makes six calls of the first one.
+        assert!(
+            (1..=2).contains(&requests.len()),
+            "it asked {} times: {requests:#?}",
+            requests.len()
+        );
+    });
     forge.finish();
 }
 
@@ -64,8 +66,18 @@ pub(crate) async fn s76_every_push_passes_with_old_and_new_dolts(setup: Setup) {
     crate::with_dolt(&forge, |scene| {
         scenario::push::all_branches_and_tags_go_to_a_new_repository(scene);
     });
+    let gate = Gate::start(forge.base_url()).await;
     for old in Dolt::find_old() {
-        crate::with_this_dolt(&forge, &old, scenario::push::an_old_dolt_pushes_everything);
+        let scene = Scene::new(&old, &forge.dolt_settings(), &gate.base_url());
+        scenario::push::an_old_dolt_pushes_everything(&scene);
+        let agent = format!("dolt_cli {} ", old.version());
+        let calls = gate.agents();
+        let calls = calls.iter().filter(|one| one.starts_with(&agent)).count();
+        assert!(calls > 20, "dolt {} made {calls} calls", old.version());
+        say::line(format_args!(
+            "s76: dolt {} pushed everything, with {calls} calls",
+            old.version()
+        ));
     }
     forge.finish();
 }

@@ -1,19 +1,22 @@
 //! The statements of the wire protocol's checklist (section 16), one test each; its number is in the name.
 //!
 //! Each runs twice: against one server on a local directory, and through a proxy that sends every request to the next
-//! of two servers on one bucket. Left out are 9, 10 and 16 to 18 (accounts), 54, 63, 72 and 73 (upkeep and quotas),
-//! the web half of 77, and what is demanded of a client (80 and up).
+//! of two servers on one bucket. What is about the addresses of data runs a third time, with addresses of the bucket
+//! itself. Left out are 9, 10 and 16 to 18 (accounts), 54, 63, 72 and 73 (upkeep and quotas), the web half of 77, and
+//! what is demanded of a client (80 and up).
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    clippy::print_stderr,
     reason = "a test measures time and panics with what it saw"
 )]
 
+mod addresses;
 mod auth;
+mod calls;
 mod datasets;
 mod downloads;
 mod flows;
+mod gate;
 mod listing;
 mod metadata;
 mod presence;
@@ -37,6 +40,8 @@ pub(crate) enum Setup {
     LocalDisk,
     /// Two servers on one bucket, behind a proxy that takes turns.
     TwoServersOnOneBucket,
+    /// One server on a bucket, which is itself the one that sends data to clients.
+    PresignedData,
 }
 
 impl Setup {
@@ -45,6 +50,10 @@ impl Setup {
         let mut plan = match self {
             Self::LocalDisk => Plan::on_local_disk(),
             Self::TwoServersOnOneBucket => Plan::two_servers_on_one_bucket(),
+            Self::PresignedData => Plan {
+                presigned: true,
+                ..Plan::on_a_bucket()
+            },
         };
         change(&mut plan);
         Forge::start(plan)
@@ -53,14 +62,14 @@ impl Setup {
 
 /// Plays a scenario with today's dolt; without one it is skipped, and stderr says so.
 pub(crate) fn with_dolt(forge: &Forge, scenario: impl FnOnce(&Scene)) {
-    if let Some(dolt) = Dolt::find() {
-        with_this_dolt(forge, &dolt, scenario);
-    }
+    with_dolt_at(forge.base_url(), forge, scenario);
 }
 
-/// Plays a scenario with one dolt.
-pub(crate) fn with_this_dolt(forge: &Forge, dolt: &Dolt, scenario: impl FnOnce(&Scene)) {
-    scenario(&Scene::new(dolt, &forge.dolt_settings(), forge.base_url()));
+/// The same, at an address that leads to the forge.
+pub(crate) fn with_dolt_at(base_url: &str, forge: &Forge, scenario: impl FnOnce(&Scene)) {
+    if let Some(dolt) = Dolt::find() {
+        scenario(&Scene::new(&dolt, &forge.dolt_settings(), base_url));
+    }
 }
 
 /// No statement may take longer.
@@ -77,27 +86,37 @@ fn run(statement: impl Future<Output = ()>) {
     assert!(ended.is_ok(), "the statement did not end within {LIMIT:?}");
 }
 
-/// One test per statement and setup.
+/// One test per statement and setup, and the names of the statements.
 macro_rules! statements {
-    ([$local:ident, $two:ident, #[$attribute:meta]] $($module:ident :: $statement:ident,)*) => {
-        statements!(@ $local, LocalDisk, $attribute, $([$module $statement])*);
-        statements!(@ $two, TwoServersOnOneBucket, $attribute, $([$module $statement])*);
+    (
+        $listed:ident, #[$attribute:meta], [$($place:ident => $setup:ident),+],
+        $($module:ident :: $statement:ident,)+
+    ) => {
+        const $listed: &[&str] = &[$(stringify!($statement)),+];
+        statements!(@each #[$attribute], [$($place => $setup),+], [$([$module $statement])+]);
     };
-    (@ $name:ident, $setup:ident, $attribute:meta, $([$module:ident $statement:ident])*) => {
-        mod $name {
+    (@each #[$attribute:meta], [$($place:ident => $setup:ident),+], $statements:tt) => {
+        $(statements!(@one $place, $setup, #[$attribute], $statements);)+
+    };
+    (
+        @one $place:ident, $setup:ident, #[$attribute:meta],
+        [$([$module:ident $statement:ident])+]
+    ) => {
+        mod $place {
             $(
                 #[test]
                 #[$attribute]
                 fn $statement() {
                     crate::run(crate::$module::$statement(crate::Setup::$setup));
                 }
-            )*
+            )+
         }
     };
 }
 
 statements! {
-    [on_local_disk, by_turns_over_two_servers, #[doc = "In seconds."]]
+    LISTED, #[doc = "In seconds."],
+    [on_local_disk => LocalDisk, by_turns_over_two_servers => TwoServersOnOneBucket],
     transport::s01_one_port_serves_every_protocol,
     transport::s02_a_request_of_100_mib_is_taken,
     transport::s03_grpc_over_tls_needs_no_alpn,
@@ -132,10 +151,10 @@ statements! {
     streams::s37_hashes_that_are_not_a_multiple_of_20_bytes_are_invalid,
     streams::s38_each_message_of_a_stream_is_for_its_own_repository,
     streams::s39_the_legacy_stream_gives_one_range_for_each_hash,
-    streams::s40_a_dictionary_lies_in_the_file_of_its_chunk,
-    streams::s41_no_two_files_share_a_path_and_no_file_has_two,
-    streams::s42_addresses_are_refreshed_well_before_they_expire,
-    streams::s43_old_clients_never_get_a_dictionary,
+    addresses::s40_a_dictionary_lies_in_the_file_of_its_chunk,
+    addresses::s41_no_two_files_share_a_path_and_no_file_has_two,
+    addresses::s42_addresses_are_refreshed_well_before_they_expire,
+    addresses::s43_old_clients_never_get_a_dictionary,
     downloads::s44_a_range_is_answered_with_exactly_its_bytes,
     downloads::s45_a_range_past_the_end_and_a_malformed_one_are_refused,
     downloads::s46_a_whole_file_has_its_length_and_is_not_compressed,
@@ -172,7 +191,27 @@ statements! {
 }
 
 statements! {
-    [long_on_local_disk, long_by_turns_over_two_servers, #[ignore = "takes minutes; run by ./dev test --long"]]
+    PRESIGNED, #[doc = "In seconds."],
+    [with_presigned_data => PresignedData],
+    streams::s36_a_file_is_introduced_before_it_is_used_on_every_stream,
+    addresses::s40_a_dictionary_lies_in_the_file_of_its_chunk,
+    addresses::s41_no_two_files_share_a_path_and_no_file_has_two,
+    addresses::s42_addresses_are_refreshed_well_before_they_expire,
+    downloads::s44_a_range_is_answered_with_exactly_its_bytes,
+    downloads::s45_a_range_past_the_end_and_a_malformed_one_are_refused,
+    downloads::s46_a_whole_file_has_its_length_and_is_not_compressed,
+    downloads::s47_the_path_of_an_archive_ends_in_darc_and_of_no_other,
+    downloads::s48_64_parallel_ranges_begin_within_15_seconds,
+    downloads::s49_expired_and_tampered_addresses_are_refused,
+    downloads::s50_an_address_is_refreshed_for_the_same_bytes,
+}
+
+statements! {
+    LONG, #[ignore = "takes minutes; run by ./dev test --long"],
+    [
+        long_on_local_disk => LocalDisk,
+        long_by_turns_over_two_servers => TwoServersOnOneBucket
+    ],
     streams::long_s33_an_idle_stream_stays_open,
     streams::long_s34_ten_thousand_short_streams_in_a_minute,
     uploads::long_s60_a_file_of_more_than_5_gib_is_taken,
@@ -187,25 +226,33 @@ fn required() -> impl Iterator<Item = u32> {
         .filter(move |number| !left_out.contains(number))
 }
 
+/// The number in a statement's name.
+fn number(statement: &str) -> u32 {
+    let name = statement.strip_prefix("long_").unwrap_or(statement);
+    let digits = name
+        .strip_prefix('s')
+        .and_then(|rest| rest.split('_').next());
+    digits
+        .filter(|digits| digits.len() == 2)
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or_else(|| panic!("{statement} does not begin with its number, as s01_ does"))
+}
+
+fn numbers(statements: &[&str]) -> BTreeSet<u32> {
+    statements.iter().map(|name| number(name)).collect()
+}
+
 #[test]
 fn every_required_statement_has_a_test() {
-    let listed: BTreeSet<u32> = include_str!("main.rs")
-        .lines()
-        .filter_map(|line| line.trim().strip_suffix(',')?.split_once("::"))
-        .filter_map(|(_, name)| {
-            name.strip_prefix("long_")
-                .unwrap_or(name)
-                .strip_prefix('s')?
-                .get(..2)?
-                .parse()
-                .ok()
-        })
-        .collect();
-    let missing: Vec<u32> = required()
-        .filter(|number| !listed.contains(number))
-        .collect();
+    let required: BTreeSet<u32> = required().collect();
+    // What is listed becomes a test by the same macro; what takes minutes comes on top.
+    assert_eq!(numbers(LISTED), required);
+    for more in [PRESIGNED, LONG] {
+        let strange: Vec<_> = numbers(more).difference(&required).copied().collect();
+        assert!(strange.is_empty(), "not required: {strange:?}");
+    }
     assert!(
-        missing.is_empty(),
-        "no test names the statements {missing:?}"
+        LONG.iter().all(|name| name.starts_with("long_")),
+        "{LONG:?}: the name tells what takes long"
     );
 }

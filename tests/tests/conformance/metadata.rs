@@ -3,8 +3,9 @@
 use holdfast_chunkstore::RootAddress;
 use holdfast_doltdb::testing::TinyDb;
 use holdfast_proto::remotesapi::{Feature, PushConcurrencyControl, RebaseRequest, RootRequest};
+use holdfast_tests::forge::FinishedRequest;
 use holdfast_tests::peer::{self, Peer};
-use holdfast_tests::scenario;
+use holdfast_tests::wait;
 use tonic::Code;
 
 use crate::Setup;
@@ -80,9 +81,42 @@ pub(crate) async fn s23_without_the_feature_all_goes_over_the_legacy_stream(setu
         forge.peer("acme/prod").metadata().await.unwrap().features,
         [0; 0]
     );
+    let calls = |method: &str| {
+        let requests = forge.logs().requests();
+        let of_method = |one: &&FinishedRequest| one.path.ends_with(method);
+        requests.iter().filter(of_method).count()
+    };
+    let mut before = 0;
+    let mut went_over_the_legacy_stream = |what: &str| {
+        wait::until(&format!("the legacy stream of a {what}"), || {
+            calls("/StreamDownloadLocations") > before
+        });
+        before = calls("/StreamDownloadLocations");
+    };
     crate::with_dolt(&forge, |scene| {
-        scenario::fetch::a_fetch_brings_commits_branches_and_tags(scene);
+        let owner = scene.published("owner", "prod");
+        went_over_the_legacy_stream("push");
+        let shop = scene.workshop();
+        let copy = shop.clone_from(&scene.url("prod"), "copy", &[]);
+        went_over_the_legacy_stream("clone");
+        owner.commit("forward", "update orders set amount = 9 where customer = 1");
+        owner.push(&["origin", "main"]);
+        went_over_the_legacy_stream("fast-forward");
+        copy.pull(&[]);
+        went_over_the_legacy_stream("pull");
+        assert_eq!(copy.log(), owner.log());
+        let shallow = shop.try_clone_from(&scene.url("prod"), "shallow", &["--depth", "2"]);
+        shallow.expect_success();
+        went_over_the_legacy_stream("shallow clone");
+        assert_eq!(shop.database("shallow").log(), owner.log()[..2]);
+
+        let backup = scene.url("backup");
+        owner.ok(&["backup", "sync-url", &backup]);
+        let restored = shop.command(shop.folder(), &["backup", "restore", &backup, "restored"]);
+        restored.expect_success();
+        assert_eq!(shop.database("restored").log(), owner.log());
     });
+    assert_eq!(calls("/StreamChunkLocations"), 0, "it was not offered");
     forge.finish();
 }
 

@@ -1,12 +1,14 @@
 //! Statements 27 to 31: which chunks are there.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_doltdb::children;
 use holdfast_doltdb::testing::TinyDb;
 use holdfast_tests::peer::{Peer, hashes};
+use holdfast_tests::say;
 use holdfast_tests::table::TableFile;
 use tonic::Code;
 
@@ -118,7 +120,8 @@ pub(crate) async fn s30_a_chunk_is_present_once_its_file_is_added_and_not_before
 }
 
 pub(crate) async fn s31_what_is_present_is_present_with_all_below_it(setup: Setup) {
-    const ROUNDS: usize = 25;
+    const SEED: u64 = 20_261_123;
+    say::line(format_args!("s31: seed {SEED}"));
     let forge = setup.start(|_| {});
     let peer = forge.peer("acme/prod");
     let mut database = TinyDb::new();
@@ -126,10 +129,42 @@ pub(crate) async fn s31_what_is_present_is_present_with_all_below_it(setup: Setu
         let content = numbered(vec![b'a' + step; 30_000]);
         database.commit_with("main", &format!("step {step}"), &[("table", &content)]);
     }
+    let database = Arc::new(database);
     let all: Vec<ChunkAddress> = database.chunks().keys().copied().collect();
-    let mut chance = Chance(20_261_123);
-    let (mut taken, mut refused) = (0, 0);
 
+    let uploading = tokio::spawn(upload_parts(
+        peer.clone(),
+        Arc::clone(&database),
+        Chance(SEED),
+    ));
+    let (mut answers, mut seen) = (0, BTreeSet::new());
+    loop {
+        let is_last = uploading.is_finished();
+        let present = present_of(&peer, &all).await;
+        assert_closed(&database, &present);
+        answers += 1;
+        seen.insert(present.len());
+        if is_last {
+            break;
+        }
+    }
+    let [taken, refused] = uploading.await.unwrap();
+    assert!(
+        taken > 0 && refused > 0,
+        "{taken} taken, {refused} refused: both must occur"
+    );
+    assert!(
+        answers > 10 && seen.len() > 2,
+        "{answers} answers, of {seen:?} chunks: nobody asked while files came"
+    );
+    forge.finish();
+}
+
+/// Uploads files of chunks at random, some of which have all that they refer to. How many were added and refused.
+async fn upload_parts(peer: Peer, database: Arc<TinyDb>, mut chance: Chance) -> [usize; 2] {
+    const ROUNDS: usize = 25;
+    let all: Vec<ChunkAddress> = database.chunks().keys().copied().collect();
+    let (mut taken, mut refused) = (0, 0);
     for _ in 0..ROUNDS {
         // Sometimes any chunks, sometimes a chunk with everything below it.
         let chosen = match chance.below(2) {
@@ -144,33 +179,36 @@ pub(crate) async fn s31_what_is_present_is_present_with_all_below_it(setup: Setu
             Ok(answer) => {
                 assert!(answer.success);
                 taken += 1;
+                let present = present_of(&peer, &all).await;
+                let missing: Vec<_> = chosen.difference(&present).collect();
+                assert!(missing.is_empty(), "added and absent: {missing:?}");
             }
             Err(status) => {
                 assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
                 refused += 1;
             }
         }
-        let present: BTreeSet<ChunkAddress> = all
-            .iter()
-            .zip(peer.has(&all).await)
-            .filter_map(|(address, has)| has.then_some(*address))
-            .collect();
-        for address in &present {
-            let missing: Vec<_> = closure(&database, *address)
-                .into_iter()
-                .filter(|child| !present.contains(child))
-                .collect();
-            assert!(
-                missing.is_empty(),
-                "{address} is said to be there without {missing:?}"
-            );
-        }
     }
-    assert!(
-        taken > 0 && refused > 0,
-        "{taken} taken, {refused} refused: both must occur"
-    );
-    forge.finish();
+    [taken, refused]
+}
+
+async fn present_of(peer: &Peer, all: &[ChunkAddress]) -> BTreeSet<ChunkAddress> {
+    let has = peer.has(all).await;
+    let there = all.iter().zip(has).filter(|(_, has)| *has);
+    there.map(|(address, _)| *address).collect()
+}
+
+fn assert_closed(database: &TinyDb, present: &BTreeSet<ChunkAddress>) {
+    for address in present {
+        let missing: Vec<_> = children_of(&database.chunks()[address])
+            .into_iter()
+            .filter(|child| !present.contains(child))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "{address} is said to be there without {missing:?}"
+        );
+    }
 }
 
 /// A chunk and all below it.

@@ -1,4 +1,4 @@
-//! Statements 32 to 43: streams of chunk locations.
+//! Statements 32 to 39: streams of chunk locations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,16 +15,23 @@ use holdfast_proto::remotesapi::{
 use holdfast_tests::forge::Forge;
 use holdfast_tests::peer::{self, Peer, Span, hashes};
 use holdfast_tests::table::TableFile;
+use holdfast_tests::wait;
 use tokio::sync::mpsc::Sender;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use crate::Setup;
 use crate::presence::{absent_address, numbered};
-use crate::transport::{closed, split_url};
+use crate::transport::closed;
 
 /// A repository with a classic file and an archive, and all of its chunks.
-async fn filled(forge: &Forge) -> (Peer, TinyDb) {
+pub(crate) async fn filled(forge: &Forge) -> (Peer, TinyDb) {
+    let (peer, database, _) = filled_with(forge).await;
+    (peer, database)
+}
+
+/// The same, with the two files.
+pub(crate) async fn filled_with(forge: &Forge) -> (Peer, TinyDb, [TableFile; 2]) {
     let peer = forge.peer("acme/prod");
     let mut database = TinyDb::new();
     let fresh = database.commit_with(
@@ -32,7 +39,7 @@ async fn filled(forge: &Forge) -> (Peer, TinyDb) {
         "classic",
         &[("table", &numbered(vec![b'a'; 40_000]))],
     );
-    peer.push(&database, &fresh).await;
+    let classic = peer.push(&database, &fresh).await;
     let last = database.root();
     let fresh = database.commit_with(
         "main",
@@ -46,10 +53,10 @@ async fn filled(forge: &Forge) -> (Peer, TinyDb) {
             .await
             .unwrap()
     );
-    (peer, database)
+    (peer, database, [classic, archive])
 }
 
-fn present(database: &TinyDb) -> Vec<ChunkAddress> {
+pub(crate) fn present(database: &TinyDb) -> Vec<ChunkAddress> {
     database.chunks().keys().copied().collect()
 }
 
@@ -89,22 +96,36 @@ pub(crate) async fn s32_n_requests_get_n_responses_in_order(setup: Setup) {
 }
 
 pub(crate) async fn long_s33_an_idle_stream_stays_open(setup: Setup) {
+    const IDLE: Duration = Duration::from_secs(70);
     let forge = setup.start(|_| {});
     let (peer, database) = filled(&forge).await;
-    let request = || peer.locations_request(&[database.head("main").unwrap()]);
-    let (sender, mut answers) = open(&peer, request()).await;
+    let head = [database.head("main").unwrap()];
+    let newer = || peer.locations_request(&head);
+    let older = || legacy_request(&peer, &head);
+    let (sender, mut answers) = open(&peer, newer()).await;
+    let (older_sender, mut older_answers) = open_legacy(&peer, older()).await;
     for _ in 0..2 {
         assert_eq!(answers.next().await.unwrap().unwrap().locations.len(), 1);
-        tokio::time::sleep(Duration::from_secs(70)).await;
-        sender.send(request()).await.unwrap();
+        assert_eq!(older_answers.next().await.unwrap().unwrap().locs.len(), 1);
+        tokio::time::sleep(IDLE).await;
+        sender.send(newer()).await.unwrap();
+        older_sender.send(older()).await.unwrap();
     }
-    drop(sender);
+    drop((sender, older_sender));
+    let answer = answers.next().await.unwrap().unwrap();
     assert_eq!(
-        answers.next().await.unwrap().unwrap().locations.len(),
+        answer.locations.len(),
         1,
         "half-closed, what is left is answered"
     );
     assert!(answers.next().await.is_none(), "and the stream ends well");
+    let answer = older_answers.next().await.unwrap().unwrap();
+    assert_eq!(
+        answer.locs.len(),
+        1,
+        "half-closed, what is left is answered"
+    );
+    assert!(older_answers.next().await.is_none());
     forge.finish();
 }
 
@@ -112,29 +133,103 @@ pub(crate) async fn s33_half_close_gets_the_remaining_answers_and_then_ok(setup:
     const REQUESTS: usize = 5;
     let forge = setup.start(|_| {});
     let (peer, database) = filled(&forge).await;
-    let request = || peer.locations_request(&[database.head("main").unwrap()]);
-    let (sender, mut answers) = open(&peer, request()).await;
+    let head = [database.head("main").unwrap()];
+    let newer = || peer.locations_request(&head);
+    let older = || legacy_request(&peer, &head);
+    let (sender, mut answers) = open(&peer, newer()).await;
+    let (older_sender, mut older_answers) = open_legacy(&peer, older()).await;
     for _ in 1..REQUESTS {
-        sender.send(request()).await.unwrap();
+        sender.send(newer()).await.unwrap();
+        older_sender.send(older()).await.unwrap();
     }
-    drop(sender);
+    drop((sender, older_sender));
     for _ in 0..REQUESTS {
         assert_eq!(answers.next().await.unwrap().unwrap().locations.len(), 1);
+        assert_eq!(older_answers.next().await.unwrap().unwrap().locs.len(), 1);
     }
+    // What is behind the last answer is the end, and no error.
     assert!(answers.next().await.is_none());
+    assert!(older_answers.next().await.is_none());
     forge.finish();
 }
 
 pub(crate) async fn s34_cancelled_streams_release_what_they_held(setup: Setup) {
+    const AT_ONCE: usize = 64;
+    const ON_ONE_CONNECTION: usize = 300;
     let forge = setup.start(|_| {});
-    many_streams(&forge, 300).await;
+    let (peer, database) = filled(&forge).await;
+    let head = [database.head("main").unwrap()];
+    // Of every request the server tells the end, be it that its answer was dropped.
+    let ended = || {
+        let log = forge.logs().text();
+        let is_end = |line: &&str| {
+            line.contains("/StreamChunkLocations\"") && line.contains("telemetry::request: ")
+        };
+        log.lines().filter(is_end).count()
+    };
+
+    // One connection carries more of them than it may have open at a time.
+    many_streams(&peer, &head, ON_ONE_CONNECTION).await;
+    let opened = ON_ONE_CONNECTION + 1;
+    wait::until("every stream of one connection to end", || {
+        ended() == opened
+    });
+
+    let before = connections(&forge);
+
+    // And many connections are let go of at the same time, with a question under way on each.
+    let clients: Vec<Peer> = (0..AT_ONCE).map(|_| forge.peer("acme/prod")).collect();
+    let streams = clients
+        .iter()
+        .map(|client| open(client, client.locations_request(&head)));
+    let streams = futures::future::join_all(streams).await;
+    assert!(
+        connections(&forge) >= before + AT_ONCE,
+        "each client has a connection of its own"
+    );
+    assert_eq!(ended(), opened, "all of them are open");
+    for (sender, _) in &streams {
+        sender.send(peer.locations_request(&head)).await.unwrap();
+    }
+    drop((streams, clients));
+    wait::until("every cancelled stream to end", || {
+        ended() == opened + AT_ONCE
+    });
+    wait::until("the connections of gone clients to end", || {
+        connections(&forge) <= before
+    });
+    assert!(
+        peer.locate(head[0]).await.is_some(),
+        "the server still answers"
+    );
     forge.finish();
+}
+
+/// How many connections the servers hold: each has its own end of them.
+fn connections(forge: &Forge) -> usize {
+    const ESTABLISHED: &str = "01";
+    const CLOSE_WAIT: &str = "08";
+    let ports: Vec<String> = forge
+        .server_urls()
+        .iter()
+        .map(|url| url.rsplit(':').next().unwrap().parse::<u16>().unwrap())
+        .map(|port| format!(":{port:04X}"))
+        .collect();
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let is_ours = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, state) = (fields.next().unwrap(), fields.nth(1).unwrap());
+        ports.iter().any(|port| local.ends_with(port)) && [ESTABLISHED, CLOSE_WAIT].contains(&state)
+    };
+    table.lines().skip(1).filter(is_ours).count()
 }
 
 pub(crate) async fn long_s34_ten_thousand_short_streams_in_a_minute(setup: Setup) {
     let forge = setup.start(|_| {});
+    let (peer, database) = filled(&forge).await;
+    let head = [database.head("main").unwrap()];
     let limit = Duration::from_secs(60);
-    let streams = many_streams(&forge, 10_000);
+    let streams = many_streams(&peer, &head, 10_000);
     assert!(
         tokio::time::timeout(limit, streams).await.is_ok(),
         "10,000 streams took longer than {limit:?}"
@@ -142,18 +237,16 @@ pub(crate) async fn long_s34_ten_thousand_short_streams_in_a_minute(setup: Setup
     forge.finish();
 }
 
-/// Opens streams, every second of which is cancelled with an answer still to come.
-async fn many_streams(forge: &Forge, count: usize) {
-    let (peer, database) = filled(forge).await;
-    let head = database.head("main").unwrap();
+/// Opens streams on one connection, every second of which is cancelled with an answer still to come; and one more.
+async fn many_streams(peer: &Peer, head: &[ChunkAddress; 1], count: usize) {
     for index in 0..count {
-        let (_sender, mut answers) = open(&peer, peer.locations_request(&[head])).await;
+        let (_sender, mut answers) = open(peer, peer.locations_request(head)).await;
         if index % 2 == 0 {
             assert_eq!(answers.next().await.unwrap().unwrap().locations.len(), 1);
         }
     }
     assert!(
-        peer.locate(head).await.is_some(),
+        peer.locate(head[0]).await.is_some(),
         "the server still answers"
     );
 }
@@ -267,6 +360,7 @@ pub(crate) async fn s38_each_message_of_a_stream_is_for_its_own_repository(setup
         .peer("acme/prod")
         .with_password("me", crate::auth::TOKEN);
     let other = administrator.at("acme/other");
+    let nothing = administrator.at("acme/nothing");
     let (mut here, mut there) = (TinyDb::new(), TinyDb::new());
     let fresh = here.commit("main", "here");
     administrator.push(&here, &fresh).await;
@@ -274,30 +368,51 @@ pub(crate) async fn s38_each_message_of_a_stream_is_for_its_own_repository(setup
     other.push(&there, &fresh).await;
     let asked = [here.head("main").unwrap(), there.head("main").unwrap()];
 
-    let requests =
-        [&administrator, &other, &administrator].map(|peer| peer.locations_request(&asked));
-    let missing: Vec<_> = administrator
-        .locations(requests.into())
-        .await
-        .unwrap()
+    // Who may create what is not there sees it empty, in the middle of a stream too.
+    let turns = [&administrator, &other, &nothing, &administrator];
+    let requests = turns.map(|peer| peer.locations_request(&asked)).into();
+    let answers = administrator.locations(requests).await.unwrap();
+    let missing: Vec<_> = answers
         .into_iter()
         .map(|answer| answer.missing_indexes)
         .collect();
-    assert_eq!(missing, [vec![1], vec![0], vec![1]]);
+    assert_eq!(missing, [vec![1], vec![0], vec![0, 1], vec![1]]);
+    let requests = turns.map(|peer| legacy_request(peer, &asked)).into();
+    let answers = legacy(&administrator, requests).await.unwrap();
+    let found: Vec<Vec<Bytes>> = answers
+        .iter()
+        .map(|answer| ranges(answer).into_iter().flat_map(|range| range.ranges))
+        .map(|found| found.map(|range| range.hash).collect())
+        .collect();
+    let [here, there] = asked.map(|address| hashes(&[address]));
+    assert_eq!(found, [here.clone(), there, Vec::new(), here]);
 
+    // For a stranger it does not exist, wherever in a stream he asks.
     let stranger = forge.peer("acme/prod");
-    let (sender, mut answers) = open(&stranger, stranger.locations_request(&asked)).await;
-    assert!(answers.next().await.unwrap().is_ok());
-    sender
-        .send(stranger.at("acme/nothing").locations_request(&asked))
-        .await
-        .unwrap();
-    let refused = answers.next().await.unwrap().unwrap_err();
-    assert_eq!(
-        refused.code(),
-        Code::NotFound,
-        "the second repository is checked too: {refused}"
-    );
+    for (turns, well) in [
+        (vec!["acme/prod", "acme/nothing", "acme/prod"], 1),
+        (vec!["acme/prod", "acme/other", "acme/nothing"], 2),
+        (vec!["acme/nothing", "acme/prod"], 0),
+    ] {
+        let (sender, mut answers) =
+            open(&stranger, stranger.at(turns[0]).locations_request(&asked)).await;
+        let (older_sender, mut older_answers) =
+            open_legacy(&stranger, legacy_request(&stranger.at(turns[0]), &asked)).await;
+        for path in &turns[1..] {
+            let peer = stranger.at(path);
+            // The stream may have ended already.
+            drop(sender.send(peer.locations_request(&asked)).await);
+            drop(older_sender.send(legacy_request(&peer, &asked)).await);
+        }
+        for _ in 0..well {
+            assert!(answers.next().await.unwrap().is_ok(), "{turns:?}");
+            assert!(older_answers.next().await.unwrap().is_ok(), "{turns:?}");
+        }
+        let refused = answers.next().await.unwrap().unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound, "{turns:?}: {refused}");
+        let refused = older_answers.next().await.unwrap().unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound, "{turns:?}: {refused}");
+    }
     forge.finish();
 }
 
@@ -322,178 +437,10 @@ pub(crate) async fn s39_the_legacy_stream_gives_one_range_for_each_hash(setup: S
     forge.finish();
 }
 
-pub(crate) async fn s40_a_dictionary_lies_in_the_file_of_its_chunk(setup: Setup) {
-    let forge = setup.start(|_| {});
-    let (peer, database) = filled(&forge).await;
-    let all = present(&database);
-
-    let answer = one_answer(&peer, &all).await;
-    let with_dictionary = answer
-        .locations
-        .iter()
-        .filter(|location| location.dictionary_length > 0)
-        .count();
-    assert!(
-        with_dictionary > 10,
-        "{with_dictionary} chunks have a dictionary"
-    );
-    assert_eq!(answer.locations.len(), all.len());
-    // `read` gets the dictionary from the address of the chunk and unpacks it with plain zstd.
-    for location in answer.locations.iter().step_by(9) {
-        assert!(
-            peer.read(all[usize::try_from(location.request_index).unwrap()])
-                .await
-                .is_some()
-        );
-    }
-
-    let answers = legacy(&peer, vec![legacy_request(&peer, &all)])
-        .await
-        .unwrap();
-    for file in ranges(&answers[0]) {
-        for range in file.ranges.iter().step_by(9) {
-            let span = Span {
-                offset: range.offset,
-                len: range.length,
-                dictionary_offset: range.dictionary_offset,
-                dictionary_len: range.dictionary_length,
-            };
-            let chunk = peer::chunk_at(&file.url, &span).await;
-            assert_eq!(address_of(&chunk).as_bytes()[..], range.hash[..]);
-        }
-    }
-    forge.finish();
-}
-
-pub(crate) async fn s41_no_two_files_share_a_path_and_no_file_has_two(setup: Setup) {
-    let forge = setup.start(|_| {});
-    let (peer, database) = filled(&forge).await;
-    let all = present(&database);
-
-    let requests = all
-        .chunks(5)
-        .map(|list| peer.locations_request(list))
-        .collect();
-    let answers = peer.locations(requests).await.unwrap();
-    let mut urls: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for file in answers.into_iter().flat_map(|answer| answer.table_files) {
-        urls.entry(file.file_id).or_default().insert(file.url);
-    }
-    assert!(urls.len() > 1);
-    for (file, urls) in &urls {
-        assert_eq!(
-            urls.len(),
-            1,
-            "{file} has one address in one stream: {urls:?}"
-        );
-    }
-    let paths: BTreeSet<&str> = urls
-        .values()
-        .flatten()
-        .map(|url| url.split('?').next().unwrap())
-        .collect();
-    assert_eq!(paths.len(), urls.len(), "each file has a path of its own");
-    forge.finish();
-}
-
-pub(crate) async fn s42_addresses_are_refreshed_well_before_they_expire(setup: Setup) {
-    let forge = setup.start(|plan| plan.manual_clock = true);
-    let (peer, database) = filled(&forge).await;
-    let (file, location) = peer.locate(database.head("main").unwrap()).await.unwrap();
-    let listed = peer.files().await.unwrap().table_file_info.remove(0);
-    let answers = legacy(
-        &peer,
-        vec![legacy_request(&peer, &[database.head("main").unwrap()])],
-    )
-    .await
-    .unwrap();
-    let legacy = &answers[0].locs[0];
-
-    let refreshes = [
-        file.refresh_after,
-        listed.refresh_after,
-        legacy.refresh_after,
-    ]
-    .map(|time| time.expect("an address that expires says when to refresh"));
-    assert!(listed.refresh_request.is_some() && legacy.refresh_request.is_some());
-    let urls = [
-        file.url.clone(),
-        listed.url,
-        ranges(&answers[0]).remove(0).url,
-    ];
-    for (url, refresh) in urls.iter().zip(&refreshes) {
-        let in_seconds = refresh.seconds - forge.clock_seconds();
-        assert!(
-            in_seconds > 300,
-            "{url} is to be refreshed in {in_seconds} s"
-        );
-    }
-    // Time stands still but for this: five minutes after the refresh was due the addresses are still good.
-    let due = refreshes.iter().map(|time| time.seconds).max().unwrap();
-    forge.advance_clock(Duration::from_secs(
-        u64::try_from(due - forge.clock_seconds()).unwrap() + 300,
-    ));
-    for url in &urls {
-        let answer = holdfast_tests::web::get_range(url, location.offset, location.offset).await;
-        assert_eq!(
-            answer.status,
-            http::StatusCode::PARTIAL_CONTENT,
-            "{url}: {}",
-            answer.text()
-        );
-    }
-    forge.finish();
-}
-
-pub(crate) async fn s43_old_clients_never_get_a_dictionary(setup: Setup) {
-    let forge = setup.start(|_| {});
-    let (_, database) = filled(&forge).await;
-    let all = present(&database);
-    for agent in [
-        "dolt_cli 1.49.1 linux amd64",
-        "dolt_cli 1.20.0 darwin arm64",
-        "dolt_cli  linux amd64",
-    ] {
-        let old = Peer::calling_itself(agent, forge.base_url(), "acme/prod");
-        let answers = legacy(&old, vec![legacy_request(&old, &all)])
-            .await
-            .unwrap();
-        let mut seen = 0;
-        for file in ranges(&answers[0]) {
-            assert!(
-                !split_url(&file.url)
-                    .1
-                    .split('?')
-                    .next()
-                    .unwrap()
-                    .ends_with(".darc"),
-                "{agent}: {}",
-                file.url
-            );
-            for range in &file.ranges {
-                assert_eq!(range.dictionary_length, 0, "{agent}");
-                seen += 1;
-            }
-            let range = &file.ranges[0];
-            let span = Span {
-                offset: range.offset,
-                len: range.length,
-                dictionary_offset: 0,
-                dictionary_len: 0,
-            };
-            let chunk = peer::chunk_at(&file.url, &span).await;
-            assert_eq!(address_of(&chunk).as_bytes()[..], range.hash[..], "{agent}");
-        }
-        assert_eq!(
-            seen,
-            all.len(),
-            "{agent}: every chunk is found in a classic file"
-        );
-    }
-    forge.finish();
-}
-
-async fn one_answer(peer: &Peer, asked: &[ChunkAddress]) -> StreamChunkLocationsResponse {
+pub(crate) async fn one_answer(
+    peer: &Peer,
+    asked: &[ChunkAddress],
+) -> StreamChunkLocationsResponse {
     let mut answers = peer
         .locations(vec![peer.locations_request(asked)])
         .await
@@ -523,7 +470,22 @@ async fn open(
     (sender, answers)
 }
 
-fn legacy_request(peer: &Peer, asked: &[ChunkAddress]) -> GetDownloadLocsRequest {
+/// Opens an older stream with its first request.
+async fn open_legacy(
+    peer: &Peer,
+    first: GetDownloadLocsRequest,
+) -> (
+    Sender<GetDownloadLocsRequest>,
+    tonic::Streaming<GetDownloadLocsResponse>,
+) {
+    let (sender, receiver) = tokio::sync::mpsc::channel(16);
+    sender.send(first).await.unwrap();
+    let stream = peer.request(ReceiverStream::new(receiver));
+    let answers = peer.rpc().stream_download_locations(stream).await;
+    (sender, answers.unwrap().into_inner())
+}
+
+pub(crate) fn legacy_request(peer: &Peer, asked: &[ChunkAddress]) -> GetDownloadLocsRequest {
     GetDownloadLocsRequest {
         repo_id: peer.repo_id(),
         repo_path: peer.path(),
@@ -532,7 +494,7 @@ fn legacy_request(peer: &Peer, asked: &[ChunkAddress]) -> GetDownloadLocsRequest
     }
 }
 
-async fn legacy(
+pub(crate) async fn legacy(
     peer: &Peer,
     requests: Vec<GetDownloadLocsRequest>,
 ) -> Result<Vec<GetDownloadLocsResponse>, Status> {
@@ -550,7 +512,7 @@ async fn legacy(
 }
 
 /// The ranges of a legacy answer; the other form must never occur.
-fn ranges(answer: &GetDownloadLocsResponse) -> Vec<HttpGetRange> {
+pub(crate) fn ranges(answer: &GetDownloadLocsResponse) -> Vec<HttpGetRange> {
     let of = |location: &Option<Location>| match location {
         Some(Location::HttpGetRange(range)) => range.clone(),
         other => panic!("clients crash on {other:?}"),

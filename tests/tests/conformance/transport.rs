@@ -1,17 +1,21 @@
 //! Statements 1 to 8: transport and naming.
 
+use std::collections::BTreeSet;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use holdfast_doltdb::testing::TinyDb;
 use holdfast_proto::remotesapi::{RepoId, RootRequest, RootResponse};
 use holdfast_tests::forge::Plan;
-use holdfast_tests::peer::{Peer, details, url_of};
+use holdfast_tests::peer::{Peer, details};
 use holdfast_tests::table::TableFile;
 use holdfast_tests::web::{self, Protocol, TlsRequest};
 use http::{Method, StatusCode};
 use prost::Message as _;
 use tonic::Code;
 
-use crate::Setup;
+use crate::addresses::given_addresses;
+use crate::calls::{self, Naming};
+use crate::{Setup, streams};
 
 const ROOT_METHOD: &str = "/dolt.services.remotesapi.v1alpha1.ChunkStoreService/Root";
 const GRPC: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
@@ -48,6 +52,9 @@ pub(crate) async fn s01_one_port_serves_every_protocol(setup: Setup) {
     forge.finish();
 }
 
+/// The longest message either way.
+const LONGEST: usize = 128 << 20;
+
 pub(crate) async fn s02_a_request_of_100_mib_is_taken(setup: Setup) {
     let forge = setup.start(|_| {});
     let peer = forge.peer("acme/prod");
@@ -61,44 +68,73 @@ pub(crate) async fn s02_a_request_of_100_mib_is_taken(setup: Setup) {
         let mut rpc = peer.rpc();
         async move { rpc.root(request).await }
     };
-
     assert!(root(100 << 20).await.is_ok());
     assert!(
-        root(129 << 20).await.is_err(),
+        root(LONGEST + (1 << 20)).await.is_err(),
         "a message above 128 MiB is refused"
     );
     assert!(root(1).await.is_ok(), "and the next one is answered");
+    forge.finish();
+
+    // A long public address makes a short question ask for more than an answer may hold.
+    const BASE_LEN: usize = 60_000;
+    let base = format!("https://forge.example.org/{}", "x".repeat(BASE_LEN));
+    let forge = setup.start(|plan| plan.public_url = Some(base));
+    let peer = forge.peer("acme/prod");
+    let file = TableFile::classic(&TinyDb::new().commit("main", "one"));
+    let ask = async |count: usize| peer.upload_locations(vec![details(&file); count]).await;
+    let most = LONGEST / (BASE_LEN + 1000);
+    let answered = ask(most).await.unwrap();
+    assert_eq!(answered.len(), most);
+    let len: usize = answered.iter().map(|location| location.encoded_len()).sum();
+    assert!(
+        (LONGEST - (8 << 20)..=LONGEST).contains(&len),
+        "{len} bytes are not near the limit"
+    );
+    let refused = ask(LONGEST / BASE_LEN + 1).await.unwrap_err();
+    assert_eq!(
+        refused.code(),
+        Code::OutOfRange,
+        "a code on which dolt does not ask again: {refused}"
+    );
+    assert!(ask(1).await.is_ok(), "and the next question is answered");
     forge.finish();
 }
 
 pub(crate) async fn s03_grpc_over_tls_needs_no_alpn(setup: Setup) {
     let forge = setup.start(|plan| plan.tls = true);
-    let url = format!("{}{ROOT_METHOD}", forge.tls_urls()[0]);
     let message = RootRequest {
         repo_path: "acme/prod".to_owned(),
         ..RootRequest::default()
     };
-
-    for alpn in [&[][..], &["h2"]] {
-        let request = TlsRequest {
-            protocol: Protocol::Http2,
-            alpn,
-            method: Method::POST,
-            url: &url,
-            headers: &GRPC,
-            body: framed(&message),
-        };
-        let (answer, _) = web::send_by_tls(request, forge.certificate()).await;
-        assert_eq!(
-            answer
-                .trailers
-                .get("grpc-status")
-                .map(|value| value.as_bytes()),
-            Some(&b"0"[..]),
-            "{alpn:?}"
-        );
-        let answer = RootResponse::decode(&answer.body[5..]).unwrap();
-        assert_eq!(answer.root_hash.len(), 20);
+    for server in forge.tls_urls() {
+        let url = format!("{server}{ROOT_METHOD}");
+        for (alpn, expected) in [
+            (&[][..], None),
+            (&["h2"], Some("h2")),
+            (&["h2", "http/1.1"], Some("h2")),
+        ] {
+            let request = TlsRequest {
+                protocol: Protocol::Http2,
+                alpn,
+                method: Method::POST,
+                url: &url,
+                headers: &GRPC,
+                body: framed(&message),
+            };
+            let (answer, agreed) = web::send_by_tls(request, forge.certificate()).await;
+            assert_eq!(agreed.as_deref(), expected, "{alpn:?} at {server}");
+            assert_eq!(
+                answer
+                    .trailers
+                    .get("grpc-status")
+                    .map(|value| value.as_bytes()),
+                Some(&b"0"[..]),
+                "{alpn:?} at {server}"
+            );
+            let answer = RootResponse::decode(&answer.body[5..]).unwrap();
+            assert_eq!(answer.root_hash.len(), 20);
+        }
     }
     forge.finish();
 }
@@ -143,56 +179,99 @@ pub(crate) async fn s05_a_missing_or_half_name_is_invalid(setup: Setup) {
             repo_name: name.to_owned(),
         })
     };
+    let file = "v".repeat(32);
     for repo_id in [None, id("", ""), id("acme", ""), id("", "prod")] {
-        let shown = format!("{repo_id:?}");
-        let message = RootRequest {
+        let naming = Naming {
             repo_id,
-            ..RootRequest::default()
+            repo_path: String::new(),
         };
-        let refused = peer.rpc().root(message).await.unwrap_err();
-        assert_eq!(refused.code(), Code::InvalidArgument, "{shown}: {refused}");
+        let calls = calls::reads(&peer, &naming, &file).await;
+        let calls: Vec<_> = calls
+            .into_iter()
+            .chain(calls::writes(&peer, &naming).await)
+            .collect();
+        assert_eq!(calls.len(), 12, "every call of the service");
+        for (call, result) in calls {
+            let refused = result.expect_err(call);
+            assert_eq!(
+                refused.code(),
+                Code::InvalidArgument,
+                "{call} {naming:?}: {refused}"
+            );
+        }
     }
     forge.finish();
 }
 
 pub(crate) async fn s06_a_percent_encoded_address_is_the_same_repository(setup: Setup) {
     let forge = setup.start(|_| {});
-    crate::with_dolt(&forge, |scene| {
-        let owner = scene.published("owner", "prod");
-        let copy = scene
-            .workshop()
-            .clone_from(&scene.url("%70ro%64"), "copy", &[]);
-        assert_eq!(copy.log(), owner.log());
-    });
+    let peer = forge.peer("acme/prod");
+    let mut database = TinyDb::new();
+    let fresh = database.commit("main", "one");
+    let file = peer.push(&database, &fresh).await;
+
+    for path in ["acme/prod", "acme/prod/", "/acme/prod", "//acme/prod//"] {
+        let message = RootRequest {
+            repo_path: path.to_owned(),
+            ..RootRequest::default()
+        };
+        let answer = peer.rpc().root(message).await.unwrap().into_inner();
+        assert_eq!(&answer.root_hash[..], database.root().as_bytes(), "{path}");
+    }
+
+    // Also an address of data means the same, however it is written.
+    let url = peer.files().await.unwrap().table_file_info[0].url.clone();
+    let (base, rest) = split_url(&url);
+    let (path, query) = rest.split_once('?').unwrap();
+    for written in [
+        path.replace('e', "%65"),
+        path.replace("_", "%5F"),
+        path.replace("_", "%5f"),
+    ] {
+        assert_ne!(written, path);
+        let answer = web::get(&format!("{base}{written}?{query}"), &[]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{written}");
+        assert_eq!(answer.body, file.bytes, "{written}");
+    }
+    for broken in ["%", "%6", "%zz", "%ff", "%00"] {
+        let answer = web::get(&format!("{base}{path}{broken}?{query}"), &[]).await;
+        assert!(
+            [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND].contains(&answer.status),
+            "{broken}: {}",
+            answer.status
+        );
+    }
     forge.finish();
 }
 
 pub(crate) async fn s07_data_addresses_carry_the_public_base(setup: Setup) {
-    let file = TableFile::classic(&TinyDb::new().commit("main", "one"));
-    let upload_url = async |peer: Peer| {
-        let locations = peer.upload_locations(vec![details(&file)]).await.unwrap();
-        url_of(&locations[0]).unwrap()
-    };
-
-    let forge =
-        setup.start(|plan| plan.public_url = Some("https://forge.example.org/base".to_owned()));
-    let url = upload_url(forge.peer("acme/prod")).await;
-    assert!(url.starts_with("https://forge.example.org/base/"), "{url}");
-    forge.finish();
-
     let forge = setup.start(|_| {});
-    let url = upload_url(forge.peer("acme/prod")).await;
-    assert!(
-        url.starts_with(&format!("{}/", forge.base_url())),
-        "{url} begins with the authority of the call"
-    );
-    let url = upload_url(forge.peer("acme/prod").with("x-forwarded-proto", "https")).await;
+    let (peer, database) = streams::filled(&forge).await;
+    all_begin_with(&peer, &database, &format!("{}/", forge.base_url())).await;
     let authority = forge.base_url().replace("http://", "");
-    assert!(
-        url.starts_with(&format!("https://{authority}/")),
-        "{url} has the scheme that a proxy names"
-    );
+    let behind_a_proxy = peer.with("x-forwarded-proto", "https");
+    all_begin_with(&behind_a_proxy, &database, &format!("https://{authority}/")).await;
+
+    let base = "https://forge.example.org/base";
+    let forge = forge.restart(|plan| plan.public_url = Some(base.to_owned()));
+    let peer = forge.peer("acme/prod").with("x-forwarded-proto", "http");
+    all_begin_with(&peer, &database, &format!("{base}/")).await;
     forge.finish();
+}
+
+/// Every address that the server gives, by every call that gives one, has this base.
+async fn all_begin_with(peer: &Peer, database: &TinyDb, base: &str) {
+    let file = TableFile::classic(&TinyDb::new().commit("main", base));
+    let upload = peer.upload_url(&file).await.unwrap();
+    let upload = upload.expect("a new file is asked for");
+    assert!(upload.starts_with(base), "upload: {upload}");
+    let chunks: Vec<_> = database.chunks().keys().copied().collect();
+    let given = given_addresses(peer, &chunks).await;
+    let ways: BTreeSet<&str> = given.iter().map(|given| given.way).collect();
+    assert_eq!(ways.len(), 4, "{ways:?}");
+    for given in given {
+        assert!(given.url.starts_with(base), "{}: {}", given.way, given.url);
+    }
 }
 
 pub(crate) async fn s08_unknown_headers_are_ignored(setup: Setup) {

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use holdfast_chunkstore::RootAddress;
-use holdfast_doltdb::testing::TinyDb;
+use holdfast_doltdb::testing::{TinyDb, address_of};
 use holdfast_proto::remotesapi::{ChunkTableInfo, GetUploadLocsRequest, TableFileDetails};
 use holdfast_tests::forge::Forge;
 use holdfast_tests::peer::{Peer, details, url_of};
+use holdfast_tests::say;
 use holdfast_tests::table::{BigFile, TableFile};
 use holdfast_tests::web;
 use http::{Method, StatusCode};
@@ -186,7 +187,7 @@ pub(crate) async fn s60_a_file_without_a_content_hash_is_taken(setup: Setup) {
 
 pub(crate) async fn long_s60_a_file_of_more_than_5_gib_is_taken(setup: Setup) {
     if setup != Setup::LocalDisk {
-        eprintln!("skipped: the bucket of this process keeps its objects in memory");
+        say::skipped("the bucket of this process keeps its objects in memory");
         return;
     }
     let forge = setup.start(|_| {});
@@ -302,6 +303,27 @@ pub(crate) async fn s62_corrupt_files_are_refused(setup: Setup) {
         for (what, corrupt) in corruptions(&file) {
             refused(&forge, &peer, &corrupt, &format!("{} {what}", file.suffix)).await;
         }
+    }
+    // Every checksum and every name is right, but two chunks lie under each other's address.
+    let addresses: Vec<_> = fresh.iter().map(|chunk| address_of(chunk)).collect();
+    let mut exchanged = addresses.clone();
+    exchanged.swap(0, 1);
+    let lying = || exchanged.iter().copied().zip(&fresh);
+    for file in [
+        TableFile::classic_under(lying()),
+        TableFile::archive_under(lying()),
+    ] {
+        let what = format!("{} exchanges two chunks", file.suffix);
+        refused(&forge, &peer, &file, &what).await;
+    }
+    // It is not the way of making them that is refused.
+    let honest = || addresses.iter().copied().zip(&fresh);
+    for file in [
+        TableFile::classic_under(honest()),
+        TableFile::archive_under(honest()),
+    ] {
+        peer.store(&file).await;
+        assert!(peer.add(&[&file]).await.unwrap().success);
     }
     forge.finish();
 }

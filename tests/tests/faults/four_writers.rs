@@ -7,7 +7,9 @@ use holdfast_chunkstore::RootAddress;
 use holdfast_doltdb::testing::TinyDb;
 use holdfast_tests::forge::{Forge, Plan};
 use holdfast_tests::peer::Peer;
+use holdfast_tests::say;
 use holdfast_tests::table::TableFile;
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
 use crate::ledger;
@@ -25,15 +27,28 @@ struct Snapshot {
 
 type Snapshots = Arc<Mutex<HashMap<RootAddress, Snapshot>>>;
 
-/// Pushes to a branch of its own, to the servers in turn; a lost race is pushed again on top of the winner.
+/// What one writer saw.
+#[derive(Default)]
+struct Written {
+    acknowledged: Vec<RootAddress>,
+    lost: usize,
+    /// Pushes that were taken after they had lost a race.
+    repaired: usize,
+}
+
+/// Pushes to a branch of its own, to the servers in turn; a lost race is pushed again on top of the winner. All
+/// writers have read the same root before the first of them commits.
 async fn write(
     writer: usize,
     servers: [Peer; 2],
     snapshots: Snapshots,
-) -> (Vec<RootAddress>, usize) {
-    let (mut acknowledged, mut lost) = (Vec::new(), 0);
+    start: Arc<Barrier>,
+) -> Written {
+    let mut written = Written::default();
+    let mut has_lost = false;
     let mut turn = writer;
-    while acknowledged.len() < PUSHES {
+    while written.acknowledged.len() < PUSHES {
+        let is_first = turn == writer;
         turn += 1;
         let peer = &servers[turn % 2];
         let last = peer.root().await.unwrap();
@@ -47,18 +62,24 @@ async fn write(
         let file = TableFile::classic(&fresh);
         peer.store(&file).await;
         assert!(peer.add(&[&file]).await.unwrap().success);
+        if is_first {
+            start.wait().await;
+        }
         // The other server, which has not seen the upload.
         if servers[(turn + 1) % 2]
             .commit(root, last, &[&file])
             .await
             .unwrap()
         {
-            acknowledged.push(root);
+            written.acknowledged.push(root);
+            written.repaired += usize::from(has_lost);
+            has_lost = false;
         } else {
-            lost += 1;
+            written.lost += 1;
+            has_lost = true;
         }
     }
-    (acknowledged, lost)
+    written
 }
 
 #[test]
@@ -72,21 +93,30 @@ fn every_acknowledged_push_of_four_writers_to_two_servers_is_in_the_log_and_root
         .insert(RootAddress::ZERO, Snapshot::default());
     let (written, roots) = crate::run(async {
         let mut writers = JoinSet::new();
+        let start = Arc::new(Barrier::new(WRITERS));
         for writer in 0..WRITERS {
             let servers = [0, 1].map(|server: usize| Peer::new(&urls[server], NAME));
-            writers.spawn(write(writer, servers, Arc::clone(&snapshots)));
+            let snapshots = Arc::clone(&snapshots);
+            writers.spawn(write(writer, servers, snapshots, Arc::clone(&start)));
         }
         let written = writers.join_all().await;
         let settings = ledger::settings(&forge.data(), forge.bucket());
         (written, ledger::roots(&settings, NAME).await)
     });
-    let lost: usize = written.iter().map(|(_, lost)| lost).sum();
-    eprintln!(
-        "{} pushes were acknowledged, {lost} races lost",
+    let sum = |count: fn(&Written) -> usize| written.iter().map(count).sum::<usize>();
+    let (lost, repaired) = (sum(|one| one.lost), sum(|one| one.repaired));
+    say::line(format_args!(
+        "{} pushes were acknowledged, {lost} races lost, {repaired} repaired",
         WRITERS * PUSHES
+    ));
+    assert!(
+        lost >= WRITERS - 1 && repaired >= WRITERS - 1,
+        "of {WRITERS} who know the same root one wins; {lost} lost, {repaired} repaired"
     );
-    let mut acknowledged: Vec<RootAddress> =
-        written.into_iter().flat_map(|(roots, _)| roots).collect();
+    let mut acknowledged: Vec<RootAddress> = written
+        .into_iter()
+        .flat_map(|one| one.acknowledged)
+        .collect();
     let mut in_log = roots.clone();
     acknowledged.sort();
     in_log.sort();

@@ -1,5 +1,6 @@
 //! The directory of the chunk index is deleted, and its bytes flipped, while clients read.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,12 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_doltdb::testing::TinyDb;
+use holdfast_proto::remotesapi::{ChunkTableInfo, TableFileDetails};
 use holdfast_tests::dolt::Dolt;
 use holdfast_tests::forge::{Forge, Plan};
-use holdfast_tests::peer::Peer;
+use holdfast_tests::peer::{Peer, url_of};
 use holdfast_tests::remote::Remote as _;
 use holdfast_tests::scenario::Scene;
-use holdfast_tests::wait;
+use holdfast_tests::table::{self, BigFile};
+use holdfast_tests::{say, wait, web};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::Runtime;
@@ -57,7 +60,9 @@ impl Readers {
             assert!(!failed, "a read failed after the index was {after}");
             self.reads.load(Ordering::Relaxed) >= until
         });
-        eprintln!("{READS} more reads after the index was {after}");
+        say::line(format_args!(
+            "{READS} more reads after the index was {after}"
+        ));
     }
 
     fn end(self, runtime: &Runtime) {
@@ -123,10 +128,34 @@ fn flip(index: &Path) -> usize {
     files.len()
 }
 
+/// What a server logs when it finds its index damaged, while it runs and when it starts.
+const REBUILT: [&str; 2] = [
+    "chunk index is damaged, starting a new one",
+    "chunk index was damaged, started a new one",
+];
+
 fn started() -> Forge {
     let forge = Forge::start(Plan::on_local_disk());
-    forge.logs().expect("chunk index");
+    for message in REBUILT {
+        forge.logs().expect(message);
+    }
     forge
+}
+
+/// How often the servers have begun a new index because of damage.
+fn rebuilt(forge: &Forge) -> usize {
+    let log = forge.logs().text();
+    REBUILT
+        .iter()
+        .map(|message| log.matches(message).count())
+        .sum()
+}
+
+/// Ends the servers after one more start on no index: what a test left damaged is for nobody to verify.
+fn finish(forge: Forge) {
+    let index = forge.data().join("index");
+    let forge = forge.restart(|_| drop(fs::remove_dir_all(&index)));
+    forge.finish();
 }
 
 #[test]
@@ -144,13 +173,12 @@ fn no_client_notices_that_the_index_is_deleted_or_damaged_under_the_server() {
     readers.wait("deleted");
     runtime.block_on(push(&peer, &mut database, 2));
     readers.wait("deleted and written to");
-    eprintln!("{} files were damaged", flip(&index));
+    assert!(flip(&index) > 0, "there is no index to damage");
     readers.wait("damaged");
     runtime.block_on(push(&peer, &mut database, 3));
     readers.wait("damaged and written to");
-    clone_with_dolt(&forge, &index);
     readers.end(&runtime);
-    forge.finish();
+    finish(forge);
 }
 
 #[test]
@@ -172,22 +200,145 @@ fn a_server_that_starts_on_a_damaged_or_deleted_index_answers_as_before() {
         readers.wait(damage);
         readers.end(&runtime);
     }
-    forge.finish();
+    assert!(rebuilt(&forge) >= 2, "damage at a start goes unnoticed");
+    finish(forge);
 }
 
-/// A real clone that begins on a damaged index and loses it on the way.
-fn clone_with_dolt(forge: &Forge, index: &Path) {
-    let Some(dolt) = Dolt::find() else { return };
-    let scene = Scene::new(&dolt, &forge.dolt_settings(), forge.base_url());
-    drop(scene.published("one", "real"));
-    flip(index);
-    let (url, workshop) = (scene.url("real"), scene.workshop());
-    let cloned = std::thread::scope(|scope| {
-        let clone = || workshop.command(workshop.folder(), &["clone", &url, "again"]);
-        let cloning = scope.spawn(clone);
-        // It may be gone already: the server makes it anew whenever it likes.
-        fs::remove_dir_all(index).ok();
-        cloning.join().unwrap()
+/// Damages an index over and over until it is told to stop, each time when clients have read for a while.
+struct Damage {
+    stop: Arc<AtomicBool>,
+    flips: Arc<AtomicU64>,
+    deletions: Arc<AtomicU64>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Damage {
+    fn start(index: PathBuf, readers: &Readers) -> Self {
+        const READS_BETWEEN: u64 = 12;
+        let (stop, reads) = (Arc::<AtomicBool>::default(), Arc::clone(&readers.reads));
+        let (flips, deletions) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let thread = std::thread::spawn({
+            let stop = Arc::clone(&stop);
+            let (flips, deletions) = (Arc::clone(&flips), Arc::clone(&deletions));
+            move || {
+                for round in 0_u64.. {
+                    let until = reads.load(Ordering::Relaxed) + READS_BETWEEN;
+                    wait::until("clients to read", || {
+                        stop.load(Ordering::Relaxed) || reads.load(Ordering::Relaxed) >= until
+                    });
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    // Of four damages one takes all of it away.
+                    if round % 4 == 3 {
+                        let is_gone = fs::remove_dir_all(&index).is_ok();
+                        deletions.fetch_add(u64::from(is_gone), Ordering::Relaxed);
+                    } else {
+                        let is_hit = flip(&index) > 0;
+                        flips.fetch_add(u64::from(is_hit), Ordering::Relaxed);
+                    }
+                }
+            }
+        });
+        Self {
+            stop,
+            flips,
+            deletions,
+            thread,
+        }
+    }
+
+    /// How often bytes were flipped, and how often all was deleted.
+    fn end(self) -> [u64; 2] {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        [self.flips, self.deletions].map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn clones_and_fetches_go_on_while_the_index_is_damaged_and_deleted_again_and_again() {
+    const ROUNDS: usize = 5;
+    /// So many chunks of one file the index writes to the disk at once.
+    const MANY: u32 = 20_000;
+    let runtime = Runtime::new().unwrap();
+    let _entered = runtime.enter();
+    let forge = started();
+    let peer = forge.peer(NAME);
+    let mut database = TinyDb::new();
+    let file = BigFile::plan(20, MANY, 40);
+    runtime.block_on(async {
+        push(&peer, &mut database, 1).await;
+        let details = TableFileDetails {
+            id: file.id.clone(),
+            content_length: file.len,
+            num_chunks: u64::from(file.chunks),
+            ..TableFileDetails::default()
+        };
+        let locations = peer.upload_locations(vec![details]).await.unwrap();
+        let url = url_of(&locations[0]).unwrap();
+        let answer = web::put_pieces(&url, file.len, file.pieces()).await;
+        assert!(answer.status.is_success(), "{}", answer.text());
+        let info = ChunkTableInfo {
+            hash: file.id.clone(),
+            chunk_count: file.chunks,
+        };
+        assert!(peer.add_infos(vec![info]).await.unwrap().success);
     });
-    cloned.expect_success();
+    let mut chunks = Vec::clone(&chunks_of(&database));
+    chunks.extend(file.chunks().step_by(100));
+    let readers = Readers::start(&runtime, &peer, &Arc::new(chunks));
+    readers.wait("whole");
+
+    let damage = Damage::start(forge.data().join("index"), &readers);
+    let dolt = Dolt::find();
+    match &dolt {
+        Some(dolt) => clone_and_fetch(&forge, dolt, ROUNDS),
+        None => (0..ROUNDS).for_each(|_| runtime.block_on(clone_with_peer(&peer, &database))),
+    }
+    let [flips, deletions] = damage.end();
+    readers.end(&runtime);
+    let rebuilt = rebuilt(&forge);
+    say::line(format_args!(
+        "the index was flipped {flips} times, deleted {deletions} times, and made anew {rebuilt} times, during {ROUNDS} \
+         clones and fetches"
+    ));
+    assert!(
+        flips > 2 && deletions > 0,
+        "{flips} flips, {deletions} deletions"
+    );
+    assert!(rebuilt > 2, "the damage was seen {rebuilt} times");
+    finish(forge);
+}
+
+/// Real clones, and fetches of what is pushed between them.
+fn clone_and_fetch(forge: &Forge, dolt: &Dolt, rounds: usize) {
+    let scene = Scene::new(dolt, &forge.dolt_settings(), forge.base_url());
+    let owner = scene.published("owner", "real");
+    let url = scene.url("real");
+    let first = scene.workshop().clone_from(&url, "first", &[]);
+    for round in 0..rounds {
+        let update = format!("update orders set amount = {round} where customer % 9 = {round}");
+        owner.commit(&format!("round {round}"), &update);
+        owner.push(&["origin", "main"]);
+        first.pull(&[]);
+        assert_eq!(first.log(), owner.log(), "round {round}");
+        let copy = scene
+            .workshop()
+            .clone_from(&url, &format!("copy-{round}"), &[]);
+        assert_eq!(copy.log(), owner.log(), "round {round}");
+    }
+}
+
+/// What a clone does: all files, and then chunk by chunk what is below the root.
+async fn clone_with_peer(peer: &Peer, database: &TinyDb) {
+    let mut there = BTreeMap::new();
+    for listed in peer.files().await.unwrap().table_file_info {
+        let file = web::get(&listed.url, &[]).await;
+        there.extend(table::read(&file.body));
+    }
+    for (address, chunk) in database.chunks() {
+        assert_eq!(there.get(address), Some(chunk));
+        assert_eq!(peer.read(*address).await.as_ref(), Some(chunk));
+    }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::repo::Repositories;
-use holdfast_server::settings::{Gathered, Origin, Purpose, check::check};
 use holdfast_server::Settings;
+use holdfast_server::settings::{Gathered, Origin, Purpose, check::check};
 use holdfast_server::start::{self, StoredIndex};
 use holdfast_tests::bucket::Bucket;
 
@@ -38,7 +38,9 @@ pub(crate) fn settings(data: &Path, bucket: Option<&Bucket>) -> Arc<Settings> {
 /// Every root that the log of a repository names, in its order, each where it changed. Panics where one does
 /// not begin at the end of the one before.
 pub(crate) async fn roots(settings: &Settings, name: &str) -> Vec<RootAddress> {
-    let parts = start::reader_parts(settings, StoredIndex::Ignored).await.unwrap();
+    let parts = start::reader_parts(settings, StoredIndex::Ignored)
+        .await
+        .unwrap();
     let repositories = Repositories::open(parts.repositories.clone())
         .await
         .unwrap();

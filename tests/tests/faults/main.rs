@@ -1,17 +1,20 @@
-//! Servers that are killed, robbed of their index, run side by side, or out of disk: nothing acknowledged is
-//! lost, nothing half done is seen, and reads go on.
+//! Servers that are killed, robbed of their index, run side by side, out of disk, or left by their clients: nothing
+//! acknowledged is lost, nothing half done is seen, nothing is held for long, and reads go on.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    clippy::print_stderr,
     reason = "a test damages files, measures time and panics with what it saw"
 )]
 
+mod child;
+mod cut;
+mod disk;
 mod disk_full;
 mod four_writers;
 mod index_lost;
 mod killed;
 mod ledger;
+mod released;
 
 /// Runs a test's own side of the network on threads that no server uses.
 fn run<T>(test: impl Future<Output = T>) -> T {
