@@ -262,6 +262,7 @@ impl MadeTable {
         let sort = SortOptions {
             directory,
             memory_bytes: 4 << 20,
+            room: None,
         };
         let (mut tuples, mut lines) = (Sorter::new(sort.clone()), Sorter::new(sort));
         let mut id = SuffixHasher::new();

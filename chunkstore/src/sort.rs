@@ -10,9 +10,11 @@
 //! * Truth: none; a sorted set can always be made again.
 //! * Crash and cleanup: runs lie in files without a name, which the system removes when the last handle goes.
 //! * Memory: the budget while sorting; at most 4 MiB plus one block for each run while reading.
+//! * Room: asked of a [`SpillRoom`] before anything is written, and given back with the last handle.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -40,6 +42,20 @@ pub struct SortOptions {
     pub directory: PathBuf,
     /// How many bytes of records are kept in memory; at least one record is.
     pub memory_bytes: usize,
+    /// Who grants the room for the files; nobody if there is enough for sure.
+    pub room: Option<Arc<dyn SpillRoom>>,
+}
+
+/// Grants room on a disk that others write to as well.
+pub trait SpillRoom: Send + Sync + fmt::Debug {
+    /// Begins a file of which nothing is written yet.
+    fn begin(&self) -> io::Result<Arc<dyn SpilledRoom>>;
+}
+
+/// The room that one file takes. Dropping it gives the room back.
+pub trait SpilledRoom: Send + Sync + fmt::Debug {
+    /// Grants room for so many more bytes, or fails with [`io::ErrorKind::StorageFull`].
+    fn grow(&self, more: u64) -> io::Result<()>;
 }
 
 /// Takes records of `N` bytes in any order.
@@ -58,9 +74,16 @@ pub struct Sorter<const N: usize> {
 /// Runs in one nameless file.
 #[derive(Debug)]
 struct Spilled {
-    file: Arc<File>,
+    file: SpilledFile,
     runs: Vec<Run>,
     end: u64,
+}
+
+/// A nameless file and the room that it takes.
+#[derive(Debug, Clone)]
+struct SpilledFile {
+    bytes: Arc<File>,
+    room: Option<Arc<dyn SpilledRoom>>,
 }
 
 /// Sorted records that lie one behind the other in a file.
@@ -144,11 +167,7 @@ impl<const N: usize> Sorter<N> {
         self.sort_gathered();
         let spilled = match &mut self.spilled {
             Some(spilled) => spilled,
-            none => none.insert(Spilled {
-                file: Arc::new(tempfile::tempfile_in(&self.options.directory)?),
-                runs: Vec::new(),
-                end: 0,
-            }),
+            none => none.insert(Spilled::begin(&self.options)?),
         };
         if spilled.runs.len() >= self.max_runs {
             spilled.merge::<N>(&self.options)?;
@@ -160,6 +179,18 @@ impl<const N: usize> Sorter<N> {
 }
 
 impl Spilled {
+    fn begin(options: &SortOptions) -> io::Result<Self> {
+        let room = options.room.as_ref().map(|room| room.begin()).transpose()?;
+        Ok(Self {
+            file: SpilledFile {
+                bytes: Arc::new(tempfile::tempfile_in(&options.directory)?),
+                room,
+            },
+            runs: Vec::new(),
+            end: 0,
+        })
+    }
+
     fn add_run<const N: usize>(
         &mut self,
         records: impl Iterator<Item = io::Result<[u8; N]>>,
@@ -182,7 +213,10 @@ impl Spilled {
     }
 
     fn write(&mut self, block: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(block, self.end)?;
+        if let Some(room) = &self.file.room {
+            room.grow(block.len() as u64)?;
+        }
+        self.file.bytes.write_all_at(block, self.end)?;
         self.end += block.len() as u64;
         Ok(())
     }
@@ -190,11 +224,7 @@ impl Spilled {
     /// Merges all runs into one, in a new file.
     fn merge<const N: usize>(&mut self, options: &SortOptions) -> io::Result<()> {
         let merged = MergedRuns::<N>::open(&self.file, &self.runs)?;
-        let mut next = Self {
-            file: Arc::new(tempfile::tempfile_in(&options.directory)?),
-            runs: Vec::new(),
-            end: 0,
-        };
+        let mut next = Self::begin(options)?;
         next.add_run(merged)?;
         *self = next;
         Ok(())
@@ -229,7 +259,7 @@ pub struct Sorted<const N: usize> {
 #[derive(Debug, Clone)]
 enum Source<const N: usize> {
     Memory(Arc<Vec<[u8; N]>>),
-    Runs { file: Arc<File>, runs: Arc<[Run]> },
+    Runs { file: SpilledFile, runs: Arc<[Run]> },
 }
 
 impl<const N: usize> Sorted<N> {
@@ -315,6 +345,8 @@ impl<const N: usize> Iterator for SortedIter<N> {
 /// Several runs read as one.
 #[derive(Debug)]
 struct MergedRuns<const N: usize> {
+    /// Kept for its room.
+    _file: SpilledFile,
     readers: Vec<ItemReader<N>>,
     /// The next record of each run that is not at its end, and the number of the run.
     heads: BinaryHeap<Reverse<([u8; N], usize)>>,
@@ -322,11 +354,13 @@ struct MergedRuns<const N: usize> {
 }
 
 impl<const N: usize> MergedRuns<N> {
-    fn open(file: &Arc<File>, runs: &[Run]) -> io::Result<Self> {
+    fn open(file: &SpilledFile, runs: &[Run]) -> io::Result<Self> {
         let block_bytes = (MERGE_BYTES / runs.len().max(1)).clamp(MIN_BLOCK_BYTES, MAX_BLOCK_BYTES);
         let mut readers: Vec<_> = runs
             .iter()
-            .map(|run| ItemReader::<N>::new(Arc::clone(file), run.offset, run.len, block_bytes))
+            .map(|run| {
+                ItemReader::<N>::new(Arc::clone(&file.bytes), run.offset, run.len, block_bytes)
+            })
             .collect();
         let mut heads = BinaryHeap::with_capacity(readers.len());
         for (number, reader) in readers.iter_mut().enumerate() {
@@ -335,6 +369,7 @@ impl<const N: usize> MergedRuns<N> {
             }
         }
         Ok(Self {
+            _file: file.clone(),
             readers,
             heads,
             failed: false,
@@ -390,6 +425,7 @@ mod tests {
         let mut sorter = Sorter::new(SortOptions {
             directory: std::env::temp_dir(),
             memory_bytes,
+            room: None,
         });
         sorter.max_runs = max_runs;
         for record in records {
@@ -432,6 +468,7 @@ mod tests {
         let mut sorter = Sorter::merging_equal(SortOptions {
             directory: std::env::temp_dir(),
             memory_bytes: 12 * 10,
+            room: None,
         });
         for _ in 0..1000 {
             sorter.push([5; 12]).unwrap();
@@ -454,6 +491,7 @@ mod tests {
         let mut sorter = Sorter::<12>::new(SortOptions {
             directory: directory.path().to_owned(),
             memory_bytes: 24,
+            room: None,
         });
         for record in records(3, 100) {
             sorter.push(record).unwrap();

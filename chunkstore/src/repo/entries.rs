@@ -197,7 +197,7 @@ pub async fn read_entries(
         file: part.file(),
         start: file.split_offset,
         len: file.len,
-        sort: spool.sort_options(),
+        sort: spool.for_reads().sort_options(),
     };
     let (kind, chunks) = (file.kind, file.chunks);
     let sorted = spool
@@ -231,7 +231,7 @@ async fn fetch_index(
         source,
     };
     let len = file.len.saturating_sub(file.split_offset);
-    let mut part = spool.create(len).await.map_err(spooled)?;
+    let mut part = spool.for_reads().create(len).await.map_err(spooled)?;
     let body = store.get(key, Some(file.split_offset..file.len)).await;
     let mut body = body.map_err(object)?.stream;
     while let Some(piece) = body.try_next().await.map_err(object)? {

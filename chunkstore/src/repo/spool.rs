@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use crate::error::ErrorKind;
 use crate::pool::BlockingPool;
 use crate::repo::file::{Md5, Sha256};
-use crate::sort::SortOptions;
+use crate::sort::{SortOptions, SpillRoom, SpilledRoom};
 
 /// How the name of every spool file ends.
 const SUFFIX: &str = ".spool";
@@ -45,7 +45,15 @@ pub struct SpoolOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpoolError {
-    /// The budget of the spool does not allow the file, now or ever.
+    /// The file is longer than all of the spool may ever hold.
+    #[error("{wanted} bytes are more than the {max} bytes that all uploads together may take")]
+    TooLarge {
+        /// How many bytes were asked for.
+        wanted: u64,
+        /// The budget.
+        max: u64,
+    },
+    /// The budget of the spool does not allow the file beside the others that are in it.
     #[error(
         "{wanted} bytes do not fit into the spool: {reserved} of {max} bytes are taken by other uploads"
     )]
@@ -101,6 +109,7 @@ impl SpoolError {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::TooLarge { .. } => ErrorKind::Refused,
             Self::Budget { .. } | Self::Floor { .. } | Self::Full { .. } => ErrorKind::Exhausted,
             Self::TooLong { .. } => ErrorKind::Invalid,
             Self::Io { .. } => ErrorKind::Unavailable,
@@ -135,6 +144,7 @@ const SORT_MEMORY_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone)]
 pub struct SpoolDir {
     shared: Arc<Shared>,
+    free_floor_bytes: u64,
     sort_memory_bytes: usize,
 }
 
@@ -188,6 +198,7 @@ impl SpoolDir {
         };
         Ok(Self {
             shared: Arc::new(shared),
+            free_floor_bytes: options.free_floor_bytes,
             sort_memory_bytes: SORT_MEMORY_BYTES,
         })
     }
@@ -201,11 +212,24 @@ impl SpoolDir {
         }
     }
 
+    /// The same spool for what reads need: the floor is there so that they have room.
+    #[must_use]
+    pub fn for_reads(&self) -> Self {
+        Self {
+            free_floor_bytes: 0,
+            ..self.clone()
+        }
+    }
+
     /// How sets that belong to files of this spool are sorted.
     pub fn sort_options(&self) -> SortOptions {
         SortOptions {
             directory: self.shared.path.clone(),
             memory_bytes: self.sort_memory_bytes,
+            room: Some(Arc::new(SortRoom {
+                shared: Arc::clone(&self.shared),
+                floor: self.free_floor_bytes,
+            })),
         }
     }
 
@@ -223,10 +247,11 @@ impl SpoolDir {
     pub async fn create(&self, expected_len: u64) -> Result<SpoolFile, SpoolError> {
         let shared = Arc::clone(&self.shared);
         let sort = self.sort_options();
+        let floor = self.free_floor_bytes;
         self.shared
             .pool
             .run(move || {
-                let slot = Slot::reserve(shared, expected_len)?;
+                let slot = Slot::reserve(shared, floor, expected_len)?;
                 let file = OpenOptions::new()
                     .read(true)
                     .write(true)
@@ -249,8 +274,8 @@ impl Shared {
     }
 
     /// Refuses `wanted` more bytes where the disk would then have less than the floor.
-    fn check_floor(&self, wanted: u64, promised: u64) -> Result<(), SpoolError> {
-        let (free, floor) = (self.free_bytes()?, self.options.free_floor_bytes);
+    fn check_floor(&self, floor: u64, wanted: u64, promised: u64) -> Result<(), SpoolError> {
+        let free = self.free_bytes()?;
         let needed = wanted.saturating_add(promised).saturating_add(floor);
         if free < needed {
             return Err(SpoolError::Floor {
@@ -262,6 +287,37 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// Room for what sorting puts aside: under the same bounds as the files.
+#[derive(Debug)]
+struct SortRoom {
+    shared: Arc<Shared>,
+    floor: u64,
+}
+
+impl SpillRoom for SortRoom {
+    fn begin(&self) -> io::Result<Arc<dyn SpilledRoom>> {
+        let slot = Slot::reserve(Arc::clone(&self.shared), self.floor, 0);
+        Ok(Arc::new(slot.map_err(no_room)?))
+    }
+}
+
+impl SpilledRoom for Slot {
+    /// What is granted is written at once.
+    fn grow(&self, more: u64) -> io::Result<()> {
+        Slot::grow(self, more).map_err(no_room)?;
+        self.note_written(more);
+        Ok(())
+    }
+}
+
+fn no_room(error: SpoolError) -> io::Error {
+    let kind = match &error {
+        SpoolError::Io { source, .. } => source.kind(),
+        _ => io::ErrorKind::StorageFull,
+    };
+    io::Error::new(kind, error)
 }
 
 /// The name of a file; dropping it removes the file.
@@ -287,6 +343,8 @@ impl Drop for Name {
 #[derive(Debug)]
 struct Slot {
     shared: Arc<Shared>,
+    /// The free bytes that this file must leave.
+    floor: u64,
     path: PathBuf,
     own: Mutex<Own>,
 }
@@ -299,7 +357,7 @@ struct Own {
 }
 
 impl Slot {
-    fn reserve(shared: Arc<Shared>, wanted: u64) -> Result<Self, SpoolError> {
+    fn reserve(shared: Arc<Shared>, floor: u64, wanted: u64) -> Result<Self, SpoolError> {
         let number = {
             let mut room = shared.room.lock();
             room.next += 1;
@@ -308,6 +366,7 @@ impl Slot {
         let slot = Self {
             path: shared.path.join(format!("{number:016x}{SUFFIX}")),
             shared,
+            floor,
             own: Mutex::default(),
         };
         slot.grow(wanted)?;
@@ -318,6 +377,9 @@ impl Slot {
         let mut own = self.own.lock();
         let mut room = self.shared.room.lock();
         let max = self.shared.options.max_total_bytes;
+        if wanted > max {
+            return Err(SpoolError::TooLarge { wanted, max });
+        }
         if room.reserved.saturating_add(wanted) > max {
             return Err(SpoolError::Budget {
                 wanted,
@@ -326,7 +388,7 @@ impl Slot {
             });
         }
         let promised = room.reserved.saturating_sub(room.written);
-        self.shared.check_floor(wanted, promised)?;
+        self.shared.check_floor(self.floor, wanted, promised)?;
         room.reserved += wanted;
         own.reserved += wanted;
         Ok(())
@@ -397,7 +459,7 @@ impl std::fmt::Debug for Sink {
 
 impl Sink {
     fn write(&mut self, block: &[Bytes]) -> Result<(), SpoolError> {
-        self.slot.shared.check_floor(0, 0)?;
+        self.slot.shared.check_floor(self.slot.floor, 0, 0)?;
         for piece in block {
             self.file.as_ref().write_all(piece).map_err(|source| {
                 SpoolError::io("write the spool file", &self.slot.path, source)

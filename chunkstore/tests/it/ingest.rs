@@ -305,6 +305,21 @@ async fn every_sort_budget_finds_the_same() {
 }
 
 #[tokio::test]
+async fn sets_that_do_not_fit_beside_the_file_are_refused_for_want_of_room() {
+    let (chunks, _) = family(3000);
+    let table = Table::of(&chunks);
+    let file = table.encode();
+    let declared = honest(table.name(), &file);
+    let place = Place::with_bounds(40_000, declared.len + 200_000);
+    let error = place.ingest(declared, &file).await.unwrap_err();
+    assert!(matches!(error, UploadError::Scratch(_)), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    // Nothing is held on to.
+    let whole = place.spool.create(file.len() as u64 + 200_000).await;
+    drop(whole.unwrap());
+}
+
+#[tokio::test]
 async fn an_upload_that_stops_leaves_nothing() {
     let place = Place::new();
     let table = Table::of(&words(10));

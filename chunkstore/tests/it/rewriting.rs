@@ -16,6 +16,7 @@ use holdfast_chunkstore::repo::conjoin::conjoin;
 use holdfast_chunkstore::repo::entries::read_entries;
 use holdfast_chunkstore::repo::receive::{MadeFile, Upload};
 use holdfast_chunkstore::repo::rewrite::InputFile;
+use holdfast_chunkstore::repo::spool::{SpoolDir, SpoolOptions};
 use holdfast_chunkstore::repo::twin::make_twin;
 use holdfast_chunkstore::testing::faults::{FaultPlan, FaultyStore};
 
@@ -174,6 +175,23 @@ async fn what_does_not_fit_into_the_spool_is_not_even_read() {
     assert_eq!(plan.count(), 0);
     drop(other);
     place.assert_empty();
+}
+
+#[tokio::test]
+async fn the_entries_of_a_stored_file_are_read_also_under_the_floor() {
+    let mut store = Store::new();
+    let table = Table::of(&words(500));
+    let input = store.put(table.name(), &table.encode()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let options = SpoolOptions {
+        max_total_bytes: 1 << 30,
+        free_floor_bytes: u64::MAX / 2,
+    };
+    let spool = SpoolDir::open(directory.path(), options, store.place.pool.clone()).unwrap();
+    let spool = spool.with_sort_memory(999);
+    assert!(spool.create(1).await.is_err());
+    let entries = read_entries(&store.objects, &input.key, &input.file, &spool).await;
+    assert_eq!(entries.unwrap().count(), 500);
 }
 
 #[tokio::test]

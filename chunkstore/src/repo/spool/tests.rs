@@ -1,6 +1,7 @@
 //! The bounds of the spool, and what is left of its files.
 
 use super::*;
+use crate::sort::Sorter;
 
 const ROOMY: SpoolOptions = SpoolOptions {
     max_total_bytes: 1 << 30,
@@ -118,4 +119,49 @@ fn what_an_earlier_process_left_is_removed() {
     }
     let spool = open(directory.path(), ROOMY);
     assert_eq!(names(spool.path()), ["readme"]);
+}
+
+#[tokio::test]
+async fn what_sorting_puts_aside_counts_as_long_as_it_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = SpoolOptions {
+        max_total_bytes: 1000,
+        ..ROOMY
+    };
+    let spool = open(directory.path(), options).with_sort_memory(100);
+    let sorted = |count: u8| {
+        let mut sorter = Sorter::<10>::new(spool.sort_options());
+        for record in 0..count {
+            sorter.push([record; 10])?;
+        }
+        sorter.finish()
+    };
+    let kept = sorted(60).unwrap();
+    let iter = kept.iter().unwrap();
+    drop(kept);
+    let error = spool.create(401).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    spool.create(400).await.unwrap();
+    let error = sorted(60).unwrap_err();
+    assert!(is_full(&error), "{error}");
+    drop(iter);
+    let error = sorted(101).unwrap_err();
+    assert!(is_full(&error), "{error}");
+    spool.create(1000).await.unwrap();
+}
+
+#[test]
+fn sorting_leaves_the_floor() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = SpoolOptions {
+        free_floor_bytes: u64::MAX / 2,
+        ..ROOMY
+    };
+    let spool = open(directory.path(), options).with_sort_memory(20);
+    let push = |spool: &SpoolDir| {
+        let mut sorter = Sorter::<10>::new(spool.sort_options());
+        (0..10).try_for_each(|record| sorter.push([record; 10]))
+    };
+    assert!(is_full(&push(&spool).unwrap_err()));
+    push(&spool.for_reads()).unwrap();
 }
