@@ -4,11 +4,7 @@
 //! of two servers on one bucket. What is about the addresses of data runs a third time, with addresses of the bucket
 //! itself. Left out are 9, 10 and 16 to 18 (accounts), 54, 63, 72 and 73 (upkeep and quotas), the web half of 77, and
 //! what is demanded of a client (80 and up).
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "a test measures time and panics with what it saw"
-)]
+#![expect(clippy::unwrap_used, reason = "a test panics with what it saw")]
 
 mod addresses;
 mod auth;

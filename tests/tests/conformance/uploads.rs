@@ -129,6 +129,9 @@ pub(crate) async fn s58_put_and_post_are_taken_and_last(setup: Setup) {
     forge.finish();
 }
 
+/// What is wrong with an upload, its headers, and its body.
+type Attempt<'a> = (&'a str, Vec<(&'a str, &'a str)>, Bytes);
+
 pub(crate) async fn s59_a_wrong_length_or_md5_is_refused_in_one_line(setup: Setup) {
     let forge = setup.start(|_| {});
     let peer = forge.peer("acme/prod");
@@ -139,7 +142,7 @@ pub(crate) async fn s59_a_wrong_length_or_md5_is_refused_in_one_line(setup: Setu
     changed[100] ^= 1;
     let longer = [&file.bytes[..], &[0]].concat();
 
-    let attempts: [(&str, Vec<(&str, &str)>, Bytes); 5] = [
+    let attempts: [Attempt; 5] = [
         ("shorter", vec![], file.bytes.slice(..file.bytes.len() - 1)),
         ("longer", vec![], longer.into()),
         ("empty", vec![], Bytes::new()),

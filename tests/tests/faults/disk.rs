@@ -75,7 +75,7 @@ impl Disk {
     }
 
     /// Where it is for everybody else.
-    pub(crate) fn from_outside(&self) -> PathBuf {
+    pub(crate) fn outside(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.path().strip_prefix("/").unwrap())
     }
@@ -95,14 +95,14 @@ impl Disk {
     /// What can be put on it.
     pub(crate) fn ballast(&self) -> Ballast {
         Ballast {
-            file: self.from_outside().join("ballast"),
+            file: self.outside().join("ballast"),
         }
     }
 
     /// Copies a folder of it to a disk that has room.
     pub(crate) fn copy_of(&self, folder: &str) -> TempDir {
         let copy = TempDir::with_prefix("holdfast-copy-").unwrap();
-        copy_folder(&self.from_outside().join(folder), &copy.path().join(folder));
+        copy_folder(&self.outside().join(folder), &copy.path().join(folder));
         copy
     }
 }

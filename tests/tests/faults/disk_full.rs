@@ -183,7 +183,7 @@ fn a_disk_that_runs_full_above_the_floor_is_read_and_written_to_again_when_there
 
         // The index is made anew where nothing else may be written.
         small.child.kill();
-        std::fs::remove_dir_all(small.disk.from_outside().join("data/index")).unwrap();
+        std::fs::remove_dir_all(small.disk.outside().join("data/index")).unwrap();
         small.child.start_again();
         let peer = small.peer();
         reads_go_on(&peer, &at_second, roots[1]).await;

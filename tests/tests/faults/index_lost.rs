@@ -169,14 +169,14 @@ fn no_client_notices_that_the_index_is_deleted_or_damaged_under_the_server() {
     let readers = Readers::start(&runtime, &peer, &chunks_of(&database));
     readers.wait("whole");
     let index = forge.data().join("index");
-    fs::remove_dir_all(&index).unwrap();
-    readers.wait("deleted");
-    runtime.block_on(push(&peer, &mut database, 2));
-    readers.wait("deleted and written to");
     assert!(flip(&index) > 0, "there is no index to damage");
     readers.wait("damaged");
-    runtime.block_on(push(&peer, &mut database, 3));
+    runtime.block_on(push(&peer, &mut database, 2));
     readers.wait("damaged and written to");
+    fs::remove_dir_all(&index).unwrap();
+    readers.wait("deleted");
+    runtime.block_on(push(&peer, &mut database, 3));
+    readers.wait("deleted and written to");
     readers.end(&runtime);
     finish(forge);
 }

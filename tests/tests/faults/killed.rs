@@ -148,7 +148,7 @@ impl Run {
 
     /// Pushes, kills the server meanwhile, and starts it again. Whether the push was acknowledged.
     async fn cut_off(&mut self, fresh: &[Bytes], root: RootAddress, last: RootAddress) -> bool {
-        let part = self.random.random_range(0.0..1.1);
+        let part = self.random.random_range(0.0..0.9);
         let mut pushing = tokio::spawn(push(self.child.peer(NAME), fresh.to_vec(), root, last));
         let in_time = tokio::time::timeout(self.usual.mul_f64(part), &mut pushing).await;
         self.kill();

@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use futures::StreamExt as _;
 use holdfast_doltdb::testing::TinyDb;
 use holdfast_tests::{say, wait};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::child::{self, Child};
 
@@ -42,11 +42,12 @@ fn streams_and_reads_that_are_cut_off_leave_no_open_file() {
         let mut reads = Vec::new();
         for _ in 0..CLIENTS {
             let client = child.peer(NAME);
+            let (sender, receiver) = tokio::sync::mpsc::channel(2);
             let first = client.locations_request(&head);
-            let silent = futures::stream::iter([first]).chain(futures::stream::pending());
-            let request = client.request(silent);
+            sender.send(first).await.unwrap();
+            let request = client.request(ReceiverStream::new(receiver));
             let answers = client.rpc().stream_chunk_locations(request).await;
-            streams.push((client, answers.unwrap().into_inner()));
+            streams.push((client, sender, answers.unwrap().into_inner()));
             reads.push(begin_to_read(&url).await);
         }
         let open = child.open_files();
