@@ -57,10 +57,14 @@ impl DirectoryLock {
             }
             Err(errno) => return Err(io_error(errno.into())),
         }
-        // For people who look; the lock itself is the system's.
-        file.set_len(0).map_err(io_error)?;
-        file.rewind().map_err(io_error)?;
-        writeln!(file, "{}", std::process::id()).map_err(io_error)?;
+        // For people who look; the lock itself is the system's, and a full disk is no reason not to serve.
+        let noted = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        if let Err(error) = noted {
+            tracing::debug!(%error, "the lock does not tell its holder");
+        }
         Ok(Self { _file: file })
     }
 }
