@@ -288,6 +288,7 @@ mod s3 {
     use std::sync::Arc;
 
     use holdfast_chunkstore::clock::Clock;
+    use holdfast_chunkstore::objects::limited::LimitedStore;
     use holdfast_chunkstore::objects::retrying::{RetryPolicy, RetryingStore};
     use holdfast_chunkstore::objects::s3::{Lifecycle, S3Credentials, S3Settings, S3Store};
     use holdfast_chunkstore::objects::{ObjectKey, ObjectStore};
@@ -307,15 +308,20 @@ mod s3 {
                 tracing::info!("the bucket does not tell whether it expires objects");
             }
         }
+        Ok(bounded(Arc::new(store), clock))
+    }
+
+    /// How many calls to the bucket are under way at once, and how many more of uploads.
+    const CALLS_AT_ONCE: usize = 256;
+
+    /// Puts what every bucket needs in front of it. Who waits to try again holds no turn.
+    fn bounded(store: Arc<dyn ObjectStore>, clock: &Arc<dyn Clock>) -> Arc<dyn ObjectStore> {
         let policy = RetryPolicy {
             seed: u64::from(std::process::id()),
             ..RetryPolicy::default()
         };
-        Ok(Arc::new(RetryingStore::new(
-            Arc::new(store),
-            policy,
-            Arc::clone(clock),
-        )))
+        let limited = Arc::new(LimitedStore::new(store, CALLS_AT_ONCE));
+        Arc::new(RetryingStore::new(limited, policy, Arc::clone(clock)))
     }
 
     fn bucket(settings: &StoreSettings) -> Result<S3Settings, PartsError> {
@@ -349,6 +355,24 @@ mod s3 {
                 secret_key: secret_key.reveal().to_owned(),
             }),
         })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use holdfast_chunkstore::clock::SystemClock;
+        use holdfast_chunkstore::objects::memory::MemoryStore;
+
+        use super::*;
+
+        #[test]
+        fn calls_to_a_bucket_are_bounded_and_tried_again() {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+            let memory = Arc::new(MemoryStore::new(Arc::clone(&clock)));
+            let stack = format!("{:?}", bounded(memory, &clock));
+            let [retrying, limited, memory] = ["RetryingStore", "LimitedStore", "MemoryStore"]
+                .map(|name| stack.find(name).expect("it is in the stack"));
+            assert!(retrying < limited && limited < memory, "{stack}");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A call counts until it is answered; the body of a [`ObjectStore::get`] flows outside the bound, so that a slow
 //! reader keeps nobody waiting and somebody who reads one object while he asks for another cannot wait for
-//! himself.
+//! himself. Uploads have a bound of their own, so that slow senders do not hold up small requests.
 
 use std::ops::Range;
 use std::path::Path;
@@ -21,21 +21,23 @@ use crate::clock::Timestamp;
 pub struct LimitedStore {
     inner: Arc<dyn ObjectStore>,
     calls: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
 struct LimitedUpload {
     inner: Box<dyn ObjectUpload>,
-    calls: Arc<Semaphore>,
+    uploads: Arc<Semaphore>,
 }
 
 impl LimitedStore {
-    /// Bounds the calls to a store (at least one at once).
+    /// Bounds the calls to a store, and as many of uploads beside them (at least one at once).
     pub fn new(inner: Arc<dyn ObjectStore>, concurrent_calls: usize) -> Self {
         let permits = concurrent_calls.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             inner,
             calls: Arc::new(Semaphore::new(permits)),
+            uploads: Arc::new(Semaphore::new(permits)),
         }
     }
 }
@@ -84,11 +86,11 @@ impl ObjectStore for LimitedStore {
         key: &ObjectKey,
         spool: &Path,
     ) -> Result<Box<dyn ObjectUpload>, ObjectError> {
-        let _turn = turn(&self.calls).await;
+        let _turn = turn(&self.uploads).await;
         let inner = self.inner.upload(key, spool).await?;
         Ok(Box::new(LimitedUpload {
             inner,
-            calls: Arc::clone(&self.calls),
+            uploads: Arc::clone(&self.uploads),
         }))
     }
 
@@ -125,17 +127,17 @@ impl ObjectStore for LimitedStore {
 #[deny(clippy::missing_trait_methods)]
 impl ObjectUpload for LimitedUpload {
     async fn write(&mut self, piece: Bytes) -> Result<(), ObjectError> {
-        let _turn = turn(&self.calls).await;
+        let _turn = turn(&self.uploads).await;
         self.inner.write(piece).await
     }
 
     async fn complete(self: Box<Self>) -> Result<(), ObjectError> {
-        let _turn = turn(&self.calls).await;
+        let _turn = turn(&self.uploads).await;
         self.inner.complete().await
     }
 
     async fn abort(self: Box<Self>) {
-        let _turn = turn(&self.calls).await;
+        let _turn = turn(&self.uploads).await;
         self.inner.abort().await;
     }
 }

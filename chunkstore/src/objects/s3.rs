@@ -33,6 +33,7 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use futures::{StreamExt as _, stream};
 use md5::{Digest as _, Md5};
+use tokio::sync::Semaphore;
 
 use self::config::{PART_TIMEOUT, config, timeouts};
 pub use self::config::{S3Credentials, S3Settings};
@@ -56,6 +57,8 @@ const CONFLICT_DELAY: Duration = Duration::from_millis(50);
 /// Bodies longer than this are hashed on a thread that may block.
 const HASH_INLINE_BYTES: usize = 128 << 10;
 const HASH_THREADS: usize = 4;
+/// How many parts of all uploads together are under way at once.
+const PARTS_IN_ALL: usize = 64;
 
 /// Objects in a bucket. Clones share the connections.
 #[derive(Clone)]
@@ -64,6 +67,8 @@ pub struct S3Store {
     clock: Arc<dyn Clock>,
     retry: Retry,
     hashing: BlockingPool,
+    /// Turns to send a part.
+    parts: Arc<Semaphore>,
 }
 
 struct Connection {
@@ -108,6 +113,7 @@ impl S3Store {
             retry: Retry::new(RetryPolicy::default(), Arc::clone(&clock)),
             clock,
             hashing: BlockingPool::new(HASH_THREADS),
+            parts: Arc::new(Semaphore::new(PARTS_IN_ALL)),
         }
     }
 

@@ -33,9 +33,14 @@ impl Gated {
         })
     }
 
+    /// How many uploads have come to the gate.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     /// Waits until so many uploads have come to the gate.
     pub(crate) async fn until_waiting(&self, count: usize) {
-        while self.waiting.load(Ordering::SeqCst) < count {
+        while self.waiting() < count {
             tokio::task::yield_now().await;
         }
     }

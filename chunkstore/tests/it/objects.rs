@@ -28,6 +28,8 @@ use parking_lot::Mutex;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
+use crate::gated::Gated;
+
 /// Time that passes only when somebody sleeps.
 #[derive(Debug, Default)]
 struct SleepClock {
@@ -568,4 +570,27 @@ async fn a_patient_probe_waits_a_passing_fault_out_and_refuses_all_the_same() {
         38,
         "a verdict is not asked for again"
     );
+}
+
+#[tokio::test]
+async fn calls_have_a_bound_and_slow_uploads_hold_up_no_small_request() {
+    let gated = Gated::new(&memory(), "slow");
+    let store = LimitedStore::new(Arc::<Gated>::clone(&gated), 2);
+    let spool = tempfile::NamedTempFile::new().unwrap();
+    let slow = key("slow");
+    let uploads = (0..5).map(|_| store.upload(&slow, spool.path()));
+    let others = async {
+        gated.until_waiting(2).await;
+        for _ in 0..100 {
+            let absent = store.head(&key("a")).await.unwrap_err();
+            assert_eq!(absent.kind(), ErrorKind::NotFound);
+        }
+        assert_eq!(gated.waiting(), 2, "two at once");
+        gated.open(5);
+    };
+    let all = async { tokio::join!(futures::future::join_all(uploads), others) };
+    let all = tokio::time::timeout(Duration::from_secs(60), all).await;
+    let (begun, ()) = all.expect("a small request waits for the uploads");
+    assert!(begun.iter().all(Result::is_ok));
+    assert_eq!(gated.waiting(), 5);
 }

@@ -233,6 +233,11 @@ impl Target {
 
     async fn send(&self, upload_id: &str, part: Part) -> Result<CompletedPart, ObjectError> {
         let (store, key, part) = (&self.store, &self.key, &part);
+        let _turn = store
+            .parts
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         let md5 = part.content_md5();
         let fail = |failure: Failure| failure.into_error("send a part of", key);
         store
