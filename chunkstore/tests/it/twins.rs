@@ -157,7 +157,7 @@ async fn who_pushes_does_not_wait_until_a_twin_is_made() {
         gated.open(1);
     };
     let both = async { tokio::join!(second.listing(View::Classic), push) };
-    let within = tokio::time::timeout(Duration::from_secs(60), both).await;
+    let within = tokio::time::timeout(Duration::from_secs(60), Box::pin(both)).await;
     let (listed, ()) = within.expect("the push waits for the twin");
     assert_eq!(listed.unwrap().root, root);
 }
