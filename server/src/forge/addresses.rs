@@ -9,10 +9,11 @@
 //! servers of a forge share. An address of the same file is the same text for hours, so that clients can put
 //! ranges of it together; it names no host, so any server may be asked. Signed addresses are never logged.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use holdfast_chunkstore::TableFileId;
 use holdfast_chunkstore::clock::Timestamp;
@@ -116,6 +117,7 @@ impl Addresses {
         query: Option<&str>,
         now: Timestamp,
     ) -> Result<ObjectKey, AddressError> {
+        let path = &*plain(path)?;
         self.check("GET", path, query, now)?;
         let key = path
             .strip_prefix(DOWNLOAD_PREFIX)
@@ -130,6 +132,7 @@ impl Addresses {
         query: Option<&str>,
         now: Timestamp,
     ) -> Result<UploadTicket, AddressError> {
+        let path = &*plain(path)?;
         let query = self.check("PUT", path, query, now)?;
         parse_ticket(path, query).ok_or(AddressError::Unknown)
     }
@@ -175,6 +178,23 @@ impl Addresses {
     }
 }
 
+/// A path as it was signed: who passes an address on may write any character of it as `%` and two digits.
+fn plain(path: &str) -> Result<Cow<'_, str>, AddressError> {
+    if !path.contains('%') {
+        return Ok(Cow::Borrowed(path));
+    }
+    let (first, rest) = path.split_once('%').unwrap_or((path, ""));
+    let mut bytes = first.as_bytes().to_vec();
+    for part in rest.split('%') {
+        let (digits, plain) = part.split_at_checked(2).ok_or(AddressError::Unknown)?;
+        let byte = HEXLOWER_PERMISSIVE.decode(digits.as_bytes());
+        bytes.extend(byte.map_err(|_| AddressError::Unknown)?);
+        bytes.extend_from_slice(plain.as_bytes());
+    }
+    let text = String::from_utf8(bytes).map_err(|_| AddressError::Unknown)?;
+    Ok(Cow::Owned(text))
+}
+
 fn field<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     query
         .split('&')
@@ -210,6 +230,10 @@ fn parse_ticket(path: &str, query: &str) -> Option<UploadTicket> {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_chunkstore::testing::mutate;
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+
     use super::*;
 
     const NOON: Timestamp = Timestamp(1_700_000_000_000);
@@ -255,6 +279,15 @@ mod tests {
     }
 
     #[test]
+    fn a_path_may_be_written_with_any_of_its_characters_encoded() {
+        assert_eq!(plain("/data/a").unwrap(), "/data/a");
+        assert_eq!(plain("/%64ata/%41%5f%5F").unwrap(), "/data/A__");
+        for broken in ["%", "/a%4", "/a%4x", "/%ff", "/a%\u{e9}"] {
+            assert_eq!(plain(broken), Err(AddressError::Unknown), "{broken}");
+        }
+    }
+
+    #[test]
     fn an_upload_address_carries_what_was_declared() {
         let addresses = Addresses::new([1; 32]);
         for kind in [FileKind::Table, FileKind::Archive] {
@@ -290,5 +323,31 @@ mod tests {
             other.check_upload(path, query, NOON),
             Err(AddressError::Signature)
         );
+    }
+
+    /// The signature keeps everything odd from what reads a ticket, which takes it all the same.
+    #[test]
+    fn a_ticket_that_nobody_signed_takes_anything() {
+        let addresses = Addresses::new([1; 32]);
+        let bases = [FileKind::Table, FileKind::Archive].map(|kind| {
+            let address = addresses.upload(&ticket(kind, Some(Md5([9; 16]))), NOON);
+            address.into_bytes()
+        });
+        let mut random = StdRng::seed_from_u64(1);
+        let mut read = 0;
+        for _ in 0..10_000 {
+            let address = mutate::mutated(&bases, &mut random);
+            let address = String::from_utf8_lossy(&address);
+            let Some((path, query)) = address.split_once('?') else {
+                continue;
+            };
+            if let Some(ticket) = parse_ticket(path, query) {
+                read += 1;
+                let again = addresses.upload(&ticket, NOON);
+                let (path, query) = split(&again);
+                assert_eq!(addresses.check_upload(path, query, NOON), Ok(ticket));
+            }
+        }
+        assert!(read > 100, "{read} could be read");
     }
 }
