@@ -11,6 +11,8 @@
 //! * Room: the sum of what was reserved stays under a budget, and the disk keeps a floor of free bytes; both
 //!   are asked again while bytes arrive.
 
+mod error;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -21,7 +23,8 @@ use md5::Digest as _;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::error::ErrorKind;
+pub use self::error::SpoolError;
+pub(crate) use self::error::is_full;
 use crate::pool::BlockingPool;
 use crate::repo::file::{Md5, Sha256};
 use crate::sort::{SortOptions, SpillRoom, SpilledRoom};
@@ -39,102 +42,6 @@ pub struct SpoolOptions {
     pub max_total_bytes: u64,
     /// Nothing is taken in that would leave less free bytes on the disk.
     pub free_floor_bytes: u64,
-}
-
-/// Why a spool file could not be made, written or read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpoolError {
-    /// The file is longer than all of the spool may ever hold.
-    #[error("{wanted} bytes are more than the {max} bytes that all uploads together may take")]
-    TooLarge {
-        /// How many bytes were asked for.
-        wanted: u64,
-        /// The budget.
-        max: u64,
-    },
-    /// The budget of the spool does not allow the file beside the others that are in it.
-    #[error(
-        "{wanted} bytes do not fit into the spool: {reserved} of {max} bytes are taken by other uploads"
-    )]
-    Budget {
-        /// How many bytes were asked for.
-        wanted: u64,
-        /// How many bytes other files have reserved.
-        reserved: u64,
-        /// The budget.
-        max: u64,
-    },
-    /// The disk would have less free bytes than the floor.
-    #[error(
-        "{wanted} bytes do not fit on the disk: {free} bytes are free, {floor} must stay free, {promised} are promised to other uploads"
-    )]
-    Floor {
-        /// How many bytes were asked for.
-        wanted: u64,
-        /// How many bytes are free.
-        free: u64,
-        /// How many of them other files have reserved and not yet written.
-        promised: u64,
-        /// The floor.
-        floor: u64,
-    },
-    /// The disk is full.
-    #[error("the disk of the spool is full")]
-    Full {
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// More bytes were appended than were reserved.
-    #[error("more than the {expected} bytes that were reserved")]
-    TooLong {
-        /// How many bytes were reserved.
-        expected: u64,
-    },
-    /// Another call to the system failed.
-    #[error("{action} {path}")]
-    Io {
-        /// What was attempted, as a verb.
-        action: &'static str,
-        /// The file or the directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl SpoolError {
-    /// The class of the error.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::TooLarge { .. } => ErrorKind::Refused,
-            Self::Budget { .. } | Self::Floor { .. } | Self::Full { .. } => ErrorKind::Exhausted,
-            Self::TooLong { .. } => ErrorKind::Invalid,
-            Self::Io { .. } => ErrorKind::Unavailable,
-        }
-    }
-
-    /// Names the file that a call to the system failed on.
-    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        if is_full(&source) {
-            return Self::Full { source };
-        }
-        Self::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
-    }
-}
-
-/// Whether a call failed for want of room.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }
 
 /// How many bytes of records a sorter keeps in memory, unless told otherwise.

@@ -19,6 +19,7 @@ mod malformed;
 mod merging;
 mod objects;
 mod passing_faults;
+mod place;
 mod repository;
 mod rewriting;
 #[cfg(feature = "rocks")]

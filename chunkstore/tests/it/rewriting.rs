@@ -21,8 +21,8 @@ use holdfast_chunkstore::repo::twin::make_twin;
 use holdfast_chunkstore::testing::faults::{FaultPlan, FaultyStore};
 
 use crate::fixtures;
-use crate::ingest::{Place, Refs, honest, listed, name_of, words};
 use crate::made_files::{Archive, Table};
+use crate::place::{Place, Refs, honest, listed, name_of, words};
 
 struct Store {
     place: Place,

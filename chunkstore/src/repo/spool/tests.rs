@@ -1,6 +1,7 @@
 //! The bounds of the spool, and what is left of its files.
 
 use super::*;
+use crate::error::ErrorKind;
 use crate::sort::Sorter;
 
 const ROOMY: SpoolOptions = SpoolOptions {
