@@ -37,6 +37,10 @@ pub enum RefName {
 }
 
 impl RefName {
+    /// How many bytes a full name may have. Dolt sets no limit but that of a node's key, 64 KiB; no name that
+    /// people give comes near to this one.
+    pub const MAX_LEN: usize = 4096;
+
     /// Parses the full name of a dataset.
     pub fn parse(name: &str) -> Self {
         let rest = |prefix| name.strip_prefix(prefix).filter(|rest| !rest.is_empty());
@@ -82,6 +86,9 @@ impl RefName {
                 reason,
             })
         };
+        if full.len() > Self::MAX_LEN {
+            return refuse("is too long");
+        }
         if let Some(reason) = bad_dataset_name(&full) {
             return refuse(reason);
         }
@@ -192,15 +199,25 @@ mod tests {
     #[test]
     fn names_that_dolt_refuses_are_refused() {
         let long = "v".repeat(32);
+        let too_long = "v".repeat(RefName::MAX_LEN - "refs/heads/".len() + 1);
         for name in [
             "a b", "a..b", "a@{b", "a:b", "a?", "a[b", r"a\b", "a^", "a~1", "a*", "a\u{7f}",
             "a\tb", ".a", "a/.b", "a.lock", "a.lock/b", "/a", "a/", "a//b", "a.", "HEAD", "-", "@",
-            "ä", &long,
+            "ä", &long, &too_long,
         ] {
             let refused = RefName::Branch(name.to_owned()).check();
             assert!(refused.is_err(), "{name}");
         }
-        for name in ["main", "feature/x", "a.b", "a@b", "-a", "head", &long[1..]] {
+        for name in [
+            "main",
+            "feature/x",
+            "a.b",
+            "a@b",
+            "-a",
+            "head",
+            &long[1..],
+            &too_long[1..],
+        ] {
             let refused = RefName::Branch(name.to_owned()).check();
             assert_eq!(refused, Ok(()), "{name}");
         }

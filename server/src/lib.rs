@@ -1,7 +1,7 @@
 //! The forge: repositories over gRPC and HTTP.
 //!
 //! ```text
-//! settings, telemetry, transport → forge → { grpc │ http } → router → service → start → main
+//! settings, work, telemetry, transport → forge → { grpc │ http } → router → service → start → main
 //!                                           neither sees the other
 //! ```
 //!
@@ -23,6 +23,7 @@ pub mod settings;
 pub mod start;
 pub mod telemetry;
 pub mod transport;
+pub mod work;
 
 pub use service::{Handle, Parts, Service, StartError};
 pub use settings::Settings;

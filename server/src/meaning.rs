@@ -6,9 +6,14 @@ use bytes::Bytes;
 use holdfast_chunkstore::repo::check::{ChildrenRefused, FindChildren};
 use holdfast_chunkstore::repo::{Meaning, MeaningError, MovesError, ReadChunks, RefMove};
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, RootAddress};
-use holdfast_doltdb::{ChunkSource, ReadError, RefsDiff, SourceError};
+use holdfast_doltdb::{ChunkSource, ReadError, RefName, RefsDiff, SourceError};
 
 use crate::forge::error::one_line;
+
+/// The most refs that a new root may move.
+const MAX_MOVES: usize = 100_000;
+/// The most bytes that their names may have together.
+const MAX_NAMES_LEN: usize = 16 << 20;
 
 /// Chunks as Dolt means them.
 #[derive(Debug, Clone, Copy)]
@@ -63,15 +68,41 @@ impl Meaning for DoltMeaning {
         let source = Source { chunks };
         let mut diff = RefsDiff::open(&source, old, new).await.map_err(refused)?;
         let mut moves = Vec::new();
+        let mut names_len = 0;
         while let Some(change) = diff.next().await.map_err(refused)? {
+            let name = change.name.to_string();
+            names_len += name.len();
+            // What is there already may go.
+            if change.new.is_some() && name.len() > RefName::MAX_LEN {
+                let (len, most) = (name.len(), RefName::MAX_LEN);
+                return Err(too_much(format!(
+                    "the name of a ref has {len} bytes; {most} are the most"
+                )));
+            }
+            if moves.len() == MAX_MOVES {
+                return Err(too_much(format!("more than {MAX_MOVES} refs move at once")));
+            }
+            if names_len > MAX_NAMES_LEN {
+                return Err(too_much(format!(
+                    "the names of the refs that move have more than {MAX_NAMES_LEN} bytes"
+                )));
+            }
             moves.push(RefMove {
-                name: change.name.to_string(),
+                name,
                 old: change.old,
                 new: change.new,
             });
         }
         Ok(moves)
     }
+}
+
+/// A root that asks for more than one change of the log can hold.
+fn too_much(reason: String) -> MovesError {
+    MovesError::Refused(MeaningError {
+        kind: ErrorKind::Refused,
+        reason,
+    })
 }
 
 /// A root that cannot be read because the store fails is not a wrong root.
@@ -90,4 +121,78 @@ fn refused(error: ReadError) -> MovesError {
         },
         reason: one_line(&error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_chunkstore::repo::RepositoryError;
+    use holdfast_doltdb::testing::TinyDb;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Chunks(TinyDb);
+
+    #[async_trait]
+    impl ReadChunks for Chunks {
+        async fn read_chunks(
+            &self,
+            addresses: &[ChunkAddress],
+        ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
+            let chunks = self.0.chunks();
+            let find = |address| chunks.get(address).cloned();
+            Ok(addresses.iter().map(find).collect())
+        }
+    }
+
+    /// Compares an empty store with one of these names, and then back; how many refs move, or why none may.
+    async fn moves(names: impl Iterator<Item = String>) -> [Result<usize, String>; 2] {
+        let mut database = TinyDb::new();
+        database.commit("main", "first");
+        let (head, old) = (database.head("main"), database.root());
+        let names: Vec<String> = names.collect();
+        let datasets: Vec<_> = names.iter().map(|name| (name.as_str(), head)).collect();
+        database.set(&datasets);
+        let new = database.root();
+        let chunks = Chunks(database);
+        let meaning = DoltMeaning::new(false);
+        let count = |moves: Result<Vec<RefMove>, MovesError>| match moves {
+            Ok(moves) => Ok(moves.len()),
+            Err(MovesError::Refused(error)) => {
+                assert_eq!(error.kind, ErrorKind::Refused);
+                Err(error.reason)
+            }
+            Err(MovesError::Read(error)) => panic!("{error:?}"),
+        };
+        let there = meaning.moves(&chunks, old, new).await;
+        let back = meaning.moves(&chunks, new, old).await;
+        [count(there), count(back)]
+    }
+
+    #[tokio::test]
+    async fn a_ref_with_too_long_a_name_may_only_go_away() {
+        let name = |len: usize| format!("refs/heads/{}", "x".repeat(len - 11));
+        let longest = RefName::MAX_LEN;
+        let one = async |len| moves(std::iter::once(name(len))).await;
+        assert_eq!(one(longest).await, [Ok(1), Ok(1)]);
+        let [there, back] = one(longest + 1).await;
+        assert!(there.unwrap_err().contains("4096"));
+        assert_eq!(back, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn only_so_many_refs_move_at_once() {
+        let many = async |count, width: usize| {
+            let name = |number| format!("refs/heads/{number:0width$}");
+            moves((0..count).map(name)).await
+        };
+        assert_eq!(many(100_000, 6).await, [Ok(100_000), Ok(100_000)]);
+        for moved in many(100_001, 6).await {
+            assert!(moved.unwrap_err().contains("100000"));
+        }
+        assert_eq!(many(18_000, 900).await, [Ok(18_000), Ok(18_000)]);
+        for moved in many(19_000, 900).await {
+            assert!(moved.unwrap_err().contains("names"));
+        }
+    }
 }

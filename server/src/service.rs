@@ -17,7 +17,8 @@ use crate::lock::DirectoryLock;
 use crate::router::Router;
 use crate::settings::Settings;
 use crate::telemetry::request::RequestIds;
-use crate::transport::{Drain, Listener, TlsError, TlsIdentity};
+use crate::transport::{Drain, Listener, Patience, TlsError, TlsIdentity};
+use crate::work::Work;
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -104,11 +105,13 @@ impl Service {
             ready: AtomicBool::new(true),
             tasks: TaskTracker::new(),
         });
+        let work = Work::new(Arc::clone(&clock));
         let router = Router {
             grpc,
             http: Arc::clone(&http),
             ids: RequestIds::new(parts.process),
             public_url: settings.public_url.clone(),
+            work: Arc::clone(&work),
             clock: Arc::clone(&clock),
         };
         let listener = Listener {
@@ -116,12 +119,15 @@ impl Service {
             tls,
             app: Arc::new(router),
             max_connections: settings.network.max_connections,
+            patience: Patience::default(),
             drain: drain.clone(),
         };
         Ok(Handle {
             local_addr,
             drain,
             drain_timeout: settings.network.drain_timeout,
+            drain_quiet: settings.network.drain_quiet,
+            work,
             serving: tokio::spawn(listener.run()),
             http,
             health,
@@ -137,6 +143,8 @@ pub struct Handle {
     local_addr: SocketAddr,
     drain: Drain,
     drain_timeout: Duration,
+    drain_quiet: Duration,
+    work: Arc<Work>,
     serving: JoinHandle<()>,
     http: Arc<Plane>,
     health: tonic_health::server::HealthReporter,
@@ -150,21 +158,26 @@ impl Handle {
         self.local_addr
     }
 
-    /// Stops: at once it is not ready and takes no new connection; what runs may finish until the drain
-    /// time-out, and is cut then. Returns whether everything finished by itself.
+    /// Stops. At once the server says that it is not ready, but goes on until nothing has run for a while:
+    /// only then does it close its port. What still runs after the drain time-out is cut. Returns whether
+    /// everything finished by itself.
     pub async fn shutdown(mut self) -> bool {
         self.http.ready.store(false, Ordering::Relaxed);
         crate::grpc::say_stopping(&self.health).await;
         self.drain.stopping.cancel();
         let finished = tokio::select! {
-            _ = &mut self.serving => true,
+            () = async {
+                self.work.rested(self.drain_quiet).await;
+                crate::grpc::say_gone(&mut self.health).await;
+                self.drain.closing.cancel();
+                ended(&mut self.serving).await;
+            } => true,
             () = self.clock.sleep(self.drain_timeout) => false,
         };
         if !finished {
+            self.drain.closing.cancel();
             self.drain.cut.cancel();
-            if (&mut self.serving).await.is_err() {
-                tracing::debug!("the accept loop was cancelled");
-            }
+            ended(&mut self.serving).await;
         }
         self.http.tasks.close();
         self.http.forge.finish_upkeep().await;
@@ -173,9 +186,16 @@ impl Handle {
     }
 }
 
+async fn ended(serving: &mut JoinHandle<()>) {
+    if serving.await.is_err() {
+        tracing::debug!("the accept loop was cancelled");
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         self.drain.stopping.cancel();
+        self.drain.closing.cancel();
         self.drain.cut.cancel();
     }
 }

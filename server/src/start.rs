@@ -9,7 +9,7 @@ use holdfast_chunkstore::clock::{Clock, SystemClock};
 use holdfast_chunkstore::id::IdSource;
 use holdfast_chunkstore::index::{ChunkIndex, MemoryIndex};
 #[cfg(feature = "rocks")]
-use holdfast_chunkstore::index::IndexError;
+use holdfast_chunkstore::index::{CachedIndex, IndexError};
 use holdfast_chunkstore::objects::{ObjectError, ObjectStore};
 use holdfast_chunkstore::objects::local::{Access, LocalOptions, LocalStore};
 use holdfast_chunkstore::objects::probe::{ProbeError, probe_patiently};
@@ -245,7 +245,9 @@ fn index_directory(settings: &Settings) -> holdfast_chunkstore::index::rocks::Ro
 #[cfg(feature = "rocks")]
 async fn index(settings: &Settings) -> Result<Arc<dyn ChunkIndex>, PartsError> {
     let index = index_directory(settings).open_healing().await;
-    Ok(Arc::new(index.map_err(open_error("the chunk index"))?))
+    let index = index.map_err(open_error("the chunk index"))?;
+    let kept = usize::try_from(settings.index_places).unwrap_or(usize::MAX);
+    Ok(Arc::new(CachedIndex::new(Arc::new(index), kept)))
 }
 
 /// The index on disk as it is, damaged or not; an empty one where there is none.

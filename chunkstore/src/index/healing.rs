@@ -22,7 +22,7 @@ use parking_lot::RwLock;
 
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
-use crate::index::{ChunkIndex, ChunkLocation, IndexError, Located, SortedEntries};
+use crate::index::{ChunkIndex, ChunkLocation, FileSet, IndexError, Located, SortedEntries};
 
 /// How many fresh indexes one question may use up before the damage is its answer.
 const ATTEMPTS: usize = 3;
@@ -154,13 +154,13 @@ impl ChunkIndex for HealingIndex {
     async fn locate_in_files(
         &self,
         pool: PoolId,
-        files: &[UploadId],
+        files: &FileSet,
         addresses: &[ChunkAddress],
     ) -> Result<Located, IndexError> {
-        let files: Arc<[UploadId]> = files.into();
+        let files = files.clone();
         let addresses: Arc<[ChunkAddress]> = addresses.into();
         self.ask(move |index| {
-            let (files, addresses) = (Arc::clone(&files), Arc::clone(&addresses));
+            let (files, addresses) = (files.clone(), Arc::clone(&addresses));
             Box::pin(async move { index.locate_in_files(pool, &files, &addresses).await })
         })
         .await

@@ -10,6 +10,7 @@
 //! that it names has its marker, in the same generation of the index that did not find the address:
 //! [`ChunkIndex::locate_in_files`] asks in the right order.
 
+mod cached;
 mod checked;
 pub mod healing;
 pub mod memory;
@@ -19,12 +20,14 @@ mod unreadable;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::address::ChunkAddress;
 use crate::error::ErrorKind;
 use crate::id::{PoolId, UploadId};
+pub use cached::CachedIndex;
 pub use checked::{CheckedEntries, EntriesError};
 pub use healing::HealingIndex;
 pub use memory::MemoryIndex;
@@ -160,18 +163,18 @@ pub trait ChunkIndex: Send + Sync + fmt::Debug {
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Vec<ChunkLocation>>, IndexError>;
 
-    /// Finds addresses in a set of files, if the index knows all of these. The files need not be sorted.
+    /// Finds addresses in a set of files, if the index knows all of these.
     ///
     /// An implementation that can look at markers and entries at one time may do it in one step.
     async fn locate_in_files(
         &self,
         pool: PoolId,
-        files: &[UploadId],
+        files: &FileSet,
         addresses: &[ChunkAddress],
     ) -> Result<Located, IndexError> {
         loop {
             let generation = self.generation();
-            let markers = self.has_files(pool, files).await?;
+            let markers = self.has_files(pool, files.as_slice()).await?;
             let missing = missing_files(files, &markers);
             if !missing.is_empty() {
                 return Ok(Located::Missing(missing));
@@ -191,18 +194,50 @@ pub trait ChunkIndex: Send + Sync + fmt::Debug {
     }
 }
 
+/// The files that count for a question. Clones share them.
+#[derive(Debug, Clone)]
+pub struct FileSet {
+    files: Arc<(Vec<UploadId>, HashSet<UploadId>)>,
+}
+
+impl FileSet {
+    /// Whether a file is one of them.
+    pub fn contains(&self, file: &UploadId) -> bool {
+        self.files.1.contains(file)
+    }
+
+    /// The files, each once.
+    pub fn as_slice(&self) -> &[UploadId] {
+        &self.files.0
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.files.0.is_empty()
+    }
+}
+
+impl FromIterator<UploadId> for FileSet {
+    fn from_iter<I: IntoIterator<Item = UploadId>>(files: I) -> Self {
+        let set: HashSet<UploadId> = files.into_iter().collect();
+        let list = set.iter().copied().collect();
+        Self {
+            files: Arc::new((list, set)),
+        }
+    }
+}
+
 /// The files without a marker.
-fn missing_files(files: &[UploadId], markers: &[bool]) -> Vec<UploadId> {
-    let pairs = files.iter().zip(markers);
+fn missing_files(files: &FileSet, markers: &[bool]) -> Vec<UploadId> {
+    let pairs = files.as_slice().iter().zip(markers);
     pairs
         .filter_map(|(file, has_marker)| (!has_marker).then_some(*file))
         .collect()
 }
 
 /// Leaves only what lies in `files`.
-fn keep_places_in(files: &[UploadId], found: &mut [Vec<ChunkLocation>]) {
-    let named: HashSet<&UploadId> = files.iter().collect();
+fn keep_places_in(files: &FileSet, found: &mut [Vec<ChunkLocation>]) {
     for places in found {
-        places.retain(|place| named.contains(&place.file));
+        places.retain(|place| files.contains(&place.file));
     }
 }

@@ -141,10 +141,7 @@ impl Repository {
         state: &State,
         files: &[NamedFile],
     ) -> Result<Batch, RepositoryError> {
-        let mut batch = Batch {
-            notes: Vec::new(),
-            named: Named::new(self.served_files(state, View::Current).await?),
-        };
+        let mut notes: Vec<Arc<UploadNote>> = Vec::new();
         for wanted in files {
             if let Some(file) = state.file(wanted.id) {
                 check_count(wanted, file.chunks)?;
@@ -153,11 +150,15 @@ impl Repository {
             let note = self.newest_note(wanted).await?;
             let upload = note.file.upload;
             let is_merged_away = state.retired.contains_key(&upload);
-            if !is_merged_away && batch.notes.iter().all(|noted| noted.file.upload != upload) {
-                batch.named.add(self.as_served(&note.file));
-                batch.notes.push(note);
+            if !is_merged_away && notes.iter().all(|noted| noted.file.upload != upload) {
+                notes.push(note);
             }
         }
+        let mut named = self.named(state, View::Current).await?;
+        if !notes.is_empty() {
+            named = Arc::new(named.with(notes.iter().map(|note| self.as_served(&note.file))));
+        }
+        let batch = Batch { notes, named };
         for note in &batch.notes {
             self.check_leaving(&batch.named, note).await?;
         }
@@ -271,7 +272,7 @@ impl Repository {
 #[derive(Debug)]
 struct Batch {
     notes: Vec<Arc<UploadNote>>,
-    named: Named,
+    named: Arc<Named>,
 }
 
 impl Batch {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::address::ChunkAddress;
 use crate::id::UploadId;
-use crate::index::{self, ChunkLocation, ChunkSpan, SortedEntries};
+use crate::index::{self, ChunkLocation, ChunkSpan, FileSet, SortedEntries};
 use crate::objects::ObjectKey;
 use crate::repo::entries;
 use crate::repo::error::{self, RepositoryError};
@@ -42,20 +42,22 @@ pub struct Located {
 #[derive(Debug)]
 pub(crate) struct Named {
     files: HashMap<UploadId, ServedFile>,
+    uploads: FileSet,
 }
 
 impl Named {
     pub(crate) fn new(files: impl IntoIterator<Item = ServedFile>) -> Self {
-        Self {
-            files: files
-                .into_iter()
-                .map(|served| (served.file.upload, served))
-                .collect(),
-        }
+        let files: HashMap<UploadId, ServedFile> = files
+            .into_iter()
+            .map(|served| (served.file.upload, served))
+            .collect();
+        let uploads = files.keys().copied().collect();
+        Self { files, uploads }
     }
 
-    pub(crate) fn add(&mut self, file: ServedFile) {
-        self.files.insert(file.file.upload, file);
+    /// The same files and these.
+    pub(crate) fn with(&self, more: impl IntoIterator<Item = ServedFile>) -> Self {
+        Self::new(self.files.values().cloned().chain(more))
     }
 
     /// Where the bytes of a file are that [`Named::best`] chose.
@@ -182,12 +184,11 @@ impl Repository {
         if addresses.is_empty() || named.files.is_empty() {
             return Ok(index::Located::Found(vec![Vec::new(); addresses.len()]));
         }
-        let files: Vec<UploadId> = named.files.keys().copied().collect();
         let found = self
             .shared
             .parts
             .index
-            .locate_in_files(self.shared.pool, &files, addresses)
+            .locate_in_files(self.shared.pool, &named.uploads, addresses)
             .await;
         found.map_err(error::index("look chunks up"))
     }

@@ -57,11 +57,15 @@ impl Repository {
     }
 
     /// Finds a file again by the last segment of its key: a named one, one that was retired, or a twin.
+    /// "There is none" is said only of a confirmed state: another server may have added the file just now.
     pub async fn served(&self, name: &str) -> Result<Option<ServedFile>, RepositoryError> {
-        let state = self.recent_state().await?;
         let Some((id, upload, kind)) = layout::parse_file_name(name) else {
             return self.served_twin(name).await;
         };
+        let mut state = self.recent_state().await?;
+        if !state.files.contains_key(&upload) && !state.retired.contains_key(&upload) {
+            state = self.state().await?;
+        }
         if let Some(file) = state
             .files
             .get(&upload)

@@ -468,6 +468,7 @@ pub async fn only_the_given_files_count(index: Arc<dyn ChunkIndex>) {
     let ask = |files: Vec<UploadId>| {
         let (index, addresses) = (Arc::clone(&index), addresses.clone());
         async move {
+            let files = files.into_iter().collect();
             let answer = index.locate_in_files(pool, &files, &addresses).await;
             answer.expect("a lookup succeeds")
         }

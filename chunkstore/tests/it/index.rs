@@ -7,12 +7,23 @@ use holdfast_chunkstore::address::ChunkAddress;
 use holdfast_chunkstore::id::{PoolId, UploadId};
 use holdfast_chunkstore::index::healing::IndexFactory;
 use holdfast_chunkstore::index::{
-    ChunkIndex, ChunkLocation, HealingIndex, IndexError, Located, MemoryIndex,
+    CachedIndex, ChunkIndex, ChunkLocation, FileSet, HealingIndex, IndexError, Located,
+    MemoryIndex,
     SortedEntries,
 };
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::testing::index_contract::{self, EntryMaker};
 use parking_lot::Mutex;
+
+/// A set of one file.
+fn only(file: UploadId) -> FileSet {
+    [file].into_iter().collect()
+}
+
+async fn cached_memory() -> ((), Arc<dyn ChunkIndex>) {
+    let (_, index) = memory().await;
+    ((), Arc::new(CachedIndex::new(index, 1 << 20)))
+}
 
 async fn memory() -> ((), Arc<dyn ChunkIndex>) {
     ((), Arc::new(MemoryIndex::new(BlockingPool::new(4))))
@@ -26,6 +37,7 @@ async fn healing_memory() -> ((), Arc<dyn ChunkIndex>) {
 
 holdfast_chunkstore::index_contract!(in_memory, super::memory);
 holdfast_chunkstore::index_contract!(healing_in_memory, super::healing_memory);
+holdfast_chunkstore::index_contract!(cached_in_memory, super::cached_memory);
 
 /// Makes memory indexes that can be broken, and remembers them.
 #[derive(Debug, Default)]
@@ -102,7 +114,7 @@ impl ChunkIndex for BreakableIndex {
     async fn locate_in_files(
         &self,
         pool: PoolId,
-        files: &[UploadId],
+        files: &FileSet,
         addresses: &[ChunkAddress],
     ) -> Result<Located, IndexError> {
         self.check()?;
@@ -131,7 +143,7 @@ async fn damage_makes_markers_missing_and_a_refill_mends_it() {
     assert_eq!(index.generation(), 0);
 
     *factory.made.lock()[0].is_broken.lock() = true;
-    let answer = index.locate_in_files(pool, &[file], &addresses).await;
+    let answer = index.locate_in_files(pool, &only(file), &addresses).await;
     assert_eq!(answer.unwrap(), Located::Missing(vec![file]));
     assert_eq!(index.generation(), 1);
 
@@ -252,11 +264,81 @@ async fn an_index_that_heals_between_marker_and_lookup_never_says_absent() {
     };
     let addresses: Vec<ChunkAddress> = entries.iter().map(|entry| entry.address).collect();
     let Located::Found(found) = index
-        .locate_in_files(pool, &[file], &addresses)
+        .locate_in_files(pool, &only(file), &addresses)
         .await
         .unwrap()
     else {
         panic!("the file was added again");
     };
     assert!(found.iter().all(|places| places.len() == 1), "{found:?}");
+}
+
+/// Counts the questions that reach it.
+#[derive(Debug)]
+struct Counting {
+    inner: MemoryIndex,
+    asked: Mutex<Vec<usize>>,
+}
+
+#[async_trait]
+impl ChunkIndex for Counting {
+    async fn add_file(
+        &self,
+        pool: PoolId,
+        file: UploadId,
+        count: u64,
+        entries: SortedEntries,
+    ) -> Result<(), IndexError> {
+        self.inner.add_file(pool, file, count, entries).await
+    }
+
+    async fn has_files(&self, pool: PoolId, files: &[UploadId]) -> Result<Vec<bool>, IndexError> {
+        self.inner.has_files(pool, files).await
+    }
+
+    async fn locate(
+        &self,
+        pool: PoolId,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+        self.asked.lock().push(addresses.len());
+        self.inner.locate(pool, addresses).await
+    }
+}
+
+#[tokio::test]
+async fn places_of_fresh_files_and_found_ones_are_not_asked_for_again() {
+    let behind = Arc::new(Counting {
+        inner: MemoryIndex::new(BlockingPool::new(2)),
+        asked: Mutex::default(),
+    });
+    let index = CachedIndex::new(Arc::clone(&behind) as Arc<dyn ChunkIndex>, 1 << 20);
+    let mut maker = EntryMaker::new(60);
+    let (pool, fresh, large) = (maker.pool(), maker.file(), maker.file());
+    let (few, many) = (maker.entries(100), maker.entries(5000));
+    index_contract::add(&index, pool, fresh, &few).await;
+    // Too many to be kept when they come.
+    index_contract::add(&index, pool, large, &many).await;
+    let files: FileSet = [fresh, large].into_iter().collect();
+    let addresses = |entries: &[holdfast_chunkstore::index::ChunkEntry]| {
+        let addresses: Vec<_> = entries.iter().map(|entry| entry.address).collect();
+        addresses
+    };
+    let ask = async |files: &FileSet, addresses: Vec<ChunkAddress>| {
+        let answer = index.locate_in_files(pool, files, &addresses).await.unwrap();
+        let Located::Found(found) = answer else {
+            panic!("{answer:?}");
+        };
+        found.iter().filter(|places| !places.is_empty()).count()
+    };
+    assert_eq!(ask(&files, addresses(&few)).await, 100);
+    assert!(behind.asked.lock().is_empty());
+    assert_eq!(ask(&files, addresses(&many[..200])).await, 200);
+    assert_eq!(*behind.asked.lock(), [200]);
+    assert_eq!(ask(&files, addresses(&many[..210])).await, 210);
+    assert_eq!(*behind.asked.lock(), [200, 10]);
+    // A kept place in a file that does not count is no hit, and absent chunks are asked for each time.
+    assert_eq!(ask(&only(large), addresses(&few)).await, 0);
+    assert_eq!(ask(&only(large), addresses(&few)).await, 0);
+    assert_eq!(*behind.asked.lock(), [200, 10, 100, 100]);
 }

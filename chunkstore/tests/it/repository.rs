@@ -346,6 +346,24 @@ async fn another_server_on_the_same_store_goes_on_where_the_first_stopped() {
 }
 
 #[tokio::test]
+async fn a_file_that_another_server_has_just_added_is_found_by_its_name() {
+    let World {
+        repository,
+        objects,
+        scratch,
+    } = world().await;
+    let root = push(&repository, 1, RootAddress::ZERO).await;
+    let elsewhere = TempDir::new_in(scratch.path()).unwrap();
+    let other = acme(parts(objects, elsewhere.path(), 2)).await;
+    assert_eq!(other.state().await.unwrap().root, root);
+    push(&repository, 2, root).await;
+    for served in repository.listing(View::Current).await.unwrap().files {
+        let found = other.served(served.key.name()).await.unwrap();
+        assert_eq!(found, Some(served));
+    }
+}
+
+#[tokio::test]
 async fn two_servers_that_write_at_once_lose_no_push() {
     let World {
         repository,

@@ -92,7 +92,7 @@ impl Files {
         let mut additions = 0;
         for _ in 0..20 {
             let answer = index
-                .locate_in_files(self.pool, &self.ids(), &addresses)
+                .locate_in_files(self.pool, &self.ids().into_iter().collect(), &addresses)
                 .await;
             match answer.expect("damage is not an error") {
                 Located::Found(found) => {

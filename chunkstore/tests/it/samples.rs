@@ -7,10 +7,13 @@ use async_trait::async_trait;
 use holdfast_chunkstore::clock::{Clock, Timestamp};
 use holdfast_chunkstore::format::{TAIL_LEN, archive, table};
 use holdfast_chunkstore::hash::hash_chunk;
+use holdfast_chunkstore::id::UploadId;
 use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::objects::{ObjectKey, ObjectStore, ObjectStoreExt as _};
 use holdfast_chunkstore::repo::record::{Checkpoint, Listed, RetiredFile, SideObject, encode_list};
-use holdfast_chunkstore::repo::{FileKind, Parts, Proposal, Record, RefMove, Repository, View};
+use holdfast_chunkstore::repo::{
+    FileKind, Parts, Proposal, Record, RefMove, Repository, StoredFile, View,
+};
 use holdfast_chunkstore::testing::generate::{self, Compression, Made};
 use holdfast_chunkstore::testing::worlds::{acme, actor, named, parent, parts, root_of, upload};
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
@@ -132,6 +135,10 @@ pub(crate) fn log_records() -> Vec<Vec<u8>> {
     let key = ObjectKey::parse("log").unwrap();
     let last = Record::decode(&key, records.last().unwrap()).unwrap();
     let file = in_record(last.added.clone())[0].clone();
+    let other = StoredFile {
+        upload: UploadId::new([9; 16]),
+        ..file.clone()
+    };
     let retired = RetiredFile {
         upload: file.upload,
         at: last.time,
@@ -165,7 +172,7 @@ pub(crate) fn log_records() -> Vec<Vec<u8>> {
             sequence: 256,
             previous: Some(file.sha256),
             refs: Listed::Inline(ref_moves()),
-            added: Listed::Inline(vec![file.clone(), file.clone()]),
+            added: Listed::Inline(vec![file.clone(), other.clone(), other.clone()]),
             retired: Listed::Inline(vec![file.upload]),
             checkpoint: Some(checkpoint),
             ..last.clone()

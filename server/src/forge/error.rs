@@ -138,6 +138,6 @@ pub fn log(error: &ForgeError) {
         | ErrorKind::Dangling
         | ErrorKind::Refused
         | ErrorKind::Unauthenticated
-        | ErrorKind::Denied => tracing::debug!(cause, "request refused"),
+        | ErrorKind::Denied => tracing::info!(cause, "request refused"),
     }
 }

@@ -97,6 +97,11 @@ impl Forge {
         self.access.principal(credentials)
     }
 
+    /// Whether somebody may do something; the answer is the same for every repository.
+    pub fn check(&self, principal: Principal, action: Action) -> Result<(), ForgeError> {
+        self.access.check(principal, action)
+    }
+
     /// Tells what a client asks first.
     pub async fn metadata(&self, caller: &Caller, name: &RepoName) -> Result<Metadata, ForgeError> {
         let stored_len = match self.readable(caller, name).await? {

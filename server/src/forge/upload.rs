@@ -20,6 +20,11 @@ pub struct Arriving {
 }
 
 impl Arriving {
+    /// Whether the file is there already, and what is written is dropped.
+    pub fn is_known(&self) -> bool {
+        self.incoming.is_none()
+    }
+
     /// Hands over the next bytes.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), ForgeError> {
         match &mut self.incoming {
@@ -71,7 +76,7 @@ impl Forge {
         &self,
         path: &str,
         query: Option<&str>,
-        client: &str,
+        client: String,
     ) -> Result<Arriving, ForgeError> {
         let now: Timestamp = self.clock().now();
         let UploadTicket { repo, file, actor } = self.addresses.check_upload(path, query, now)?;
@@ -82,7 +87,7 @@ impl Forge {
         } else {
             let actor = Actor {
                 name: actor,
-                client: client.to_owned(),
+                client,
             };
             Some(repository.receive(file.clone(), actor).await?)
         };

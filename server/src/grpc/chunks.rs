@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::convert;
-use super::identity::caller;
+use super::door::MAX_FILES;
 use super::status::status;
 use super::streams::{self, ChunkLocations, DownloadLocations};
 use crate::forge::{Caller, Forge, ForgeError};
@@ -33,9 +33,10 @@ struct Call<T> {
 }
 
 impl Chunks {
-    fn call<T>(&self, request: Request<T>) -> Result<Call<T>, Status> {
-        let caller = caller(&self.forge, &request)?;
-        let message = request.into_inner();
+    fn call<T>(request: Request<T>) -> Result<Call<T>, Status> {
+        let (_, extensions, message) = request.into_parts();
+        let caller = extensions.get::<Caller>().cloned();
+        let caller = caller.ok_or_else(|| Status::internal("a call that passed no door"))?;
         Ok(Call { caller, message })
     }
 
@@ -88,8 +89,9 @@ impl Chunks {
         &self,
         call: Call<wire::GetDownloadLocsRequest>,
     ) -> Result<wire::GetDownloadLocsResponse, ForgeError> {
-        let response =
-            streams::download_locations(&self.forge, &call.caller, &call.message).await?;
+        let name = named(&call.message)?;
+        let Call { caller, message } = call;
+        let response = streams::download_locations(&self.forge, &caller, &name, &message).await?;
         if streams::needs_dictionaries(&response) {
             return Err(ForgeError::Refused {
                 reason:
@@ -109,6 +111,11 @@ impl Chunks {
             return Err(ForgeError::Refused {
                 reason: "table_file_details is empty: this dolt is too old to push here".to_owned(),
             });
+        }
+        if call.message.table_file_details.len() > MAX_FILES {
+            return Err(ForgeError::invalid(format!(
+                "table_file_details names more than {MAX_FILES} files"
+            )));
         }
         let details = call.message.table_file_details.iter().enumerate();
         let files: Vec<_> = details
@@ -195,21 +202,21 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<wire::GetRepoMetadataRequest>,
     ) -> Result<Response<wire::GetRepoMetadataResponse>, Status> {
-        answer(self.metadata(self.call(request)?).await)
+        answer(self.metadata(Self::call(request)?).await)
     }
 
     async fn has_chunks(
         &self,
         request: Request<wire::HasChunksRequest>,
     ) -> Result<Response<wire::HasChunksResponse>, Status> {
-        answer(self.absent(self.call(request)?).await)
+        answer(self.absent(Self::call(request)?).await)
     }
 
     async fn get_download_locations(
         &self,
         request: Request<wire::GetDownloadLocsRequest>,
     ) -> Result<Response<wire::GetDownloadLocsResponse>, Status> {
-        answer(self.download_locations(self.call(request)?).await)
+        answer(self.download_locations(Self::call(request)?).await)
     }
 
     type StreamDownloadLocationsStream =
@@ -219,7 +226,7 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<Streaming<wire::GetDownloadLocsRequest>>,
     ) -> Result<Response<Self::StreamDownloadLocationsStream>, Status> {
-        let Call { caller, message } = self.call(request)?;
+        let Call { caller, message } = Self::call(request)?;
         let answerer = DownloadLocations::new(Arc::clone(&self.forge), caller);
         Ok(Response::new(streams::answers(
             message,
@@ -235,7 +242,7 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<Streaming<wire::StreamChunkLocationsRequest>>,
     ) -> Result<Response<Self::StreamChunkLocationsStream>, Status> {
-        let Call { caller, message } = self.call(request)?;
+        let Call { caller, message } = Self::call(request)?;
         let answerer = ChunkLocations::new(Arc::clone(&self.forge), caller);
         Ok(Response::new(streams::answers(
             message,
@@ -248,14 +255,14 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<wire::GetUploadLocsRequest>,
     ) -> Result<Response<wire::GetUploadLocsResponse>, Status> {
-        answer(self.upload_locations(self.call(request)?).await)
+        answer(self.upload_locations(Self::call(request)?).await)
     }
 
     async fn rebase(
         &self,
         request: Request<wire::RebaseRequest>,
     ) -> Result<Response<wire::RebaseResponse>, Status> {
-        let Call { caller, message } = self.call(request)?;
+        let Call { caller, message } = Self::call(request)?;
         let name = named(&message).map_err(|error| status(&error))?;
         let root = self.forge.root(&caller, &name).await;
         answer(root.map(|_| wire::RebaseResponse::default()))
@@ -265,7 +272,7 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<wire::RootRequest>,
     ) -> Result<Response<wire::RootResponse>, Status> {
-        let Call { caller, message } = self.call(request)?;
+        let Call { caller, message } = Self::call(request)?;
         let name = named(&message).map_err(|error| status(&error))?;
         let root = self.forge.root(&caller, &name).await;
         answer(root.map(|root| wire::RootResponse {
@@ -278,7 +285,7 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<wire::CommitRequest>,
     ) -> Result<Response<wire::CommitResponse>, Status> {
-        let Call { caller, message } = self.call(request)?;
+        let Call { caller, message } = Self::call(request)?;
         let understood = named(&message)
             .and_then(|name| Ok((name, convert::wish(&message)?)))
             .map_err(|error| status(&error));
@@ -291,21 +298,21 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<wire::ListTableFilesRequest>,
     ) -> Result<Response<wire::ListTableFilesResponse>, Status> {
-        answer(self.list(self.call(request)?).await)
+        answer(self.list(Self::call(request)?).await)
     }
 
     async fn refresh_table_file_url(
         &self,
         request: Request<wire::RefreshTableFileUrlRequest>,
     ) -> Result<Response<wire::RefreshTableFileUrlResponse>, Status> {
-        answer(self.refresh(self.call(request)?).await)
+        answer(self.refresh(Self::call(request)?).await)
     }
 
     async fn add_table_files(
         &self,
         request: Request<wire::AddTableFilesRequest>,
     ) -> Result<Response<wire::AddTableFilesResponse>, Status> {
-        let Call { caller, message } = self.call(request)?;
+        let Call { caller, message } = Self::call(request)?;
         let understood = named(&message)
             .and_then(|name| Ok((name, convert::named_files(&message.chunk_table_info)?)))
             .map_err(|error| status(&error));

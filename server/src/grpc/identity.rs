@@ -1,48 +1,32 @@
 //! Who asks: the `authorization` of a call, and the program that makes it.
 
 use data_encoding::BASE64;
-use tonic::metadata::MetadataMap;
-use tonic::{Request, Status};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 
-use super::status::status;
 use crate::forge::access::Credentials;
 use crate::forge::{Caller, Forge, ForgeError, client_version};
-use crate::origin::BaseUrl;
-
-/// The longest name of a program that is kept.
-const CLIENT_LEN: usize = 128;
+use crate::origin::{self, BaseUrl};
 
 /// Finds out who makes a call.
-pub fn caller<T>(forge: &Forge, request: &Request<T>) -> Result<Caller, Status> {
-    let metadata = request.metadata();
-    let principal = credentials(metadata)
-        .and_then(|credentials| forge.principal(&credentials))
-        .map_err(|error| status(&error))?;
-    let base_url = request.extensions().get::<BaseUrl>().cloned();
-    let client = user_agent(metadata);
+pub fn caller(forge: &Forge, headers: &HeaderMap, base_url: BaseUrl) -> Result<Caller, ForgeError> {
+    let principal = forge.principal(&credentials(headers)?)?;
+    let client = origin::program(headers);
     tracing::Span::current().record("principal", principal.name());
     Ok(Caller {
         principal,
         view: client_version::view(&client),
         client,
-        base_url: base_url.ok_or_else(|| Status::internal("a call without an address"))?,
+        base_url,
     })
 }
 
-fn user_agent(metadata: &MetadataMap) -> String {
-    let text = metadata
-        .get("user-agent")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    text.chars().take(CLIENT_LEN).collect()
-}
-
 /// Reads the `authorization` of a call. What is neither Basic nor Bearer counts as nothing.
-pub fn credentials(metadata: &MetadataMap) -> Result<Credentials, ForgeError> {
+pub fn credentials(headers: &HeaderMap) -> Result<Credentials, ForgeError> {
     let malformed = || ForgeError::Unauthenticated {
         reason: "malformed authorization".to_owned(),
     };
-    let Some(value) = metadata.get("authorization") else {
+    let Some(value) = headers.get(AUTHORIZATION) else {
         return Ok(Credentials::Nothing);
     };
     let text = value.to_str().map_err(|_| malformed())?;
@@ -71,11 +55,11 @@ mod tests {
     use super::*;
 
     fn read(authorization: Option<&str>) -> Result<Credentials, ForgeError> {
-        let mut metadata = MetadataMap::new();
+        let mut headers = HeaderMap::new();
         if let Some(text) = authorization {
-            metadata.insert("authorization", text.parse().unwrap());
+            headers.insert(AUTHORIZATION, text.parse().unwrap());
         }
-        credentials(&metadata)
+        credentials(&headers)
     }
 
     #[test]

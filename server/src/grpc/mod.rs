@@ -3,20 +3,32 @@
 pub mod chunks;
 pub mod convert;
 pub mod credentials;
+pub mod door;
 pub mod identity;
+pub mod intake;
 pub mod status;
 pub mod streams;
+pub mod walk;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use holdfast_proto::remotesapi::chunk_store_service_server::ChunkStoreServiceServer;
 use holdfast_proto::remotesapi::credentials_service_server::CredentialsServiceServer;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Empty};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower::Service as _;
 
 use crate::forge::Forge;
+use crate::origin::BaseUrl;
+use crate::transport::{BodyError, ResponseBody};
+use door::Door;
 
 /// The longest message either way, in bytes; Dolt's own limit. A longer one, of ours too, ends the call with
 /// OutOfRange, which no client asks for again.
@@ -29,11 +41,42 @@ const SERVICES: [&str; 3] = [
     "dolt.services.remotesapi.v1alpha1.CredentialsService",
 ];
 
+/// The services behind their door.
+#[derive(Debug)]
+pub struct Services {
+    routes: Routes,
+    door: Door,
+}
+
+impl Services {
+    /// Answers one call.
+    pub async fn answer<B>(&self, base_url: BaseUrl, request: Request<B>) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BodyError>,
+    {
+        let request = match self.door.admit(base_url, request) {
+            Ok(request) => request,
+            Err(status) => return refusal(status),
+        };
+        // The message is in memory until its handler is done with it.
+        let _taken = request.body().taken();
+        let Ok(response) = self.routes.clone().call(request).await;
+        response.map(|body| body.map_err(Into::into).boxed_unsync())
+    }
+}
+
+/// A refusal in place of any answer.
+pub fn refusal(status: Status) -> Response<ResponseBody> {
+    let response = status.into_http::<Empty<Bytes>>();
+    response.map(|body| body.map_err(|never| match never {}).boxed_unsync())
+}
+
 /// Puts the services together.
 pub async fn services(
     forge: Arc<Forge>,
     stopping: CancellationToken,
-) -> Result<(Routes, HealthReporter), tonic_reflection::server::Error> {
+) -> Result<(Services, HealthReporter), tonic_reflection::server::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     for service in SERVICES {
         reporter
@@ -45,6 +88,7 @@ pub async fn services(
             .register_encoded_file_descriptor_set(holdfast_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let door = Door::new(Arc::clone(&forge));
     let chunks = ChunkStoreServiceServer::new(chunks::Chunks { forge, stopping })
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
@@ -53,7 +97,8 @@ pub async fn services(
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    Ok((routes.prepare(), reporter))
+    let routes = routes.prepare();
+    Ok((Services { routes, door }, reporter))
 }
 
 /// Tells whoever asks the health service that this server is on its way out.
@@ -62,5 +107,13 @@ pub async fn say_stopping(reporter: &HealthReporter) {
         reporter
             .set_service_status(service, ServingStatus::NotServing)
             .await;
+    }
+}
+
+/// Ends the streams of those who watch the health service, which would last as long as the server. After this
+/// the health service knows no name any more.
+pub async fn say_gone(reporter: &mut HealthReporter) {
+    for service in SERVICES {
+        reporter.clear_service_status(service).await;
     }
 }

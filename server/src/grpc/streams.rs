@@ -15,12 +15,13 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::index::ByteSpan;
 use holdfast_chunkstore::objects::ObjectKey;
-use holdfast_chunkstore::repo::{Located, Place, ServedFile};
+use holdfast_chunkstore::repo::{Located, Place, RepoName, ServedFile};
 use holdfast_proto::remotesapi as wire;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use super::convert::{self, NamesRepository};
+use super::door::MAX_LOCATIONS;
 use super::status::status;
 use crate::forge::{Caller, Forge, ForgeError};
 
@@ -85,6 +86,7 @@ pub struct ChunkLocations {
     caller: Caller,
     introduced: HashMap<ObjectKey, u32>,
     next_id: u32,
+    is_named: bool,
 }
 
 impl ChunkLocations {
@@ -95,6 +97,7 @@ impl ChunkLocations {
             caller,
             introduced: HashMap::new(),
             next_id: 0,
+            is_named: false,
         }
     }
 
@@ -133,6 +136,13 @@ impl Answerer for ChunkLocations {
 
     async fn answer(&mut self, request: Self::Request) -> Result<Self::Response, ForgeError> {
         let name = convert::repo_name(&request)?;
+        name_once(&mut self.is_named, &name);
+        let most_bytes = MAX_LOCATIONS * ChunkAddress::LEN;
+        if request.chunk_hashes.len() > most_bytes {
+            return Err(ForgeError::invalid(format!(
+                "chunk_hashes holds more than {MAX_LOCATIONS} hashes"
+            )));
+        }
         let addresses = convert::flat_addresses("chunk_hashes", &request.chunk_hashes)?;
         let located = self.forge.locate(&self.caller, &name, &addresses).await?;
         if self.introduced.len() + located.files.len() > INTRODUCED {
@@ -194,12 +204,17 @@ fn dictionary(span: Option<ByteSpan>) -> (u64, u32) {
 pub struct DownloadLocations {
     forge: Arc<Forge>,
     caller: Caller,
+    is_named: bool,
 }
 
 impl DownloadLocations {
     /// Begins a stream.
     pub fn new(forge: Arc<Forge>, caller: Caller) -> Self {
-        Self { forge, caller }
+        Self {
+            forge,
+            caller,
+            is_named: false,
+        }
     }
 }
 
@@ -209,7 +224,17 @@ impl Answerer for DownloadLocations {
     type Response = wire::GetDownloadLocsResponse;
 
     async fn answer(&mut self, request: Self::Request) -> Result<Self::Response, ForgeError> {
-        download_locations(&self.forge, &self.caller, &request).await
+        let name = convert::repo_name(&request)?;
+        name_once(&mut self.is_named, &name);
+        download_locations(&self.forge, &self.caller, &name, &request).await
+    }
+}
+
+/// Tells the span of a stream the first repository that is asked for: all that any dolt asks for. A span keeps
+/// whatever it is told.
+fn name_once(is_named: &mut bool, name: &RepoName) {
+    if !std::mem::replace(is_named, true) {
+        tracing::Span::current().record("repo", tracing::field::display(name));
     }
 }
 
@@ -217,11 +242,16 @@ impl Answerer for DownloadLocations {
 pub(super) async fn download_locations(
     forge: &Forge,
     caller: &Caller,
+    name: &RepoName,
     request: &wire::GetDownloadLocsRequest,
 ) -> Result<wire::GetDownloadLocsResponse, ForgeError> {
-    let name = convert::repo_name(request)?;
+    if request.chunk_hashes.len() > MAX_LOCATIONS {
+        return Err(ForgeError::invalid(format!(
+            "chunk_hashes holds more than {MAX_LOCATIONS} hashes"
+        )));
+    }
     let addresses = convert::addresses("chunk_hashes", &request.chunk_hashes)?;
-    let located = forge.locate(caller, &name, &addresses).await?;
+    let located = forge.locate(caller, name, &addresses).await?;
     let mut ranges: Vec<Vec<wire::RangeChunk>> = vec![Vec::new(); located.files.len()];
     for (i, place) in once_each(&addresses, &located) {
         let Some(Place { file, span }) = place else {

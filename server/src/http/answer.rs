@@ -31,6 +31,11 @@ pub fn empty(status: StatusCode) -> Response<ResponseBody> {
     response
 }
 
+/// What HEAD is answered where GET is answered so. HTTP/2 takes a body there for a broken stream.
+pub fn head_of(response: Response<ResponseBody>) -> Response<ResponseBody> {
+    response.map(|_| full(Bytes::new()))
+}
+
 /// The answer to an address that means nothing here.
 pub fn not_found() -> Response<ResponseBody> {
     line(StatusCode::NOT_FOUND, "there is nothing at this address")

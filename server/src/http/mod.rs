@@ -43,6 +43,15 @@ pub struct Plane {
 impl Plane {
     /// Answers one request.
     pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+        let is_head = *request.method() == Method::HEAD;
+        let response = self.route(request).await;
+        match is_head {
+            true => answer::head_of(response),
+            false => response,
+        }
+    }
+
+    async fn route(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let writes = matches!(*request.method(), Method::PUT | Method::POST);
         match request.uri().path() {

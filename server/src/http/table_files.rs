@@ -7,7 +7,7 @@ use data_encoding::BASE64;
 use futures::TryStreamExt as _;
 use holdfast_chunkstore::objects::ObjectBody;
 use holdfast_chunkstore::repo::Md5;
-use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE, USER_AGENT};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use super::range::{self, RangeError, Wanted};
 use super::{Plane, answer, status};
 use crate::forge::error::{self, ForgeError};
+use crate::origin;
 use crate::transport::{BodyError, ResponseBody};
 
 /// How long an upload may pause between two pieces.
@@ -117,17 +118,11 @@ impl Plane {
         head: &http::request::Parts,
         body: &mut Incoming,
     ) -> Result<(), ForgeError> {
-        let client = head
-            .headers
-            .get(USER_AGENT)
-            .and_then(|agent| agent.to_str().ok());
+        let client = origin::program(&head.headers);
         let (path, query) = (head.uri.path(), head.uri.query());
         let sent_md5 = content_md5(&head.headers)?;
         let sent_len = content_length(&head.headers)?;
-        let mut arriving = self
-            .forge
-            .begin_upload(path, query, client.unwrap_or_default())
-            .await?;
+        let mut arriving = self.forge.begin_upload(path, query, client).await?;
         let declared = arriving.file.clone();
         if let (Some(sent), Some(declared)) = (sent_md5, declared.md5)
             && sent != declared
@@ -137,7 +132,9 @@ impl Plane {
         if sent_len.is_some_and(|len| len != declared.len) {
             return Err(wrong_length(declared.len));
         }
-        let mut digest = Md5Check::new(sent_md5.filter(|_| declared.md5.is_none()));
+        // What is received is checked against what was declared; what is known already is only read.
+        let unchecked = arriving.is_known().then_some(declared.md5).flatten();
+        let mut digest = Md5Check::new(unchecked.or(sent_md5.filter(|_| declared.md5.is_none())));
         let mut received = 0;
         while let Some(piece) = next_piece(body).await? {
             received += piece.len() as u64;
@@ -155,7 +152,7 @@ impl Plane {
     }
 }
 
-/// A digest of the body where only its header declares one.
+/// A digest of the body where nobody else takes one.
 struct Md5Check {
     wanted: Option<(Md5, md5::Md5)>,
 }
@@ -184,7 +181,7 @@ impl Md5Check {
             Ok(())
         } else {
             Err(ForgeError::invalid(
-                "the body does not have the MD5 of Content-MD5",
+                "the body does not have the MD5 that was declared",
             ))
         }
     }

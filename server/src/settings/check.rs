@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing_subscriber::EnvFilter;
+
 use super::load::{Complaint, Gathered};
 use super::reference::{self, ValueKind};
 use super::units::{parse_bytes, parse_duration};
@@ -66,16 +68,18 @@ impl Checker {
                 threads: self.number("upload.threads"),
             },
             index_cache: self.bytes("index.cache"),
+            index_places: self.bytes("index.places"),
             network: NetworkSettings {
                 max_connections: self.number("network.max_connections").max(1),
                 drain_timeout: self.duration("network.drain_timeout"),
+                drain_quiet: self.duration("network.drain_quiet"),
             },
             log: LogSettings {
                 format: match self.choice("log.format") {
                     "json" => LogFormat::Json,
                     _ => LogFormat::Text,
                 },
-                filter: self.text("log.filter"),
+                filter: self.log_filter(),
             },
         };
         if purpose == Purpose::Serve {
@@ -274,6 +278,15 @@ impl Checker {
             );
         }
         Some(Secret::new(first_line))
+    }
+
+    fn log_filter(&mut self) -> String {
+        let filter = self.text("log.filter");
+        if let Err(error) = EnvFilter::builder().parse(&filter) {
+            let wanted = format!("a filter of log lines: {error}");
+            self.complain_of_value("log.filter", &wanted);
+        }
+        filter
     }
 
     fn stream_chunk_locations(&mut self) -> bool {

@@ -57,6 +57,8 @@ pub struct Settings {
     pub transfer: TransferSettings,
     /// Memory for blocks of the chunk index, in bytes.
     pub index_cache: u64,
+    /// Memory for places of chunks that are kept at hand, in bytes.
+    pub index_places: u64,
     /// Connections.
     pub network: NetworkSettings,
     /// Log lines.
@@ -155,6 +157,8 @@ pub struct NetworkSettings {
     pub max_connections: usize,
     /// How long what runs may go on after a signal to stop.
     pub drain_timeout: Duration,
+    /// How long nothing must have run before a stopping server closes its port.
+    pub drain_quiet: Duration,
 }
 
 /// How log lines look.

@@ -1,4 +1,4 @@
-//! One request: its id, its span, and the line that is written when its answer has been sent.
+//! One request: its id, its span, and the line that is written when it is over.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use tracing::Span;
 
 use crate::transport::{BodyError, ResponseBody};
+use crate::work::{Running, Work};
 
 /// The header that carries a request's id.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -67,37 +68,88 @@ pub fn span<B>(id: &str, request: &Request<B>) -> Span {
     )
 }
 
-/// Watches a request to its end.
+/// What a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// A call that reads or changes a repository, or a file that is sent to us.
+    Call,
+    /// A stream of chunk locations.
+    Stream,
+    /// A stored file, or a part of one.
+    Data,
+    /// Anything else: probes, health, reflection, and addresses that mean nothing.
+    Aside,
+}
+
+impl Traffic {
+    /// Whether it is a step of a clone, a fetch or a push.
+    pub fn is_work(self) -> bool {
+        match self {
+            Self::Call | Self::Stream | Self::Data => true,
+            Self::Aside => false,
+        }
+    }
+}
+
+/// Watches a request to its end, which comes when it is dropped: by itself if there was no answer, else with
+/// the body of the answer.
 #[derive(Debug)]
 pub struct Watch {
     span: Span,
     clock: Arc<dyn Clock>,
     began: Duration,
+    traffic: Traffic,
+    _running: Option<Running>,
+    status: Option<u16>,
+    grpc: Option<i32>,
+    sent_bytes: u64,
+    /// How long the body shall be, where its head says so; it is not asked for an end then.
+    len_bytes: Option<u64>,
+    complete: bool,
 }
 
 impl Watch {
     /// Begins to watch.
-    pub fn new(span: Span, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(span: Span, clock: Arc<dyn Clock>, traffic: Traffic, work: &Arc<Work>) -> Self {
         let began = clock.monotonic();
-        Self { span, clock, began }
+        Self {
+            span,
+            clock,
+            began,
+            traffic,
+            _running: traffic.is_work().then(|| work.begin()),
+            status: None,
+            grpc: None,
+            sent_bytes: 0,
+            len_bytes: None,
+            complete: false,
+        }
     }
 
-    /// Puts the id into the answer's head, and writes a line when its body has been sent or dropped.
-    pub fn follow(self, id: &str, response: Response<ResponseBody>) -> Response<ResponseBody> {
+    /// Puts the id into the answer's head, and goes on watching its body.
+    pub fn follow(mut self, id: &str, response: Response<ResponseBody>) -> Response<ResponseBody> {
         let (mut head, body) = response.into_parts();
         if let Ok(value) = HeaderValue::from_str(id) {
             head.headers.insert(REQUEST_ID, value);
         }
-        let ending = Ending {
-            watch: self,
-            status: head.status.as_u16(),
-            grpc: grpc_status(&head.headers),
-            sent_bytes: 0,
-            len_bytes: content_length(&head.headers),
-            complete: false,
-        };
-        let body = Followed { body, ending };
+        self.status = Some(head.status.as_u16());
+        self.grpc = grpc_status(&head.headers);
+        self.len_bytes = content_length(&head.headers);
+        self.complete = body.is_end_stream();
+        let body = Followed { body, watch: self };
         Response::from_parts(head, ResponseBody::new(body))
+    }
+
+    /// Whether an operator wants to know of it without asking. What comes by the hundred in a single fetch he
+    /// does not, unless it went wrong; and clients break off streams as a matter of course.
+    fn is_notable(&self, complete: bool) -> bool {
+        let refused =
+            self.grpc.is_some_and(|code| code != 0) || self.status.is_some_and(|code| code >= 400);
+        match self.traffic {
+            Traffic::Call => true,
+            Traffic::Data => refused || !complete,
+            Traffic::Stream | Traffic::Aside => refused,
+        }
     }
 }
 
@@ -110,36 +162,35 @@ fn grpc_status(headers: &HeaderMap) -> Option<i32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
-struct Ending {
-    watch: Watch,
-    status: u16,
-    grpc: Option<i32>,
-    sent_bytes: u64,
-    /// How long the body shall be, where its head says so; it is not asked for an end then.
-    len_bytes: Option<u64>,
-    complete: bool,
-}
-
-impl Drop for Ending {
+impl Drop for Watch {
     fn drop(&mut self) {
-        let clock = &self.watch.clock;
-        let millis = clock
-            .monotonic()
-            .saturating_sub(self.watch.began)
-            .as_millis();
-        let _entered = self.watch.span.enter();
-        let (status, sent_bytes) = (self.status, self.sent_bytes);
+        let now = self.clock.monotonic();
+        let millis = now.saturating_sub(self.began).as_millis();
+        let _entered = self.span.enter();
+        let Self {
+            status,
+            grpc,
+            sent_bytes,
+            ..
+        } = *self;
         let complete = self.complete || self.len_bytes == Some(sent_bytes);
-        match self.grpc {
-            Some(grpc) => tracing::debug!(grpc, millis, sent_bytes, complete, "finished"),
-            None => tracing::debug!(status, millis, sent_bytes, complete, "finished"),
+        let how = match (status, complete) {
+            (None, _) => "broken off before its answer",
+            (Some(_), false) => "broken off",
+            (Some(_), true) => "finished",
+        };
+        // The status of every gRPC call is 200.
+        let status = status.filter(|_| grpc.is_none());
+        match self.is_notable(complete) {
+            true => tracing::info!(status, grpc, millis, sent_bytes, "{how}"),
+            false => tracing::debug!(status, grpc, millis, sent_bytes, "{how}"),
         }
     }
 }
 
 struct Followed {
     body: ResponseBody,
-    ending: Ending,
+    watch: Watch,
 }
 
 impl Body for Followed {
@@ -151,23 +202,23 @@ impl Body for Followed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let _entered = this.ending.watch.span.enter();
+        let _entered = this.watch.span.enter();
         let polled = Pin::new(&mut this.body).poll_frame(context);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
-                    this.ending.sent_bytes += data.len() as u64;
+                    this.watch.sent_bytes += data.len() as u64;
                 }
                 if let Some(trailers) = frame.trailers_ref() {
-                    this.ending.grpc = grpc_status(trailers);
-                    this.ending.complete = true;
+                    this.watch.grpc = grpc_status(trailers);
+                    this.watch.complete = true;
                 }
             }
-            Poll::Ready(None) => this.ending.complete = true,
+            Poll::Ready(None) => this.watch.complete = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         if this.body.is_end_stream() {
-            this.ending.complete = true;
+            this.watch.complete = true;
         }
         polled
     }
@@ -183,7 +234,88 @@ impl Body for Followed {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+
+    use holdfast_chunkstore::clock::SystemClock;
+    use http_body_util::BodyExt as _;
+    use parking_lot::Mutex;
+    use tracing_subscriber::fmt::MakeWriter;
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    /// The lines at INFO that a request leaves which is answered so, or not at all.
+    fn lines(traffic: Traffic, answer: Option<Response<ResponseBody>>) -> String {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_writer(lines.clone())
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+            let work = Work::new(Arc::clone(&clock));
+            let request = Request::builder().uri("/x").body(()).unwrap();
+            let watch = Watch::new(span("mine-1", &request), clock, traffic, &work);
+            if let Some(answer) = answer {
+                drop(watch.follow("mine-1", answer));
+            }
+        });
+        let lines = lines.0.lock();
+        String::from_utf8_lossy(&lines).into_owned()
+    }
+
+    fn answer(status: u16) -> Option<Response<ResponseBody>> {
+        let body = http_body_util::Empty::new().map_err(|never| match never {});
+        let answer = Response::builder().status(status);
+        Some(answer.body(ResponseBody::new(body)).unwrap())
+    }
+
+    #[test]
+    fn a_request_that_is_dropped_before_its_answer_leaves_a_line() {
+        let line = lines(Traffic::Call, None);
+        assert!(line.contains("id=\"mine-1\""), "{line}");
+        assert!(line.contains("broken off before its answer"), "{line}");
+    }
+
+    #[test]
+    fn what_comes_by_the_hundred_is_told_only_when_it_went_wrong() {
+        for (traffic, status, is_told) in [
+            (Traffic::Call, 200, true),
+            (Traffic::Call, 400, true),
+            (Traffic::Data, 206, false),
+            (Traffic::Data, 416, true),
+            (Traffic::Stream, 200, false),
+            (Traffic::Aside, 200, false),
+            (Traffic::Aside, 404, true),
+        ] {
+            let lines = lines(traffic, answer(status));
+            assert_eq!(!lines.is_empty(), is_told, "{traffic:?} {status}: {lines}");
+        }
+        assert!(!lines(Traffic::Data, None).is_empty());
+        assert!(lines(Traffic::Stream, None).is_empty());
+    }
 
     #[test]
     fn a_plain_id_of_the_client_is_kept_and_another_is_replaced() {

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! The HTTP version is read off the first bytes and not off ALPN, so a TLS client that offers no ALPN may
-//! speak HTTP/2 all the same. Draining stops accepting, tells each connection to end after what runs on it,
-//! and cuts what is left when the time is up.
+//! speak HTTP/2 all the same. Closing stops accepting and tells each connection to end after what runs on it;
+//! what is left when the time is up is cut.
 
+mod pulse;
 pub mod tls;
 
 use std::convert::Infallible;
@@ -24,9 +25,12 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use pulse::Patience;
+use pulse::{Noticed, Pulse, Verdict};
 pub use tls::{TlsError, TlsIdentity};
 
 /// What goes wrong while a body is read or written.
@@ -48,8 +52,8 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
 /// How long accepting pauses when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Streams of one HTTP/2 connection at once.
-const CONCURRENT_STREAMS: u32 = 1024;
+/// Streams of one HTTP/2 connection at once. A fetch has some 70.
+const CONCURRENT_STREAMS: u32 = 256;
 
 /// Streams that a client may reset before they were served; Dolt resets streams as a matter of course.
 const RESET_STREAMS: usize = 2048;
@@ -59,6 +63,10 @@ const STREAM_WINDOW: u32 = 4 << 20;
 
 /// Flow-control window of one connection, in bytes.
 const CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// How much of answers is kept until the client takes it, beside the piece that was read last: in bytes, for
+/// each stream of HTTP/2, and for each connection of HTTP/1.1, which also has that much for what it reads.
+const SEND_BUFFER: usize = 128 << 10;
 
 /// What a connection is known by.
 #[derive(Debug, Clone, Copy)]
@@ -79,11 +87,14 @@ pub trait Answer: Send + Sync + 'static {
     ) -> impl Future<Output = Response<ResponseBody>> + Send + 'static;
 }
 
-/// The two ends of a server's life: asked to stop, and made to stop.
+/// The three steps at the end of a server's life.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
-    /// Set when the server should finish what runs and take nothing new.
+    /// Set when the server was asked to stop: nobody waits for new work of its own, and who is in the middle
+    /// of something is still served, on new connections too.
     pub stopping: CancellationToken,
+    /// Set when nobody is: the port closes.
+    pub closing: CancellationToken,
     /// Set when what still runs is cut.
     pub cut: CancellationToken,
 }
@@ -98,6 +109,8 @@ pub struct Listener<A> {
     pub app: Arc<A>,
     /// How many connections are served at once.
     pub max_connections: usize,
+    /// How long they may do nothing.
+    pub patience: Patience,
     /// When to stop.
     pub drain: Drain,
 }
@@ -117,11 +130,11 @@ impl<A: Answer> Listener<A> {
         let permits = Arc::new(Semaphore::new(self.max_connections));
         loop {
             let accepted = tokio::select! {
-                () = self.drain.stopping.cancelled() => break,
+                () = self.drain.closing.cancelled() => break,
                 permit = Arc::clone(&permits).acquire_owned() => {
                     let permit = permit.expect("the semaphore is never closed");
                     tokio::select! {
-                        () = self.drain.stopping.cancelled() => break,
+                        () = self.drain.closing.cancelled() => break,
                         accepted = self.listener.accept() => accepted.map(|stream| (permit, stream)),
                     }
                 }
@@ -132,6 +145,7 @@ impl<A: Answer> Listener<A> {
                         tls: self.tls.clone(),
                         app: Arc::clone(&self.app),
                         drain: self.drain.clone(),
+                        patience: self.patience,
                         peer,
                     };
                     connections.spawn(async move {
@@ -155,6 +169,7 @@ struct Connection<A> {
     tls: Option<Arc<TlsIdentity>>,
     app: Arc<A>,
     drain: Drain,
+    patience: Patience,
     peer: SocketAddr,
 }
 
@@ -170,7 +185,7 @@ impl<A: Answer> Connection<A> {
         stream.set_nodelay(true)?;
         let mut first = [0];
         let peeked = tokio::select! {
-            () = self.drain.stopping.cancelled() => return Ok(()),
+            () = self.drain.closing.cancelled() => return Ok(()),
             peeked = tokio::time::timeout(IDLE_LIMIT, stream.peek(&mut first)) => peeked??,
         };
         if peeked == 0 {
@@ -199,20 +214,39 @@ impl<A: Answer> Connection<A> {
             secure,
         };
         let app = self.app;
+        let pulse = Arc::new(Pulse::default());
+        let requests = Arc::clone(&pulse);
         let service = hyper::service::service_fn(move |request| {
+            let running = requests.begin();
             let answer = Arc::clone(&app).answer(arrival, request);
-            async move { Ok::<_, Infallible>(answer.await) }
+            async move {
+                let answer = answer.await;
+                Ok::<_, Infallible>(answer.map(|body| Noticed::new(body, running)))
+            }
         });
         let builder = builder();
         let mut connection =
             std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-        tokio::select! {
-            ended = connection.as_mut() => return ended,
-            () = self.drain.stopping.cancelled() => connection.as_mut().graceful_shutdown(),
-        }
-        tokio::select! {
-            ended = connection => ended,
-            () = self.drain.cut.cancelled() => Err("cut after the drain time-out".into()),
+        let mut beats = tokio::time::interval(self.patience.beat);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told_to_end = false;
+        loop {
+            let end = tokio::select! {
+                ended = connection.as_mut() => return ended,
+                () = self.drain.closing.cancelled(), if !told_to_end => true,
+                () = self.drain.cut.cancelled(), if told_to_end => {
+                    return Err("cut after the drain time-out".into());
+                }
+                _ = beats.tick() => match pulse.beat(&self.patience) {
+                    Verdict::Lives => false,
+                    Verdict::Idle => !told_to_end,
+                    Verdict::Dead(reason) => return Err(reason.into()),
+                },
+            };
+            if end {
+                told_to_end = true;
+                connection.as_mut().graceful_shutdown();
+            }
         }
     }
 }
@@ -223,14 +257,14 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_LIMIT)
-        .max_buf_size(1 << 20);
+        .max_buf_size(SEND_BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(256 << 10)
-        .max_send_buf_size(1 << 20)
+        .max_send_buf_size(SEND_BUFFER)
         .max_concurrent_streams(CONCURRENT_STREAMS)
         .max_pending_accept_reset_streams(RESET_STREAMS)
         .max_local_error_reset_streams(RESET_STREAMS)

@@ -6,6 +6,7 @@ use holdfast_proto::remotesapi as wire;
 use tokio_stream::once;
 use tonic::{Code, Status};
 
+use crate::hostile::Wire;
 use crate::pushing::{Client, commit_request, pack, upload_request};
 use crate::rig::{REPO, Rig, metadata_request};
 
@@ -96,15 +97,8 @@ async fn every_call(
         "GetDownloadLocations",
         client.get_download_locations(unary).await.map(drop),
     ));
-    let refreshed = client.refresh_table_file_url(refresh).await.map(drop);
-    // A repository that is there has no such file; one that cannot be there is not looked into.
-    if path.is_empty()
-        && refreshed
-            .as_ref()
-            .is_err_and(|status| status.code() != Code::NotFound)
-    {
-        said.push(("RefreshTableFileUrl", refreshed));
-    }
+    let refreshed = client.refresh_table_file_url(refresh).await;
+    said.push(("RefreshTableFileUrl", refreshed.map(drop)));
     let mut stream = client
         .stream_chunk_locations(streamed)
         .await
@@ -177,7 +171,15 @@ async fn statement_4_path_and_id_name_the_same_repository_and_the_path_wins() {
         ("/acme/prod/", None),
     ] {
         for (call, said) in every_call(&mut client, path, repo_id.clone()).await {
-            assert!(said.is_ok(), "{call} of {path:?} {repo_id:?}: {said:?}");
+            match (call, said) {
+                // There is no such file; the refusal names the repository that was looked into.
+                ("RefreshTableFileUrl", said) => {
+                    let refused = said.unwrap_err();
+                    assert_eq!(refused.code(), Code::NotFound, "{path:?} {repo_id:?}");
+                    assert_eq!(refused.message(), "acme/prod has no table file \"x\"");
+                }
+                (call, said) => assert!(said.is_ok(), "{call} of {path:?} {repo_id:?}: {said:?}"),
+            }
         }
     }
 }
@@ -304,7 +306,7 @@ async fn a_file_larger_than_there_is_room_is_refused_before_it_is_sent() {
         let refused = client.get_upload_locations(request).await.unwrap_err();
         assert_eq!(
             refused.code(),
-            Code::ResourceExhausted,
+            Code::FailedPrecondition,
             "{}",
             refused.message()
         );
@@ -336,38 +338,31 @@ async fn statement_65_files_that_are_not_there_are_not_added() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_no_message_does_not_hurt() {
+async fn a_body_that_is_no_message_ends_the_call() {
     let rig = Rig::start(&[]).await;
-    let url = format!(
-        "{}/dolt.services.remotesapi.v1alpha1.ChunkStoreService/Root",
-        rig.url()
-    );
-    let http = crate::rig::http_builder()
-        .http2_prior_knowledge()
-        .build()
-        .unwrap();
-    for body in [
-        &b""[..],
-        b"\0\0\0\0\x05hello",
-        b"\0\xff\xff\xff\xff",
-        b"\x01\0\0\0\x01x",
-        b"\0\0",
+    let path = "/dolt.services.remotesapi.v1alpha1.ChunkStoreService/Root";
+    let wire = Wire::open(&rig).await;
+    for (body, code, reason) in [
+        (&b""[..], Code::Internal, "Missing request message"),
+        (b"\0\0\0\0\x05hello", Code::Internal, "failed to decode"),
+        (b"\0\xff\xff\xff\xff", Code::OutOfRange, "too large"),
+        (b"\x01\0\0\0\x01x", Code::Internal, "compressed-flag"),
+        (
+            b"\x07\0\0\0\x01x",
+            Code::Internal,
+            "invalid compression flag",
+        ),
+        (b"\0\0", Code::Internal, "Unexpected EOF"),
+        (b"\0\0\0\0\x05hel", Code::Internal, "Unexpected EOF"),
+        (b"\0\0\0\0\0", Code::InvalidArgument, "neither"),
     ] {
-        let request = http
-            .post(&url)
-            .header("content-type", "application/grpc")
-            .body(body);
-        let response = request.send().await.unwrap();
-        assert_eq!(response.status(), 200);
-        let status = response
-            .headers()
-            .get("grpc-status")
-            .map(|value| value.to_str().unwrap().to_owned());
-        assert_ne!(status.as_deref(), Some("0"), "{body:?}");
+        let status = wire.call(path, body).await.status;
+        assert_eq!(status.code(), code, "{body:?}: {status:?}");
+        assert!(status.message().contains(reason), "{body:?}: {status:?}");
     }
     let one = crate::rig::http_builder().http1_only().build().unwrap();
     let old = one
-        .post(&url)
+        .post(wire.url(path))
         .header("content-type", "application/grpc")
         .send()
         .await

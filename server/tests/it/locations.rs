@@ -171,3 +171,82 @@ async fn a_feature_that_is_switched_off_is_not_offered() {
         .into_inner();
     assert!(metadata.features.is_empty());
 }
+
+#[tokio::test]
+async fn a_question_of_many_batches_is_answered_as_one() {
+    let (rig, mut client, chunks) = pushed().await;
+    let more = database().commit("main", "of another file");
+    let elsewhere = holdfast_doltdb::testing::address_of(&more[0]);
+    let more = crate::pushing::pack(&more);
+    let url = crate::pushing::upload_url(&mut client, &more)
+        .await
+        .unwrap();
+    let stored = crate::pushing::put(&rig, &url, &more.bytes).await;
+    assert_eq!(stored.status(), 200);
+    crate::pushing::add(&mut client, &[&more]).await.unwrap();
+    let [first, second] = [chunks[0].0, chunks[1].0];
+    let mut hashes: Vec<ChunkAddress> = (0..40_000_u32)
+        .map(|i| {
+            let mut address = [0xee; 20];
+            address[..4].copy_from_slice(&i.to_be_bytes());
+            ChunkAddress::new(address)
+        })
+        .collect();
+    let found = [(0, first), (17_000, elsewhere), (39_999, second)];
+    for (i, address) in found {
+        hashes[i] = address;
+    }
+    let answer = locate(&mut client, vec![request(REPO, &hashes)]).await;
+    let answer = answer[0].as_ref().unwrap();
+    assert_eq!(answer.table_files.len(), 2);
+    assert_eq!(answer.missing_indexes.len(), 39_997);
+    let places: Vec<(usize, u32)> = answer
+        .locations
+        .iter()
+        .map(|place| (place.request_index as usize, place.table_file_id))
+        .collect();
+    let [a, b] = [0, 1].map(|file| answer.table_files[file].table_file_id);
+    assert_eq!(places, [(0, a), (17_000, b), (39_999, a)]);
+}
+
+#[tokio::test]
+async fn a_question_without_end_is_refused() {
+    let (_rig, mut client, _) = pushed().await;
+    let most = vec![NOWHERE; 65_536];
+    let more = vec![NOWHERE; 65_537];
+    let answers = locate(
+        &mut client,
+        vec![request(REPO, &most), request(REPO, &more)],
+    )
+    .await;
+    assert_eq!(answers.len(), 2);
+    assert_eq!(answers[0].as_ref().unwrap().missing_indexes, [65_535]);
+    let refused = answers[1].as_ref().unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let older = |hashes: &[ChunkAddress]| wire::GetDownloadLocsRequest {
+        repo_path: REPO.to_owned(),
+        chunk_hashes: hashes
+            .iter()
+            .map(|hash| Bytes::copy_from_slice(hash.as_bytes()))
+            .collect(),
+        ..Default::default()
+    };
+    client.get_download_locations(older(&most)).await.unwrap();
+    let refused = client.get_download_locations(older(&more)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_refused_stream_names_its_repository_in_the_log() {
+    let (rig, mut client, chunks) = pushed().await;
+    let mut crooked = request(REPO, &[chunks[0].0]);
+    crooked.chunk_hashes = crooked.chunk_hashes.slice(..19);
+    assert!(locate(&mut client, vec![crooked]).await[0].is_err());
+    let is_named = |line: &str| {
+        line.contains("/StreamChunkLocations")
+            && line.contains("request refused")
+            && line.contains("repo=acme/prod")
+    };
+    let text = rig.logs.text();
+    assert!(text.lines().any(is_named), "{text}");
+}

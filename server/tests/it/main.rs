@@ -1,13 +1,18 @@
-//! A server in process: settings, transport, ranges, uploads, and bad input to every call.
+//! A server in process: settings, transport, ranges, uploads, and bad and hostile input to everything it reads.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    reason = "tests write files that need not survive, and panic with what they saw"
+    clippy::print_stderr,
+    reason = "tests write files that need not survive, say their seeds, and panic with what they saw"
 )]
 
 mod bad_input;
+mod commands;
 mod files;
+mod hostile;
+mod limits;
 mod locations;
+mod logs;
 mod process;
 mod pushing;
 mod rig;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::format::table::Writer;
+use holdfast_chunkstore::objects::ObjectStoreExt as _;
 use holdfast_doltdb::testing::{TinyDb, address_of};
 use holdfast_proto::remotesapi as wire;
 use md5::Digest as _;
@@ -221,6 +222,10 @@ async fn statement_61_a_file_may_come_twice_and_is_then_skipped() {
     let url = upload_url(&mut client, &packed).await.unwrap();
     for _ in 0..2 {
         assert_eq!(put(&rig, &url, &packed.bytes).await.status(), 200);
+        // Statement 59 holds for a file that is there already as well.
+        let mut other = packed.bytes.to_vec();
+        other[100] ^= 1;
+        assert_eq!(put(&rig, &url, &other.into()).await.status(), 400);
     }
     assert_eq!(upload_url(&mut client, &packed).await, None);
     for _ in 0..2 {
@@ -409,4 +414,86 @@ async fn nobody_is_known_yet() {
         wire::credentials_service_client::CredentialsServiceClient::new(rig.channel().await);
     let refused = client.who_am_i(wire::WhoAmIRequest {}).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn the_name_of_a_program_is_cut_before_it_is_kept() {
+    let rig = Rig::start(&[]).await;
+    let mut client = rig.client().await;
+    let packed = pack(&database().chunks().values().cloned().collect::<Vec<_>>());
+    let url = upload_url(&mut client, &packed).await.unwrap();
+    let request = rig
+        .http()
+        .put(&url)
+        .header("user-agent", "x".repeat(60_000))
+        .body(packed.bytes.clone());
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    add(&mut client, &[&packed]).await.unwrap();
+    let mut kept = 0;
+    for object in rig.objects.list_all("repos/").await.unwrap() {
+        let bytes = rig.objects.read(&object.key, None, 1 << 20).await.unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains(&"x".repeat(129)), "{}", object.key);
+        kept += usize::from(text.contains(&"x".repeat(128)));
+    }
+    assert!(kept > 0, "the note of the upload names the program");
+}
+
+#[tokio::test]
+async fn what_changes_a_repository_leaves_a_line_in_the_log_and_so_does_a_refusal() {
+    let rig = Rig::start(&[]).await;
+    let mut client = rig.client().await;
+    push(&rig, &mut client, &database()).await;
+    let nowhere = commit_request(&[5; 20], &[9; 20]);
+    client.commit(nowhere).await.unwrap();
+    let crooked = commit_request(&[5; 19], &[9; 20]);
+    client.commit(crooked).await.unwrap_err();
+    let (sender, body) = tokio::sync::mpsc::channel(1);
+    let body = tokio_stream::wrappers::ReceiverStream::<std::io::Result<Bytes>>::new(body);
+    let packed = pack(&[Bytes::from_static(b"some chunk")]);
+    let url = upload_url(&mut client, &packed).await.unwrap();
+    let put = rig.http().put(&url).header("x-request-id", "cut-short");
+    let put = put.body(reqwest::Body::wrap_stream(body)).send();
+    let put = tokio::spawn(put);
+    sender.send(Ok(Bytes::from_static(b"some"))).await.unwrap();
+    sender.send(Ok(Bytes::from_static(b" ch"))).await.unwrap();
+    put.abort();
+    let lines = async |with: &[&str]| {
+        let is_there = || {
+            let text = rig.logs.text();
+            let mut lines = text.lines();
+            lines.any(|line| line.contains(" INFO ") && with.iter().all(|text| line.contains(text)))
+        };
+        while !is_there() {
+            tokio::task::yield_now().await;
+        }
+    };
+    for with in [
+        &[
+            "/upload/acme/prod/",
+            "id=\"00000007-",
+            "finished",
+            "status=200",
+        ][..],
+        &[
+            "/AddTableFiles",
+            "repo=acme/prod",
+            "principal=\"anyone\"",
+            "finished",
+            "grpc=0",
+        ],
+        &[
+            "/Commit",
+            "id=\"00000007-",
+            "repo=acme/prod",
+            "finished",
+            "grpc=0",
+        ],
+        &["/Commit", "repo=acme/prod", "finished", "grpc=3"],
+        &["/Commit", "repo=acme/prod", "request refused", "current: "],
+        &["/upload/acme/prod/", "id=\"cut-short\"", "status=503"],
+    ] {
+        let found = tokio::time::timeout(std::time::Duration::from_secs(30), lines(with)).await;
+        assert!(found.is_ok(), "no line with {with:?}: {}", rig.logs.text());
+    }
 }

@@ -1,5 +1,6 @@
-//! A server in process on a free port, with a store and an index in memory.
+//! A server in process on a free port, with threads of its own, and a store and an index in memory.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use holdfast_chunkstore::clock::SystemClock;
@@ -18,10 +19,16 @@ use holdfast_server::{Handle, Parts, Service};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
-/// A running server.
+use crate::logs::{Logs, Threads};
+
+/// A running server. What it logged is looked through when it is dropped.
 pub(crate) struct Rig {
     pub(crate) handle: Handle,
-    _directory: TempDir,
+    pub(crate) objects: Arc<MemoryStore>,
+    pub(crate) logs: Logs,
+    /// Dropped before the directory.
+    _threads: Threads,
+    directory: TempDir,
 }
 
 /// Settings of an open server on a free port, and these over them.
@@ -54,9 +61,10 @@ impl Rig {
             free_floor_bytes: settings.transfer.free_floor,
         };
         let spool = SpoolDir::open(directory.path().join("spool"), options, pool.clone()).unwrap();
+        let objects = Arc::new(MemoryStore::new(Arc::<SystemClock>::clone(&clock)));
         let parts = Parts {
             repositories: repo::Parts {
-                objects: Arc::new(MemoryStore::new(Arc::<SystemClock>::clone(&clock))),
+                objects: Arc::<MemoryStore>::clone(&objects),
                 index: Arc::new(MemoryIndex::new(pool.clone())),
                 clock,
                 ids: Arc::new(IdSource::from_system()),
@@ -67,11 +75,22 @@ impl Rig {
             process: 7,
             held: None,
         };
-        let handle = Service::start(&settings, parts).await.unwrap();
+        let logs = Logs::default();
+        let threads = Threads::start(logs.clone());
+        let start = async move { Service::start(&settings, parts).await };
         Self {
-            handle,
-            _directory: directory,
+            handle: threads.run(start).await.unwrap(),
+            objects,
+            logs,
+            _threads: threads,
+            directory,
         }
+    }
+
+    /// What unfinished uploads have on disk.
+    pub(crate) fn spooled(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.directory.path().join("spool")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
     }
 
     /// `http://host:port`.

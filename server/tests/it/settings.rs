@@ -95,7 +95,7 @@ fn unknown_keys_are_named() {
 
 #[test]
 fn every_complaint_is_made_at_once() {
-    let file = "listen = \"nowhere\"\nreads = \"friends\"\n[upload]\nfree_floor = \"much\"\n[tls]\ncert = \"c\"";
+    let file = "listen = \"nowhere\"\nreads = \"friends\"\n[upload]\nfree_floor = \"much\"\n[tls]\ncert = \"c\"\n[log]\nfilter = \"holdfast_server=loud\"";
     let said = complaints(gather(file, &[], &[]));
     for subject in [
         "data",
@@ -103,6 +103,7 @@ fn every_complaint_is_made_at_once() {
         "reads",
         "upload.free_floor",
         "tls.cert",
+        "log.filter",
         "admin_token",
     ] {
         let prefix = format!("{subject}: ");

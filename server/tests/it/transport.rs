@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use holdfast_proto::remotesapi as wire;
 use holdfast_proto::remotesapi::chunk_store_service_client::ChunkStoreServiceClient;
+use holdfast_server::transport::{Answer, Arrival, Drain, Listener, Patience, ResponseBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
@@ -246,18 +248,38 @@ async fn statement_8_unknown_metadata_is_ignored() {
     rig.client().await.get_repo_metadata(request).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_stopping_server_lets_a_stream_finish_and_takes_no_new_connection() {
-    let rig = Rig::start(&[]).await;
-    let address = rig.handle.local_addr();
-    let mut client = rig.client().await;
-    let (sender, requests) = tokio::sync::mpsc::channel(1);
-    let request = wire::StreamChunkLocationsRequest {
+fn asked() -> wire::StreamChunkLocationsRequest {
+    wire::StreamChunkLocationsRequest {
         repo_path: REPO.to_owned(),
         chunk_hashes: vec![1; 20].into(),
         ..Default::default()
-    };
-    sender.send(request.clone()).await.unwrap();
+    }
+}
+
+async fn health(rig_url: &str) -> i32 {
+    let channel = tonic::transport::Channel::from_shared(rig_url.to_owned()).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    let asked = tonic_health::pb::HealthCheckRequest::default();
+    health.check(asked).await.unwrap().into_inner().status
+}
+
+#[tokio::test]
+async fn a_stopping_server_serves_on_until_nobody_is_amidst_something() {
+    let rig = Rig::start(&[("network.drain_quiet", "100ms")]).await;
+    let (address, url, http) = (rig.handle.local_addr(), rig.url(), rig.http());
+    let mut client = rig.client().await;
+    let chunks: Vec<_> = crate::pushing::database()
+        .chunks()
+        .values()
+        .cloned()
+        .collect();
+    let packed = crate::pushing::pack(&chunks);
+    let put_url = crate::pushing::upload_url(&mut client, &packed)
+        .await
+        .unwrap();
+    let (sender, requests) = tokio::sync::mpsc::channel(1);
+    sender.send(asked()).await.unwrap();
     let mut answers = client
         .stream_chunk_locations(ReceiverStream::new(requests))
         .await
@@ -265,20 +287,46 @@ async fn a_stopping_server_lets_a_stream_finish_and_takes_no_new_connection() {
         .into_inner();
     answers.message().await.unwrap().unwrap();
     let stopping = tokio::spawn(rig.handle.shutdown());
-    let refused = async {
-        while TcpStream::connect(address).await.is_ok() {
+    let not_ready = async {
+        while http
+            .get(format!("{url}/ready"))
+            .send()
+            .await
+            .unwrap()
+            .status()
+            != 503
+        {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), refused)
+    tokio::time::timeout(Duration::from_secs(30), not_ready)
         .await
         .unwrap();
-    sender.send(request).await.unwrap();
+    assert_eq!(health(&url).await, 2, "not serving");
+    // A fetch that runs opens more connections, and so does a push.
+    let put = http.put(&put_url).body(packed.bytes.clone()).send().await;
+    assert_eq!(put.unwrap().status(), 200);
+    crate::pushing::add(&mut client, &[&packed]).await.unwrap();
+    sender.send(asked()).await.unwrap();
     let answer = answers.message().await.unwrap().unwrap();
     assert_eq!(answer.missing_indexes, [0]);
     drop(sender);
     assert!(answers.message().await.unwrap().is_none());
     assert!(stopping.await.unwrap(), "everything finished by itself");
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn who_watches_the_health_of_a_server_does_not_keep_it() {
+    let rig = Rig::start(&[("network.drain_quiet", "0ms")]).await;
+    let mut health = tonic_health::pb::health_client::HealthClient::new(rig.channel().await);
+    let asked = tonic_health::pb::HealthCheckRequest::default();
+    let mut watch = health.watch(asked).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
+    let stopping = tokio::time::timeout(Duration::from_secs(60), rig.handle.shutdown());
+    assert!(stopping.await.unwrap(), "everything finished by itself");
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 2);
+    assert!(watch.message().await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -294,4 +342,112 @@ async fn what_still_runs_after_the_drain_time_is_cut() {
     assert!(!rig.handle.shutdown().await, "a stream was open");
     assert!(answers.message().await.is_err());
     drop(sender);
+}
+
+/// Answers everything with a body that never ends.
+struct Endless(tokio::sync::mpsc::Sender<()>);
+
+impl Answer for Endless {
+    async fn answer(
+        self: Arc<Self>,
+        _arrival: Arrival,
+        _request: http::Request<hyper::body::Incoming>,
+    ) -> http::Response<ResponseBody> {
+        let piece = http_body::Frame::data(bytes::Bytes::from(vec![0; 64 << 10]));
+        let pieces = futures::stream::repeat_with(move || {
+            Ok(http_body::Frame::data(
+                piece.data_ref().cloned().unwrap_or_default(),
+            ))
+        });
+        self.0.send(()).await.unwrap();
+        http::Response::new(ResponseBody::new(http_body_util::StreamBody::new(pieces)))
+    }
+}
+
+/// A port with little patience.
+struct Port {
+    address: std::net::SocketAddr,
+    drain: Drain,
+    serving: tokio::task::JoinHandle<()>,
+    asked: tokio::sync::mpsc::Receiver<()>,
+}
+
+impl Port {
+    async fn open() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, drain) = (listener.local_addr().unwrap(), Drain::default());
+        let (sender, asked) = tokio::sync::mpsc::channel(1);
+        let listener = Listener {
+            listener,
+            tls: None,
+            app: Arc::new(Endless(sender)),
+            max_connections: 10,
+            patience: Patience {
+                beat: Duration::from_millis(10),
+                first_request: 3,
+                unread: 10,
+                idle: 10,
+            },
+            drain: drain.clone(),
+        };
+        Self {
+            address,
+            drain,
+            serving: tokio::spawn(listener.run()),
+            asked,
+        }
+    }
+
+    /// Waits until there is no connection any more. Closing would wait for an answer that is being sent.
+    async fn ends_with_its_connections(self) {
+        self.drain.closing.cancel();
+        let serving = tokio::time::timeout(Duration::from_secs(60), self.serving);
+        serving.await.expect("the connection was cut").unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_on_which_no_request_comes_is_cut() {
+    for sent in [&b"P"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET /x"] {
+        let port = Port::open().await;
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        let mut told = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut told));
+        // An end or a reset; HTTP/2 says a few things first.
+        drop(end.await.expect("the connection was cut"));
+        port.ends_with_its_connections().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_read_is_cut_with_its_connection() {
+    let mut port = Port::open().await;
+    let mut stream = TcpStream::connect(port.address).await.unwrap();
+    stream
+        .write_all(b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    port.asked.recv().await.unwrap();
+    port.ends_with_its_connections().await;
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_not_read_is_cut_with_its_connection() {
+    let mut port = Port::open().await;
+    let stream = TcpStream::connect(port.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let running = tokio::spawn(connection);
+    let request =
+        http::Request::get("http://x/x").body(http_body_util::Empty::<bytes::Bytes>::new());
+    // The window of the stream fills; the connection itself is read all the time.
+    let answer = sender.send_request(request.unwrap()).await.unwrap();
+    port.asked.recv().await.unwrap();
+    port.ends_with_its_connections().await;
+    assert!(running.await.is_ok());
+    drop(answer);
 }

@@ -45,7 +45,8 @@ pub use options::RocksSettings;
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
 use crate::index::{
-    ChunkIndex, ChunkLocation, IndexError, Located, SortedEntries, keep_places_in, missing_files,
+    ChunkIndex, ChunkLocation, FileSet, IndexError, Located, SortedEntries, keep_places_in,
+    missing_files,
 };
 use crate::pool::BlockingPool;
 use handle::Handle;
@@ -170,12 +171,12 @@ impl ChunkIndex for RocksIndex {
     async fn locate_in_files(
         &self,
         pool: PoolId,
-        files: &[UploadId],
+        files: &FileSet,
         addresses: &[ChunkAddress],
     ) -> Result<Located, IndexError> {
-        let (files, addresses) = (files.to_vec(), addresses.to_vec());
+        let (files, addresses) = (files.clone(), addresses.to_vec());
         self.run(move |handle| {
-            let missing = missing_files(&files, &handle.has_files(pool, &files)?);
+            let missing = missing_files(&files, &handle.has_files(pool, files.as_slice())?);
             if !missing.is_empty() {
                 return Ok(Located::Missing(missing));
             }

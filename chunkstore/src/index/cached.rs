@@ -1,0 +1,154 @@
+//! An index in front of which the places of chunks are kept in memory: those of fresh files and those found last.
+//!
+//! # Truth
+//! The index behind. A place in an immutable file stays right for as long as there is the file, also when the
+//! index behind begins anew; so nothing here ever goes stale, and what is kept counts only where its file is one
+//! that the question names. "Absent" is always asked of the index behind.
+//!
+//! # Cost
+//! What is kept is answered at once, without a turn on the pool of threads that may block: a turn costs more than
+//! a hundred such answers.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+
+use crate::address::ChunkAddress;
+use crate::id::{PoolId, UploadId};
+use crate::index::{
+    ChunkEntry, ChunkIndex, ChunkLocation, FileSet, IndexError, Located, SortedEntries,
+};
+
+/// What one kept place takes in memory, in bytes, with what the cache needs to find and to forget it.
+const PLACE_BYTES: usize = 160;
+
+/// The places of a larger file are not kept when it comes: they would drive out all others.
+const LARGEST_SHARE: u64 = 4;
+
+/// A chunk index that keeps places in memory.
+#[derive(Debug)]
+pub struct CachedIndex {
+    behind: Arc<dyn ChunkIndex>,
+    places: Arc<Cache<Key, ChunkLocation>>,
+    capacity: usize,
+}
+
+/// Places of different pools must not drive each other out of one slot; a wrong one would be no hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    pool: u32,
+    address: ChunkAddress,
+}
+
+impl Key {
+    fn new(pool: PoolId, address: ChunkAddress) -> Self {
+        let [a, b, c, d, ..] = *pool.as_bytes();
+        Self {
+            pool: u32::from_be_bytes([a, b, c, d]),
+            address,
+        }
+    }
+}
+
+impl CachedIndex {
+    /// Keeps places in about `bytes` of memory in front of `behind`.
+    pub fn new(behind: Arc<dyn ChunkIndex>, bytes: usize) -> Self {
+        let capacity = bytes / PLACE_BYTES;
+        Self {
+            behind,
+            places: Arc::new(Cache::new(capacity)),
+            capacity,
+        }
+    }
+
+    /// The kept places in `files`, and the addresses that have none, with their places in the question.
+    fn kept(
+        &self,
+        pool: PoolId,
+        files: &FileSet,
+        addresses: &[ChunkAddress],
+    ) -> (Vec<Vec<ChunkLocation>>, Vec<(usize, ChunkAddress)>) {
+        let mut found = Vec::with_capacity(addresses.len());
+        let mut unknown = Vec::new();
+        for (position, address) in addresses.iter().enumerate() {
+            let place = self.places.get(&Key::new(pool, *address));
+            match place.filter(|place| files.contains(&place.file)) {
+                Some(place) => found.push(vec![place]),
+                None => {
+                    found.push(Vec::new());
+                    unknown.push((position, *address));
+                }
+            }
+        }
+        (found, unknown)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ChunkIndex for CachedIndex {
+    async fn add_file(
+        &self,
+        pool: PoolId,
+        file: UploadId,
+        count: u64,
+        entries: SortedEntries,
+    ) -> Result<(), IndexError> {
+        if count > self.capacity as u64 / LARGEST_SHARE {
+            return self.behind.add_file(pool, file, count, entries).await;
+        }
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seeing = Arc::clone(&seen);
+        let entries = entries.inspect(move |entry| seeing.lock().extend(entry.as_ref().ok()));
+        let entries = Box::new(entries);
+        self.behind.add_file(pool, file, count, entries).await?;
+        // Only what a whole file holds is kept.
+        for ChunkEntry { address, span } in seen.lock().drain(..) {
+            let place = ChunkLocation { file, span };
+            self.places.insert(Key::new(pool, address), place);
+        }
+        Ok(())
+    }
+
+    async fn has_files(&self, pool: PoolId, files: &[UploadId]) -> Result<Vec<bool>, IndexError> {
+        self.behind.has_files(pool, files).await
+    }
+
+    async fn locate(
+        &self,
+        pool: PoolId,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+        self.behind.locate(pool, addresses).await
+    }
+
+    async fn locate_in_files(
+        &self,
+        pool: PoolId,
+        files: &FileSet,
+        addresses: &[ChunkAddress],
+    ) -> Result<Located, IndexError> {
+        let (mut found, unknown) = self.kept(pool, files, addresses);
+        if unknown.is_empty() {
+            return Ok(Located::Found(found));
+        }
+        let asked: Vec<ChunkAddress> = unknown.iter().map(|(_, address)| *address).collect();
+        let answered = match self.behind.locate_in_files(pool, files, &asked).await? {
+            Located::Found(answered) => answered,
+            missing @ Located::Missing(_) => return Ok(missing),
+        };
+        for ((position, address), places) in unknown.into_iter().zip(answered) {
+            if let Some(place) = places.first() {
+                self.places.insert(Key::new(pool, address), *place);
+            }
+            found[position] = places;
+        }
+        Ok(Located::Found(found))
+    }
+
+    fn generation(&self) -> u64 {
+        self.behind.generation()
+    }
+}

@@ -1,0 +1,232 @@
+//! Whether anything still happens on a connection.
+//!
+//! Three things may last forever by the rules of HTTP and not by ours: a connection on which nothing was asked
+//! yet, an answer that its client does not read, and an HTTP/2 connection on which nothing is asked any more.
+//! Time is counted in beats, so that what passes often costs no look at a clock.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
+
+use super::{BodyError, ResponseBody};
+
+/// How long a connection may do nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// One beat.
+    pub beat: Duration,
+    /// How many beats the first request may take to arrive, from the first byte or the end of the TLS
+    /// handshake.
+    pub first_request: u32,
+    /// How many beats an answer may lie unread. Dolt itself gives up after seconds.
+    pub unread: u32,
+    /// How many beats a connection is kept on which nothing runs. A Go client closes after 90 seconds, except
+    /// for gRPC, which comes again when it is told to go.
+    pub idle: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            beat: Duration::from_secs(10),
+            first_request: 3,
+            unread: 12,
+            idle: 30,
+        }
+    }
+}
+
+/// What is to become of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It goes on.
+    Lives,
+    /// It is told to end.
+    Idle,
+    /// It is cut, for this reason.
+    Dead(&'static str),
+}
+
+/// The life of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// The requests that run: for how many beats each has been waiting for its client to read on.
+    running: HashMap<u64, Arc<AtomicU32>>,
+    /// For how many beats nothing has run.
+    silent: u32,
+}
+
+/// One request, from its head to the end of its answer's body.
+#[derive(Debug)]
+pub(super) struct Running {
+    pulse: Arc<Pulse>,
+    number: u64,
+    unread: Arc<AtomicU32>,
+}
+
+impl Pulse {
+    /// Begins a request.
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        let mut state = self.state.lock();
+        let number = state.next;
+        state.next += 1;
+        state.silent = 0;
+        let unread = Arc::new(AtomicU32::new(0));
+        state.running.insert(number, Arc::clone(&unread));
+        Running {
+            pulse: Arc::clone(self),
+            number,
+            unread,
+        }
+    }
+
+    /// Counts a beat, and tells what has lasted too long.
+    pub(super) fn beat(&self, patience: &Patience) -> Verdict {
+        let mut state = self.state.lock();
+        if state.running.is_empty() {
+            state.silent += 1;
+            return match state.silent {
+                silent if state.next == 0 && silent > patience.first_request => {
+                    Verdict::Dead("no request came")
+                }
+                // It was told some beats ago, and something keeps it.
+                silent if silent > patience.idle + patience.first_request => {
+                    Verdict::Dead("nothing runs on it")
+                }
+                silent if silent > patience.idle => Verdict::Idle,
+                _ => Verdict::Lives,
+            };
+        }
+        for unread in state.running.values() {
+            let beats = unread.load(Ordering::Relaxed);
+            if beats > patience.unread {
+                return Verdict::Dead("an answer is not read");
+            }
+            // A body that moves on right now begins to count anew.
+            if beats > 0 {
+                let (was, is) = (beats, beats + 1);
+                let _moved_on =
+                    unread.compare_exchange(was, is, Ordering::Relaxed, Ordering::Relaxed);
+            }
+        }
+        Verdict::Lives
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.pulse.state.lock().running.remove(&self.number);
+    }
+}
+
+/// The body of an answer that notices whether it is read.
+pub(super) struct Noticed {
+    body: ResponseBody,
+    running: Running,
+}
+
+impl Noticed {
+    /// Wraps a body.
+    pub(super) fn new(body: ResponseBody, running: Running) -> Self {
+        Self { body, running }
+    }
+}
+
+impl Body for Noticed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        // From a piece that was handed out until the next one is asked for, the client is waited for.
+        let waits_for_client = u32::from(polled.is_ready());
+        self.running
+            .unread
+            .store(waits_for_client, Ordering::Relaxed);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        beat: Duration::from_secs(1),
+        first_request: 2,
+        unread: 3,
+        idle: 5,
+    };
+
+    fn beats(pulse: &Pulse, count: u32) -> Vec<Verdict> {
+        (0..count).map(|_| pulse.beat(&PATIENCE)).collect()
+    }
+
+    #[test]
+    fn a_connection_without_a_request_is_cut() {
+        let pulse = Pulse::default();
+        assert_eq!(beats(&pulse, 2), [Verdict::Lives; 2]);
+        assert_eq!(pulse.beat(&PATIENCE), Verdict::Dead("no request came"));
+    }
+
+    #[test]
+    fn an_idle_one_is_told_to_end_and_then_cut() {
+        let pulse = Arc::new(Pulse::default());
+        let running = pulse.begin();
+        assert_eq!(beats(&pulse, 20), [Verdict::Lives; 20], "a request runs");
+        drop(running);
+        assert_eq!(beats(&pulse, 5), [Verdict::Lives; 5]);
+        assert_eq!(beats(&pulse, 2), [Verdict::Idle; 2]);
+        assert_eq!(pulse.beat(&PATIENCE), Verdict::Dead("nothing runs on it"));
+        drop(pulse.begin());
+        assert_eq!(pulse.beat(&PATIENCE), Verdict::Lives);
+    }
+
+    #[test]
+    fn an_answer_that_is_not_read_is_told_from_one_that_is_not_there_yet() {
+        let pulse = Arc::new(Pulse::default());
+        let frames = [(); 2].map(|()| Ok::<_, BodyError>(Frame::data(Bytes::from_static(b"x"))));
+        let frames =
+            futures::StreamExt::chain(futures::stream::iter(frames), futures::stream::pending());
+        let body = StreamBody::new(frames).boxed_unsync();
+        let mut body = Noticed::new(body, pulse.begin());
+        assert_eq!(beats(&pulse, 10), [Verdict::Lives; 10], "nothing was sent");
+        for _ in 0..2 {
+            body.frame().now_or_never().unwrap().unwrap().unwrap();
+            assert_eq!(beats(&pulse, 3), [Verdict::Lives; 3]);
+        }
+        assert_eq!(
+            pulse.beat(&PATIENCE),
+            Verdict::Dead("an answer is not read")
+        );
+        assert!(body.frame().now_or_never().is_none());
+        assert_eq!(beats(&pulse, 10), [Verdict::Lives; 10], "we are waited for");
+    }
+}
