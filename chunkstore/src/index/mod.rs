@@ -130,7 +130,7 @@ pub enum Located {
     /// Where each address lies, in the order asked, in the given files and in no others. An empty list says
     /// for certain that none of them holds the address.
     Found(Vec<Vec<ChunkLocation>>),
-    /// These files have no marker: add them and ask again.
+    /// These files have no marker, and some address was not found without them: add them and ask again.
     Missing(Vec<UploadId>),
 }
 

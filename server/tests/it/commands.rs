@@ -30,7 +30,7 @@ impl Daemon {
     fn start(data: &Path) -> Self {
         let mut child = holdfastd(data)
             .args(["serve", "--open", "--listen", "127.0.0.1:0"])
-            .args(["--upload-free-floor", "1MiB", "--log-filter", "warn"])
+            .args(["--free-floor", "1MiB", "--log-filter", "warn"])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
