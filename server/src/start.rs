@@ -7,12 +7,12 @@ use std::sync::Arc;
 use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::clock::{Clock, SystemClock};
 use holdfast_chunkstore::id::IdSource;
-use holdfast_chunkstore::index::{ChunkIndex, MemoryIndex};
 #[cfg(feature = "rocks")]
 use holdfast_chunkstore::index::{CachedIndex, IndexError};
-use holdfast_chunkstore::objects::{ObjectError, ObjectStore};
+use holdfast_chunkstore::index::{ChunkIndex, MemoryIndex};
 use holdfast_chunkstore::objects::local::{Access, LocalOptions, LocalStore};
 use holdfast_chunkstore::objects::probe::{ProbeError, probe_patiently};
+use holdfast_chunkstore::objects::{ObjectError, ObjectStore};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::repo;
 use holdfast_chunkstore::repo::spool::{SpoolDir, SpoolOptions};
@@ -77,7 +77,10 @@ fn probe_error(error: ProbeError) -> PartsError {
 fn unless_only_full(error: ProbeError, objects: &dyn ObjectStore) -> Result<(), PartsError> {
     if error.kind() == ErrorKind::Exhausted && objects.is_exclusive() {
         let cause = &error as &dyn std::error::Error;
-        tracing::warn!(error = cause, "no room in the data directory: uploads will be refused");
+        tracing::warn!(
+            error = cause,
+            "no room in the data directory: uploads will be refused"
+        );
         return Ok(());
     }
     Err(probe_error(error))

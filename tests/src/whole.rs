@@ -3,8 +3,8 @@
 
 use holdfast_chunkstore::repo::Repositories;
 use holdfast_chunkstore::repo::verify::VerifyProgress;
-use holdfast_server::start::{self, StoredIndex};
 use holdfast_server::Settings;
+use holdfast_server::start::{self, StoredIndex};
 
 struct Silence;
 
@@ -15,7 +15,9 @@ impl VerifyProgress for Silence {
 
 /// The names of all repositories of a store, sorted.
 pub async fn repositories(settings: &Settings) -> Vec<String> {
-    let parts = start::reader_parts(settings, StoredIndex::Read).await.unwrap();
+    let parts = start::reader_parts(settings, StoredIndex::Read)
+        .await
+        .unwrap();
     let repositories = Repositories::open(parts.repositories.clone())
         .await
         .unwrap();
@@ -30,7 +32,9 @@ pub async fn repositories(settings: &Settings) -> Vec<String> {
 
 /// Verifies every repository of a store; panics with what is damaged. Returns how many there are.
 pub async fn assert_whole(settings: &Settings) -> usize {
-    let parts = start::reader_parts(settings, StoredIndex::Read).await.unwrap();
+    let parts = start::reader_parts(settings, StoredIndex::Read)
+        .await
+        .unwrap();
     let repositories = Repositories::open(parts.repositories.clone())
         .await
         .unwrap();

@@ -12,8 +12,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
 use crate::index::{
-    ByteSpan, ChunkEntry, ChunkIndex, ChunkLocation, ChunkSpan, IndexError,
-    Located, SortedEntries,
+    ByteSpan, ChunkEntry, ChunkIndex, ChunkLocation, ChunkSpan, IndexError, Located, SortedEntries,
 };
 
 /// Makes pools, files and entries from a seed.

@@ -8,8 +8,7 @@ use holdfast_chunkstore::id::{PoolId, UploadId};
 use holdfast_chunkstore::index::healing::IndexFactory;
 use holdfast_chunkstore::index::{
     CachedIndex, ChunkIndex, ChunkLocation, FileSet, HealingIndex, IndexError, Located,
-    MemoryIndex,
-    SortedEntries,
+    MemoryIndex, SortedEntries,
 };
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::testing::index_contract::{self, EntryMaker};
@@ -325,7 +324,10 @@ async fn places_of_fresh_files_and_found_ones_are_not_asked_for_again() {
         addresses
     };
     let ask = async |files: &FileSet, addresses: Vec<ChunkAddress>| {
-        let answer = index.locate_in_files(pool, files, &addresses).await.unwrap();
+        let answer = index
+            .locate_in_files(pool, files, &addresses)
+            .await
+            .unwrap();
         let Located::Found(found) = answer else {
             panic!("{answer:?}");
         };

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use holdfast_chunkstore::address::ChunkAddress;
 use holdfast_chunkstore::id::{PoolId, UploadId};
 use holdfast_chunkstore::index::rocks::{RocksDirectory, RocksIndex, RocksSettings};
-use holdfast_chunkstore::index::{
-    ChunkEntry, ChunkIndex, ChunkLocation, IndexError, Located,
-};
+use holdfast_chunkstore::index::{ChunkEntry, ChunkIndex, ChunkLocation, IndexError, Located};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::testing::index_contract::{self, EntryMaker, add, assert_found_only_in};
 use tempfile::TempDir;

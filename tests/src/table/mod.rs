@@ -38,9 +38,7 @@ impl TableFile {
     }
 
     /// A classic table file of chunks under addresses that may be others'.
-    pub fn classic_under<'c>(
-        chunks: impl IntoIterator<Item = (ChunkAddress, &'c Bytes)>,
-    ) -> Self {
+    pub fn classic_under<'c>(chunks: impl IntoIterator<Item = (ChunkAddress, &'c Bytes)>) -> Self {
         let mut seen = BTreeSet::new();
         let (mut data, mut lengths, mut suffixes) = (Vec::new(), Vec::new(), Vec::new());
         let mut prefixes: Vec<(u64, u32)> = Vec::new();
@@ -85,9 +83,7 @@ impl TableFile {
     }
 
     /// Such an archive of chunks under addresses that may be others'.
-    pub fn archive_under<'c>(
-        chunks: impl IntoIterator<Item = (ChunkAddress, &'c Bytes)>,
-    ) -> Self {
+    pub fn archive_under<'c>(chunks: impl IntoIterator<Item = (ChunkAddress, &'c Bytes)>) -> Self {
         let chunks: BTreeMap<ChunkAddress, &Bytes> = chunks.into_iter().collect();
         let samples: Vec<&[u8]> = chunks.values().map(|chunk| &chunk[..]).collect();
         let dictionary = zstd::dict::from_samples(&samples, 4096)
