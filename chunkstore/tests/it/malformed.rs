@@ -183,14 +183,17 @@ fn decode_hostile_lengths() {
         samples.truncate(4);
         samples
     };
-    let samples: Vec<_> = TARGETS.iter().map(samples).collect();
+    // A whole upload has threads, for each of which the allocator reserves addresses that say nothing here.
+    let is_measured = |target: &&Target| target.name != "upload";
+    let targets: Vec<&Target> = TARGETS.iter().filter(is_measured).collect();
+    let samples: Vec<_> = targets.iter().copied().map(samples).collect();
     // Threads, and what is made once, are there before anything is measured.
-    for (target, samples) in TARGETS.iter().zip(&samples) {
+    for (target, samples) in targets.iter().zip(&samples) {
         samples.iter().for_each(|sample| (target.decode)(sample));
     }
     let before = MEASURES.map(most);
     let mut count = 0;
-    for (target, samples) in TARGETS.iter().zip(&samples) {
+    for (target, samples) in targets.iter().zip(&samples) {
         for sample in samples {
             mutate::with_hostile_numbers(sample, |input| {
                 (target.decode)(input);

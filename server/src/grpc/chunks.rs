@@ -153,7 +153,7 @@ impl Chunks {
                 num_chunks: file.file.chunks,
                 url: address.url,
                 refresh_after: Some(convert::timestamp(address.refresh_after)),
-                refresh_request: Some(streams::refresh_request(&message, file)),
+                refresh_request: Some(streams::refresh_request(&name, file)),
                 split_offset: file.file.split_offset,
             });
         }

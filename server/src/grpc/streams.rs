@@ -20,7 +20,7 @@ use holdfast_proto::remotesapi as wire;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::convert::{self, NamesRepository};
+use super::convert;
 use super::door::MAX_LOCATIONS;
 use super::status::status;
 use crate::forge::{Caller, Forge, ForgeError};
@@ -284,7 +284,7 @@ pub(super) async fn download_locations(
         locs.push(wire::DownloadLoc {
             location: Some(wire::download_loc::Location::HttpGetRange(range)),
             refresh_after: Some(convert::timestamp(address.refresh_after)),
-            refresh_request: Some(refresh_request(request, file)),
+            refresh_request: Some(refresh_request(name, file)),
         });
     }
     Ok(wire::GetDownloadLocsResponse {
@@ -304,17 +304,20 @@ pub(super) fn needs_dictionaries(response: &wire::GetDownloadLocsResponse) -> bo
     })
 }
 
-/// The request by which a client gets a new address of a file.
+/// The request by which a client gets a new address of a file. It says the name as we understood it: what the client
+/// said may be as long as a message, and there is one of these for every file.
 pub(super) fn refresh_request(
-    message: &impl NamesRepository,
+    name: &RepoName,
     file: &ServedFile,
 ) -> wire::RefreshTableFileUrlRequest {
-    let (repo_path, repo_id) = message.repository();
     wire::RefreshTableFileUrlRequest {
-        repo_id: repo_id.cloned(),
+        repo_id: Some(wire::RepoId {
+            org: name.owner().to_owned(),
+            repo_name: name.name().to_owned(),
+        }),
         file_id: file.key.name().to_owned(),
         repo_token: String::new(),
-        repo_path: repo_path.to_owned(),
+        repo_path: name.to_string(),
         client_capabilities: Vec::new(),
     }
 }

@@ -54,6 +54,24 @@ async fn statements_51_to_53_a_listing_names_every_file_with_its_count() {
 }
 
 #[tokio::test]
+async fn what_a_client_says_at_length_is_not_repeated_for_every_file() {
+    let (_rig, mut client, _, _) = pushed().await;
+    let request = wire::ListTableFilesRequest {
+        repo_path: REPO.to_owned(),
+        repo_id: Some(wire::RepoId {
+            org: "x".repeat(1 << 20),
+            repo_name: String::new(),
+        }),
+        ..Default::default()
+    };
+    let listing = client.list_table_files(request).await.unwrap().into_inner();
+    assert_eq!(listing.table_file_info.len(), 1);
+    assert!(format!("{listing:?}").len() < 8192);
+    let prepared = listing.table_file_info[0].refresh_request.clone();
+    assert_eq!(prepared.unwrap().repo_path, REPO);
+}
+
+#[tokio::test]
 async fn statement_44_a_range_is_exact() {
     let (rig, _client, packed, url) = pushed().await;
     let total = packed.bytes.len();

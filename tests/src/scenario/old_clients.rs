@@ -14,6 +14,9 @@ const REFUSAL: &str = "is out of date and must upgrade";
 /// The first version that understands how today's dolt describes columns of long values.
 const READS_LONG_VALUES: (u32, u32, u32) = (2, 0, 0);
 
+/// Versions before this one end with an error at the first commit that a shallow clone leaves out of its log.
+const SHOWS_SHALLOW_LOGS: (u32, u32, u32) = (2, 0, 0);
+
 /// What a dolt says that finds more in a table's description than it knows.
 const LONG_VALUES_REFUSAL: &str = "table has unknown fields";
 
@@ -96,10 +99,10 @@ fn reads(version: &str, scene: &Scene) {
         old.workshop()
             .try_clone_from(&url, "old-long", &[])
             .expect_success();
-        let refused = old
-            .workshop()
-            .database("old-long")
-            .refused(&["sql", "-q", "select 1"]);
+        let refused =
+            old.workshop()
+                .database("old-long")
+                .refused(&["sql", "-q", "select * from customers"]);
         assert!(refused.contains(LONG_VALUES_REFUSAL), "{refused}");
     }
     let whole = old
@@ -138,8 +141,8 @@ fn reads(version: &str, scene: &Scene) {
             "{}",
             copy.folder().display()
         );
-        assert_eq!(copy.log()[0], "after the clones");
     }
+    assert_eq!(whole.log()[0], "after the clones");
     if dolt.has_fsck() {
         whole.fsck();
     }
@@ -163,7 +166,9 @@ fn reads_parts(old: &Scene, owner: &Database) -> Vec<Database> {
             rows(&shallow, Side::Local, &["main"]),
             rows(owner, Side::Local, &["main"])
         );
-        assert_eq!(shallow.log(), owner.log()[..depth]);
+        if shop.dolt().version_parts() >= SHOWS_SHALLOW_LOGS {
+            assert_eq!(shallow.log(), owner.log()[..depth]);
+        }
         shallow
     };
     vec![of_depth(1), of_depth(2)]
