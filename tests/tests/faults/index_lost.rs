@@ -134,8 +134,12 @@ const REBUILT: [&str; 2] = [
     "chunk index was damaged, started a new one",
 ];
 
+/// A server that keeps next to no places at hand: the index on the disk is asked each time.
 fn started() -> Forge {
-    let forge = Forge::start(Plan::on_local_disk());
+    let forge = Forge::start(Plan {
+        more: vec![("index.places", "1KiB".to_owned())],
+        ..Plan::on_local_disk()
+    });
     for message in REBUILT {
         forge.logs().expect(message);
     }
