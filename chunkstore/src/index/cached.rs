@@ -24,9 +24,6 @@ use crate::index::{
 /// What one kept place takes in memory, in bytes, with what the cache needs to find and to forget it.
 const PLACE_BYTES: usize = 160;
 
-/// The places of a larger file are not kept when it comes: they would drive out all others.
-const LARGEST_SHARE: u64 = 4;
-
 /// A chunk index that keeps places in memory.
 #[derive(Debug)]
 pub struct CachedIndex {
@@ -96,7 +93,8 @@ impl ChunkIndex for CachedIndex {
         count: u64,
         entries: SortedEntries,
     ) -> Result<(), IndexError> {
-        if count > self.capacity as u64 / LARGEST_SHARE {
+        // Of a larger file only a part could be kept, and no other places.
+        if count > self.capacity as u64 {
             return self.behind.add_file(pool, file, count, entries).await;
         }
         let seen = Arc::new(Mutex::new(Vec::new()));

@@ -62,6 +62,11 @@ pub fn finish(file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Brings what is written of a growing file to the disk. Its error counts: the system tells it only once.
+pub fn write_out(file: &Path) -> io::Result<()> {
+    File::open(file)?.sync_data()
+}
+
 /// Gives a durable file a further name, durably and never over something: [`io::ErrorKind::AlreadyExists`] if
 /// the name is taken. If the name cannot be made durable, it is taken back.
 pub fn link(file: &Path, name: &Path) -> io::Result<()> {

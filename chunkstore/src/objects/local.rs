@@ -30,6 +30,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::task::JoinSet;
 
 use self::directory::{Directory, read_error};
 use super::file_pieces::pieces;
@@ -109,6 +110,29 @@ struct LocalUpload {
     spool: PathBuf,
     len: u64,
     room_checked_at: u64,
+    /// At most one: the disk writes while more bytes come and while the file is checked.
+    writing_out: JoinSet<Result<(), ObjectError>>,
+}
+
+impl LocalUpload {
+    /// Waits for what is being written out. An error of it is one of the upload: the system tells it only once.
+    async fn written_out(&mut self) -> Result<(), ObjectError> {
+        match self.writing_out.join_next().await {
+            None => Ok(()),
+            Some(Ok(written)) => written,
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // Only a runtime that shuts down cancels it; nobody waits for the answer then.
+            Some(Err(_)) => std::future::pending().await,
+        }
+    }
+
+    fn write_out(&mut self) {
+        let (store, key, spool) = (self.store.clone(), self.key.clone(), self.spool.clone());
+        self.writing_out.spawn(async move {
+            let write_out = move |directory: &Directory| directory.write_out(&key, &spool);
+            store.writing(write_out).await
+        });
+    }
 }
 
 impl LocalStore {
@@ -200,6 +224,7 @@ impl ObjectStore for LocalStore {
             spool: spool.to_owned(),
             len: 0,
             room_checked_at: 0,
+            writing_out: JoinSet::new(),
         }))
     }
 
@@ -234,7 +259,7 @@ impl ObjectStore for LocalStore {
 
 #[async_trait]
 impl ObjectUpload for LocalUpload {
-    /// Only counts: the spool file itself becomes the object.
+    /// Counts, and keeps the disk busy: the spool file itself becomes the object.
     async fn write(&mut self, piece: Bytes) -> Result<(), ObjectError> {
         self.len += piece.len() as u64;
         if self.len - self.room_checked_at >= ROOM_CHECK_BYTES {
@@ -244,17 +269,20 @@ impl ObjectUpload for LocalUpload {
                 directory.check_room(&key, 0, directory.free_floor_bytes)
             };
             self.store.writing(check).await?;
+            self.written_out().await?;
+            self.write_out();
         }
         Ok(())
     }
 
-    async fn complete(self: Box<Self>) -> Result<(), ObjectError> {
+    async fn complete(mut self: Box<Self>) -> Result<(), ObjectError> {
+        self.written_out().await?;
         let Self {
             store,
             key,
             spool,
             len,
-            room_checked_at: _,
+            ..
         } = *self;
         store
             .writing(move |directory| directory.adopt(&key, &spool, len))

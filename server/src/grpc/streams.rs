@@ -2,7 +2,8 @@
 //!
 //! Each request is answered by exactly one response, in order: dolt counts them. A stream ends when the client
 //! has closed its half and everything is answered, or with an error; it never ends well before that. Every
-//! message is authorised by itself and interpreted without the ones before it. When the server is asked to
+//! message is interpreted without the ones before it, and those that wait are authorised at the moment they are
+//! answered. When the server is asked to
 //! stop, a stream goes on as long as requests come; one that stays silent longer than dolt lets its own be
 //! idle is ended.
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::index::ByteSpan;
@@ -30,18 +32,42 @@ const SILENCE_WHILE_STOPPING: Duration = Duration::from_secs(20);
 /// How many files one stream remembers to have introduced; behind that it introduces them again.
 const INTRODUCED: usize = 4096;
 
-/// Answers the messages of one stream, one by one.
+/// So many messages that wait are answered together …
+const TOGETHER: usize = 64;
+/// … unless they ask for more hashes than this.
+const TOGETHER_HASHES: usize = 16_384;
+
+/// Answers the messages of one stream in their order.
 #[async_trait]
 pub trait Answerer: Send + 'static {
     /// What comes in.
     type Request: Send + 'static;
     /// What goes out.
     type Response: Send + 'static;
-    /// Answers one message.
-    async fn answer(&mut self, request: Self::Request) -> Result<Self::Response, ForgeError>;
+    /// How many hashes a message asks for.
+    fn hashes(request: &Self::Request) -> usize;
+    /// Answers messages that came in a row, each by itself; an error stands for the first that has no answer.
+    async fn answer(&mut self, requests: Vec<Self::Request>) -> Answers<Self::Response>;
 }
 
-/// The answers to a stream of messages.
+/// The answers to the first of some messages, and why the next one has none.
+#[derive(Debug)]
+pub struct Answers<T> {
+    responses: Vec<T>,
+    error: Option<ForgeError>,
+}
+
+impl<T> Default for Answers<T> {
+    fn default() -> Self {
+        Self {
+            responses: Vec::new(),
+            error: None,
+        }
+    }
+}
+
+/// The answers to a stream of messages. Those that wait are answered together: a turn on the pool of blocking
+/// threads costs more than the few lookups of a message.
 pub fn answers<A: Answerer>(
     incoming: Streaming<A::Request>,
     answerer: A,
@@ -50,18 +76,58 @@ pub fn answers<A: Answerer>(
     let start = Some((incoming, answerer, stopping));
     stream::unfold(start, async |state| {
         let (mut incoming, mut answerer, stopping) = state?;
-        let answer = match next(&mut incoming, &stopping).await {
-            Ok(None) => return None,
-            Ok(Some(request)) => answerer
-                .answer(request)
-                .await
-                .map_err(|error| status(&error)),
-            Err(ended) => Err(ended),
+        let Waiting { requests, ended } = waiting::<A>(&mut incoming, &stopping).await;
+        let Answers { responses, error } = match requests.is_empty() {
+            true => Answers::default(),
+            false => answerer.answer(requests).await,
         };
-        let state = answer.is_ok().then_some((incoming, answerer, stopping));
-        Some((answer, state))
+        let mut items: Vec<_> = responses.into_iter().map(Ok).collect();
+        let refused = error.map(|error| status(&error));
+        let end = match (refused, ended) {
+            (Some(refused), _) => Some(Err(refused)),
+            (None, ended) => ended,
+        };
+        let goes_on = end.is_none();
+        items.extend(end.and_then(Result::err).map(Err));
+        let state = goes_on.then_some((incoming, answerer, stopping));
+        Some((stream::iter(items), state))
     })
+    .flatten()
     .boxed()
+}
+
+/// Messages that wait for an answer, and how the stream ended behind them, if it did.
+struct Waiting<T> {
+    requests: Vec<T>,
+    ended: Option<Result<(), Status>>,
+}
+
+/// Waits for a message, and takes those that are there behind it.
+async fn waiting<A: Answerer>(
+    incoming: &mut Streaming<A::Request>,
+    stopping: &CancellationToken,
+) -> Waiting<A::Request> {
+    let mut requests = Vec::new();
+    let mut hashes = 0;
+    let mut came = next(incoming, stopping).await;
+    let ended = loop {
+        match came {
+            Ok(Some(request)) => {
+                hashes += A::hashes(&request);
+                requests.push(request);
+            }
+            Ok(None) => break Some(Ok(())),
+            Err(broken) => break Some(Err(broken)),
+        }
+        if requests.len() >= TOGETHER || hashes >= TOGETHER_HASHES {
+            break None;
+        }
+        match incoming.message().now_or_never() {
+            Some(more) => came = more,
+            None => break None,
+        }
+    };
+    Waiting { requests, ended }
 }
 
 async fn next<T>(
@@ -129,14 +195,15 @@ impl ChunkLocations {
     }
 }
 
-#[async_trait]
-impl Answerer for ChunkLocations {
-    type Request = wire::StreamChunkLocationsRequest;
-    type Response = wire::StreamChunkLocationsResponse;
+/// A message, understood.
+struct Question {
+    name: RepoName,
+    addresses: Vec<ChunkAddress>,
+}
 
-    async fn answer(&mut self, request: Self::Request) -> Result<Self::Response, ForgeError> {
-        let name = convert::repo_name(&request)?;
-        name_once(&mut self.is_named, &name);
+impl Question {
+    fn read(request: &wire::StreamChunkLocationsRequest) -> Result<Self, ForgeError> {
+        let name = convert::repo_name(request)?;
         let most_bytes = MAX_LOCATIONS * ChunkAddress::LEN;
         if request.chunk_hashes.len() > most_bytes {
             return Err(ForgeError::invalid(format!(
@@ -144,41 +211,103 @@ impl Answerer for ChunkLocations {
             )));
         }
         let addresses = convert::flat_addresses("chunk_hashes", &request.chunk_hashes)?;
-        let located = self.forge.locate(&self.caller, &name, &addresses).await?;
-        if self.introduced.len() + located.files.len() > INTRODUCED {
+        Ok(Self { name, addresses })
+    }
+}
+
+impl ChunkLocations {
+    /// Answers questions about one repository with one lookup.
+    async fn answer_same(
+        &mut self,
+        questions: &[Question],
+        responses: &mut Vec<wire::StreamChunkLocationsResponse>,
+    ) -> Result<(), ForgeError> {
+        let Some(Question { name, .. }) = questions.first() else {
+            return Ok(());
+        };
+        name_once(&mut self.is_named, name);
+        let all: Vec<ChunkAddress> = questions
+            .iter()
+            .flat_map(|question| &question.addresses)
+            .copied()
+            .collect();
+        let Located { files, mut places } = self.forge.locate(&self.caller, name, &all).await?;
+        for Question { addresses, .. } in questions {
+            let rest = places.split_off(addresses.len());
+            responses.push(self.response(addresses, &files, &places).await?);
+            places = rest;
+        }
+        Ok(())
+    }
+
+    async fn response(
+        &mut self,
+        addresses: &[ChunkAddress],
+        files: &[ServedFile],
+        places: &[Option<Place>],
+    ) -> Result<wire::StreamChunkLocationsResponse, ForgeError> {
+        if self.introduced.len() + files.len() > INTRODUCED {
             self.introduced.clear();
         }
-        let mut ids = Vec::with_capacity(located.files.len());
-        let mut table_files = Vec::new();
-        for file in &located.files {
-            let (id, introduction) = self.introduce(file).await?;
-            ids.push(id);
-            table_files.extend(introduction);
+        let mut ids: Vec<Option<u32>> = vec![None; files.len()];
+        let mut response = wire::StreamChunkLocationsResponse::default();
+        for (request_index, place) in once_each(addresses, places) {
+            let Some(Place { file, span }) = place else {
+                response.missing_indexes.push(request_index);
+                continue;
+            };
+            let table_file_id = match ids[file] {
+                Some(id) => id,
+                None => {
+                    let (id, introduction) = self.introduce(&files[file]).await?;
+                    response.table_files.extend(introduction);
+                    *ids[file].insert(id)
+                }
+            };
+            let (dictionary_offset, dictionary_length) = dictionary(span.dictionary);
+            let location = wire::stream_chunk_locations_response::ChunkLocation {
+                table_file_id,
+                request_index,
+                offset: span.data.offset,
+                length: span.data.len,
+                dictionary_offset,
+                dictionary_length,
+            };
+            response.locations.push(location);
         }
-        let mut locations = Vec::with_capacity(addresses.len());
-        let mut missing_indexes = Vec::new();
-        for (request_index, place) in once_each(&addresses, &located) {
-            match place {
-                None => missing_indexes.push(request_index),
-                Some(Place { file, span }) => {
-                    let (dictionary_offset, dictionary_length) = dictionary(span.dictionary);
-                    locations.push(wire::stream_chunk_locations_response::ChunkLocation {
-                        table_file_id: ids[file],
-                        request_index,
-                        offset: span.data.offset,
-                        length: span.data.len,
-                        dictionary_offset,
-                        dictionary_length,
-                    });
+        Ok(response)
+    }
+}
+
+#[async_trait]
+impl Answerer for ChunkLocations {
+    type Request = wire::StreamChunkLocationsRequest;
+    type Response = wire::StreamChunkLocationsResponse;
+
+    fn hashes(request: &Self::Request) -> usize {
+        request.chunk_hashes.len() / ChunkAddress::LEN
+    }
+
+    async fn answer(&mut self, requests: Vec<Self::Request>) -> Answers<Self::Response> {
+        let mut responses = Vec::with_capacity(requests.len());
+        let mut questions = Vec::with_capacity(requests.len());
+        let mut error = None;
+        for request in &requests {
+            match Question::read(request) {
+                Ok(question) => questions.push(question),
+                Err(refused) => {
+                    error = Some(refused);
+                    break;
                 }
             }
         }
-        Ok(wire::StreamChunkLocationsResponse {
-            repo_token: String::new(),
-            table_files,
-            locations,
-            missing_indexes,
-        })
+        for same in questions.chunk_by(|one, other| one.name == other.name) {
+            if let Err(failed) = self.answer_same(same, &mut responses).await {
+                error = Some(failed);
+                break;
+            }
+        }
+        Answers { responses, error }
     }
 }
 
@@ -186,11 +315,11 @@ impl Answerer for ChunkLocations {
 /// last, as dolt's own server does.
 fn once_each<'a>(
     addresses: &'a [ChunkAddress],
-    located: &'a Located,
+    places: &'a [Option<Place>],
 ) -> impl Iterator<Item = (u32, Option<Place>)> + 'a {
     let last: HashMap<ChunkAddress, u32> = addresses.iter().copied().zip(0..).collect();
     (0..)
-        .zip(addresses.iter().zip(&located.places))
+        .zip(addresses.iter().zip(places))
         .filter(move |(i, (address, _))| last.get(address) == Some(i))
         .map(|(i, (_, place))| (i, *place))
 }
@@ -223,10 +352,33 @@ impl Answerer for DownloadLocations {
     type Request = wire::GetDownloadLocsRequest;
     type Response = wire::GetDownloadLocsResponse;
 
-    async fn answer(&mut self, request: Self::Request) -> Result<Self::Response, ForgeError> {
-        let name = convert::repo_name(&request)?;
+    fn hashes(request: &Self::Request) -> usize {
+        request.chunk_hashes.len()
+    }
+
+    async fn answer(&mut self, requests: Vec<Self::Request>) -> Answers<Self::Response> {
+        let mut answers = Answers::default();
+        for request in &requests {
+            match self.answer_one(request).await {
+                Ok(response) => answers.responses.push(response),
+                Err(error) => {
+                    answers.error = Some(error);
+                    break;
+                }
+            }
+        }
+        answers
+    }
+}
+
+impl DownloadLocations {
+    async fn answer_one(
+        &mut self,
+        request: &wire::GetDownloadLocsRequest,
+    ) -> Result<wire::GetDownloadLocsResponse, ForgeError> {
+        let name = convert::repo_name(request)?;
         name_once(&mut self.is_named, &name);
-        download_locations(&self.forge, &self.caller, &name, &request).await
+        download_locations(&self.forge, &self.caller, &name, request).await
     }
 }
 
@@ -253,7 +405,7 @@ pub(super) async fn download_locations(
     let addresses = convert::addresses("chunk_hashes", &request.chunk_hashes)?;
     let located = forge.locate(caller, name, &addresses).await?;
     let mut ranges: Vec<Vec<wire::RangeChunk>> = vec![Vec::new(); located.files.len()];
-    for (i, place) in once_each(&addresses, &located) {
+    for (i, place) in once_each(&addresses, &located.places) {
         let Some(Place { file, span }) = place else {
             continue;
         };
@@ -330,11 +482,8 @@ mod tests {
     fn an_address_asked_for_twice_is_answered_once() {
         let [one, two] = [1, 2].map(|byte| ChunkAddress::new([byte; 20]));
         let addresses = [one, two, one];
-        let located = Located {
-            files: Vec::new(),
-            places: vec![None; 3],
-        };
-        let answered: Vec<u32> = once_each(&addresses, &located).map(|(i, _)| i).collect();
+        let places = [None; 3];
+        let answered: Vec<u32> = once_each(&addresses, &places).map(|(i, _)| i).collect();
         assert_eq!(answered, [1, 2]);
     }
 }

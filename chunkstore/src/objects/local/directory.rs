@@ -156,6 +156,11 @@ impl Directory {
             .map_err(fail)
     }
 
+    /// Brings what is there of a spool file to the disk, so that little is left to do in the end.
+    pub(super) fn write_out(&self, key: &ObjectKey, spool: &Path) -> Result<(), ObjectError> {
+        durable::write_out(spool).map_err(|error| write_error("write out", key, error))
+    }
+
     /// Makes a spool file the object.
     pub(super) fn adopt(&self, key: &ObjectKey, spool: &Path, len: u64) -> Result<(), ObjectError> {
         let arriving = self.arriving.enter(key);
