@@ -69,10 +69,16 @@ impl CachedIndex {
     ) -> (Vec<Vec<ChunkLocation>>, Vec<(usize, ChunkAddress)>) {
         let mut found = Vec::with_capacity(addresses.len());
         let mut unknown = Vec::new();
+        // Chunks that are asked for together mostly lie in one file.
+        let mut last = None;
         for (position, address) in addresses.iter().enumerate() {
             let place = self.places.get(&Key::new(pool, *address));
-            match place.filter(|place| files.contains(&place.file)) {
-                Some(place) => found.push(vec![place]),
+            let counts = |file| last == Some(file) || files.contains(&file);
+            match place.filter(|place| counts(place.file)) {
+                Some(place) => {
+                    last = Some(place.file);
+                    found.push(vec![place]);
+                }
                 None => {
                     found.push(Vec::new());
                     unknown.push((position, *address));

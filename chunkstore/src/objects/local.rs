@@ -21,6 +21,7 @@
 mod directory;
 mod listing;
 
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -30,17 +31,27 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use quick_cache::sync::Cache;
 use tokio::task::JoinSet;
 
 use self::directory::{Directory, read_error};
-use super::file_pieces::pieces;
-use super::{ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload};
+use super::file_pieces::{pieces, read_cached_piece};
+use super::{
+    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, checked_range,
+};
 use crate::clock::Timestamp;
 use crate::error::ErrorKind;
 use crate::pool::BlockingPool;
 
 /// How many bytes an upload may bring between two looks at the free space.
 const ROOM_CHECK_BYTES: u64 = 16 << 20;
+
+/// How many files stay open for the next range of them.
+const FILES_KEPT_OPEN: usize = 128;
+
+/// A range of at most so many bytes is copied from the system's memory at once, without a turn on the pool of threads
+/// that may block.
+const COPIED_AT_ONCE: u64 = 256 << 10;
 
 /// Who else may have the directory open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +112,15 @@ pub struct LocalStore {
     directory: Arc<Directory>,
     readers: BlockingPool,
     writers: BlockingPool,
+    /// Files that ranges were read from last. Objects do not change, but for those that are only read whole.
+    opened: Arc<Cache<ObjectKey, Opened>>,
+}
+
+/// An object's file that stays open for a while.
+#[derive(Debug, Clone)]
+struct Opened {
+    file: Arc<File>,
+    len: u64,
 }
 
 #[derive(Debug)]
@@ -150,7 +170,27 @@ impl LocalStore {
             directory: Arc::new(directory),
             readers: BlockingPool::new(options.concurrent_reads),
             writers,
+            opened: Arc::new(Cache::new(FILES_KEPT_OPEN)),
         })
+    }
+
+    /// A short range of a file that is open, if the system has it in memory.
+    fn read_at_once(
+        &self,
+        key: &ObjectKey,
+        range: Option<&Range<u64>>,
+    ) -> Result<Option<ObjectBody>, ObjectError> {
+        let short = range.filter(|range| range.end.saturating_sub(range.start) <= COPIED_AT_ONCE);
+        let Some((range, Opened { file, len })) = short.zip(self.opened.get(key)) else {
+            return Ok(None);
+        };
+        let range = checked_range(key, Some(range.clone()), len)?;
+        let piece = read_cached_piece(&file, range.clone());
+        Ok(piece.map(|piece| ObjectBody {
+            object_len: len,
+            range,
+            stream: stream::iter([Ok(piece)]).boxed(),
+        }))
     }
 
     async fn reading<T: Send + 'static>(
@@ -177,10 +217,17 @@ impl ObjectStore for LocalStore {
         key: &ObjectKey,
         range: Option<Range<u64>>,
     ) -> Result<ObjectBody, ObjectError> {
-        let wanted = key.clone();
+        if let Some(body) = self.read_at_once(key, range.as_ref())? {
+            return Ok(body);
+        }
+        let (wanted, is_part) = (key.clone(), range.is_some());
         let opened = self
             .reading(move |directory| directory.read_first(&wanted, range))
             .await?;
+        if is_part {
+            let (file, len) = (Arc::clone(&opened.file), opened.len);
+            self.opened.insert(key.clone(), Opened { file, len });
+        }
         let rest = opened.range.start + opened.first.len() as u64..opened.range.end;
         let key = key.clone();
         let more = pieces(opened.file, rest, self.readers.clone())
@@ -239,6 +286,7 @@ impl ObjectStore for LocalStore {
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), ObjectError> {
+        self.opened.remove(key);
         let key = key.clone();
         self.writing(move |directory| directory.delete(&key)).await
     }

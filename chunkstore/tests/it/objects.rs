@@ -150,6 +150,42 @@ async fn a_local_store_leaves_no_temporary_file_behind() {
 }
 
 #[tokio::test]
+async fn ranges_of_a_file_that_is_open_need_no_second_opening_and_none_outlives_a_deletion() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_local(&folder, LocalOptions::default()).await;
+    let (key, body) = (key("pools/p/files/a"), Bytes::from(vec![7; 5000]));
+    store.create(&key, body.clone()).await.unwrap();
+    let read = async |range: Range<u64>| store.read(&key, Some(range), 1 << 20).await;
+    assert_eq!(read(0..10).await.unwrap(), body[..10]);
+    // Without its name it can be read only by whoever has it open.
+    let mut named = Vec::new();
+    walk(folder.path(), &mut named);
+    let path = named.into_iter().find(|path| path.ends_with(key.as_str()));
+    fs::remove_file(path.unwrap()).unwrap();
+    assert_eq!(read(4000..5000).await.unwrap(), body[4000..]);
+    let beyond = read(4000..5001).await;
+    assert!(
+        matches!(beyond, Err(ObjectError::Range { len: 5000, .. })),
+        "{beyond:?}"
+    );
+    store.delete(&key).await.unwrap();
+    let gone = read(0..10).await;
+    assert!(
+        matches!(gone, Err(ObjectError::NotFound { .. })),
+        "{gone:?}"
+    );
+}
+
+fn walk(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        match entry.unwrap().path() {
+            path if path.is_dir() => walk(&path, found),
+            path => found.push(path),
+        }
+    }
+}
+
+#[tokio::test]
 async fn keys_that_are_folders_of_others_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let local = open_local(&folder, LocalOptions::default()).await;

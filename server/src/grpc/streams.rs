@@ -202,8 +202,12 @@ struct Question {
 }
 
 impl Question {
-    fn read(request: &wire::StreamChunkLocationsRequest) -> Result<Self, ForgeError> {
+    fn read(
+        request: &wire::StreamChunkLocationsRequest,
+        is_named: &mut bool,
+    ) -> Result<Self, ForgeError> {
         let name = convert::repo_name(request)?;
+        name_once(is_named, &name);
         let most_bytes = MAX_LOCATIONS * ChunkAddress::LEN;
         if request.chunk_hashes.len() > most_bytes {
             return Err(ForgeError::invalid(format!(
@@ -225,7 +229,6 @@ impl ChunkLocations {
         let Some(Question { name, .. }) = questions.first() else {
             return Ok(());
         };
-        name_once(&mut self.is_named, name);
         let all: Vec<ChunkAddress> = questions
             .iter()
             .flat_map(|question| &question.addresses)
@@ -293,7 +296,7 @@ impl Answerer for ChunkLocations {
         let mut questions = Vec::with_capacity(requests.len());
         let mut error = None;
         for request in &requests {
-            match Question::read(request) {
+            match Question::read(request, &mut self.is_named) {
                 Ok(question) => questions.push(question),
                 Err(refused) => {
                     error = Some(refused);
