@@ -103,7 +103,8 @@ impl ChunkIndex for CachedIndex {
         if count > self.capacity as u64 {
             return self.behind.add_file(pool, file, count, entries).await;
         }
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let room = usize::try_from(count).unwrap_or(0);
+        let seen = Arc::new(Mutex::new(Vec::with_capacity(room)));
         let seeing = Arc::clone(&seen);
         let entries = entries.inspect(move |entry| seeing.lock().extend(entry.as_ref().ok()));
         let entries = Box::new(entries);

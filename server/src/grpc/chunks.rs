@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::repo::RepoName;
 use holdfast_proto::remotesapi as wire;
 use holdfast_proto::remotesapi::chunk_store_service_server::ChunkStoreService;
@@ -68,15 +69,18 @@ impl Chunks {
     ) -> Result<wire::HasChunksResponse, ForgeError> {
         let name = named(&call.message)?;
         let addresses = convert::addresses("hashes", &call.message.hashes)?;
-        // Of an address that is asked for twice only the last place is answered, as dolt's own server does.
-        let mut places = HashMap::with_capacity(addresses.len());
-        for (i, address) in (0_i32..).zip(&addresses) {
-            places.insert(*address, i);
-        }
         let absent = self.forge.absent(&call.caller, &name, &addresses).await?;
-        let absent = (0_i32..)
-            .zip(addresses.iter().zip(absent))
-            .filter(|(i, (address, absent))| *absent && places.get(address) == Some(i))
+        let absent: Vec<(i32, ChunkAddress)> = (0_i32..)
+            .zip(addresses.into_iter().zip(absent))
+            .filter(|(_, (_, absent))| *absent)
+            .map(|(i, (address, _))| (i, address))
+            .collect();
+        // Of an address that is asked for twice only the last place is answered, as dolt's own server does.
+        let last: HashMap<ChunkAddress, i32> =
+            absent.iter().map(|(i, address)| (*address, *i)).collect();
+        let absent = absent
+            .into_iter()
+            .filter(|(i, address)| last.get(address) == Some(i))
             .map(|(i, _)| i)
             .collect();
         Ok(wire::HasChunksResponse {
