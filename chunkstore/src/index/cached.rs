@@ -13,50 +13,27 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use quick_cache::sync::Cache;
 
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
+use crate::index::places::Places;
 use crate::index::{
-    ChunkEntry, ChunkIndex, ChunkLocation, FileSet, IndexError, Located, SortedEntries,
+    ChunkEntry, ChunkIndex, ChunkLocation, FileSet, FoundPlaces, IndexError, Located, SortedEntries,
 };
-
-/// What one kept place takes in memory, in bytes, with what the cache needs to find and to forget it.
-const PLACE_BYTES: usize = 160;
 
 /// A chunk index that keeps places in memory.
 #[derive(Debug)]
 pub struct CachedIndex {
     behind: Arc<dyn ChunkIndex>,
-    places: Arc<Cache<Key, ChunkLocation>>,
-    capacity: usize,
-}
-
-/// Places of different pools must not drive each other out of one slot; a wrong one would be no hit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    pool: u32,
-    address: ChunkAddress,
-}
-
-impl Key {
-    fn new(pool: PoolId, address: ChunkAddress) -> Self {
-        let [a, b, c, d, ..] = *pool.as_bytes();
-        Self {
-            pool: u32::from_be_bytes([a, b, c, d]),
-            address,
-        }
-    }
+    places: Places,
 }
 
 impl CachedIndex {
-    /// Keeps places in about `bytes` of memory in front of `behind`.
+    /// Keeps places in at most about `bytes` of memory in front of `behind`.
     pub fn new(behind: Arc<dyn ChunkIndex>, bytes: usize) -> Self {
-        let capacity = bytes / PLACE_BYTES;
         Self {
             behind,
-            places: Arc::new(Cache::new(capacity)),
-            capacity,
+            places: Places::new(bytes),
         }
     }
 
@@ -66,25 +43,24 @@ impl CachedIndex {
         pool: PoolId,
         files: &FileSet,
         addresses: &[ChunkAddress],
-    ) -> (Vec<Vec<ChunkLocation>>, Vec<(usize, ChunkAddress)>) {
+    ) -> (Vec<FoundPlaces>, Vec<(usize, ChunkAddress)>) {
         let mut found = Vec::with_capacity(addresses.len());
         let mut unknown = Vec::new();
         // Chunks that are asked for together mostly lie in one file.
         let mut last = None;
-        for (position, address) in addresses.iter().enumerate() {
-            let place = self.places.get(&Key::new(pool, *address));
+        self.places.find(pool, addresses, |position, place| {
             let counts = |file| last == Some(file) || files.contains(&file);
             match place.filter(|place| counts(place.file)) {
                 Some(place) => {
                     last = Some(place.file);
-                    found.push(vec![place]);
+                    found.push(FoundPlaces::from_buf([place]));
                 }
                 None => {
-                    found.push(Vec::new());
-                    unknown.push((position, *address));
+                    found.push(FoundPlaces::new());
+                    unknown.push((position, addresses[position]));
                 }
             }
-        }
+        });
         (found, unknown)
     }
 }
@@ -100,7 +76,7 @@ impl ChunkIndex for CachedIndex {
         entries: SortedEntries,
     ) -> Result<(), IndexError> {
         // Of a larger file only a part could be kept, and no other places.
-        if count > self.capacity as u64 {
+        if count > self.places.capacity() as u64 {
             return self.behind.add_file(pool, file, count, entries).await;
         }
         let room = usize::try_from(count).unwrap_or(0);
@@ -110,10 +86,9 @@ impl ChunkIndex for CachedIndex {
         let entries = Box::new(entries);
         self.behind.add_file(pool, file, count, entries).await?;
         // Only what a whole file holds is kept.
-        for ChunkEntry { address, span } in seen.lock().drain(..) {
-            let place = ChunkLocation { file, span };
-            self.places.insert(Key::new(pool, address), place);
-        }
+        let seen = std::mem::take(&mut *seen.lock());
+        let place = |ChunkEntry { address, span }| (address, ChunkLocation { file, span });
+        self.places.keep(pool, seen.into_iter().map(place));
         Ok(())
     }
 
@@ -125,7 +100,7 @@ impl ChunkIndex for CachedIndex {
         &self,
         pool: PoolId,
         addresses: &[ChunkAddress],
-    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+    ) -> Result<Vec<FoundPlaces>, IndexError> {
         self.behind.locate(pool, addresses).await
     }
 
@@ -144,10 +119,10 @@ impl ChunkIndex for CachedIndex {
             Located::Found(answered) => answered,
             missing @ Located::Missing(_) => return Ok(missing),
         };
-        for ((position, address), places) in unknown.into_iter().zip(answered) {
-            if let Some(place) = places.first() {
-                self.places.insert(Key::new(pool, address), *place);
-            }
+        let first = asked.iter().zip(&answered);
+        let first = first.filter_map(|(address, places)| Some((*address, *places.first()?)));
+        self.places.keep(pool, first);
+        for ((position, _), places) in unknown.into_iter().zip(answered) {
             found[position] = places;
         }
         Ok(Located::Found(found))

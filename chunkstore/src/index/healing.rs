@@ -22,7 +22,7 @@ use parking_lot::RwLock;
 
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
-use crate::index::{ChunkIndex, ChunkLocation, FileSet, IndexError, Located, SortedEntries};
+use crate::index::{ChunkIndex, FileSet, FoundPlaces, IndexError, Located, SortedEntries};
 
 /// How many fresh indexes one question may use up before the damage is its answer.
 const ATTEMPTS: usize = 3;
@@ -141,7 +141,7 @@ impl ChunkIndex for HealingIndex {
         &self,
         pool: PoolId,
         addresses: &[ChunkAddress],
-    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+    ) -> Result<Vec<FoundPlaces>, IndexError> {
         let addresses: Arc<[ChunkAddress]> = addresses.into();
         self.ask(move |index| {
             let addresses = Arc::clone(&addresses);

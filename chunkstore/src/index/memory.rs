@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
 use crate::index::{
-    CheckedEntries, ChunkEntry, ChunkIndex, ChunkLocation, IndexError, SortedEntries,
+    CheckedEntries, ChunkEntry, ChunkIndex, ChunkLocation, FoundPlaces, IndexError, SortedEntries,
 };
 use crate::pool::BlockingPool;
 
@@ -89,14 +89,14 @@ impl ChunkIndex for MemoryIndex {
         &self,
         pool: PoolId,
         addresses: &[ChunkAddress],
-    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+    ) -> Result<Vec<FoundPlaces>, IndexError> {
         let pools = self.pools.read();
         let Some(entries) = pools.get(&pool) else {
-            return Ok(vec![Vec::new(); addresses.len()]);
+            return Ok(vec![FoundPlaces::new(); addresses.len()]);
         };
         let newest_first = |address| match entries.chunks.get(address) {
             Some(places) => places.iter().rev().copied().collect(),
-            None => Vec::new(),
+            None => FoundPlaces::new(),
         };
         Ok(addresses.iter().map(newest_first).collect())
     }

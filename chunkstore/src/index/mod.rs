@@ -14,6 +14,7 @@ mod cached;
 mod checked;
 pub mod healing;
 pub mod memory;
+mod places;
 #[cfg(feature = "rocks")]
 pub mod rocks;
 mod unreadable;
@@ -23,6 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use smallvec::SmallVec;
 
 use crate::address::ChunkAddress;
 use crate::error::ErrorKind;
@@ -124,12 +126,15 @@ impl IndexError {
     }
 }
 
+/// The places of one chunk; mostly it lies in one file.
+pub type FoundPlaces = SmallVec<[ChunkLocation; 1]>;
+
 /// The answer of [`ChunkIndex::locate_in_files`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Located {
     /// Where each address lies, in the order asked, in the given files and in no others. An empty list says
     /// for certain that none of them holds the address.
-    Found(Vec<Vec<ChunkLocation>>),
+    Found(Vec<FoundPlaces>),
     /// These files have no marker, and some address was not found without them: add them and ask again.
     Missing(Vec<UploadId>),
 }
@@ -161,7 +166,7 @@ pub trait ChunkIndex: Send + Sync + fmt::Debug {
         &self,
         pool: PoolId,
         addresses: &[ChunkAddress],
-    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError>;
+    ) -> Result<Vec<FoundPlaces>, IndexError>;
 
     /// Finds addresses in a set of files, if the index knows all of these.
     ///
@@ -236,7 +241,7 @@ fn missing_files(files: &FileSet, markers: &[bool]) -> Vec<UploadId> {
 }
 
 /// Leaves only what lies in `files`.
-fn keep_places_in(files: &FileSet, found: &mut [Vec<ChunkLocation>]) {
+fn keep_places_in(files: &FileSet, found: &mut [FoundPlaces]) {
     for places in found {
         places.retain(|place| files.contains(&place.file));
     }

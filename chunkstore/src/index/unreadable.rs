@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
-use crate::index::{ChunkIndex, ChunkLocation, IndexError, SortedEntries};
+use crate::index::{ChunkIndex, FoundPlaces, IndexError, SortedEntries};
 
 /// Answers every question with the damage that kept the index from being opened.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl ChunkIndex for UnreadableIndex {
         &self,
         _pool: PoolId,
         _addresses: &[ChunkAddress],
-    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+    ) -> Result<Vec<FoundPlaces>, IndexError> {
         Err(self.damage())
     }
 }

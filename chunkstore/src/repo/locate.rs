@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::address::ChunkAddress;
 use crate::id::UploadId;
-use crate::index::{self, ChunkLocation, ChunkSpan, FileSet, SortedEntries};
+use crate::index::{self, ChunkLocation, ChunkSpan, FileSet, FoundPlaces, SortedEntries};
 use crate::objects::ObjectKey;
 use crate::repo::entries;
 use crate::repo::error::{self, RepositoryError};
@@ -182,7 +182,10 @@ impl Repository {
         addresses: &[ChunkAddress],
     ) -> Result<index::Located, RepositoryError> {
         if addresses.is_empty() || named.files.is_empty() {
-            return Ok(index::Located::Found(vec![Vec::new(); addresses.len()]));
+            return Ok(index::Located::Found(vec![
+                FoundPlaces::new();
+                addresses.len()
+            ]));
         }
         let found = self
             .shared

@@ -35,6 +35,9 @@ const SUFFIX: &str = ".spool";
 /// How many bytes are gathered before they are written.
 const BLOCK_BYTES: usize = 1 << 20;
 
+/// A block of so many bytes is worth a second thread for its MD5, the slower one of the digests.
+const SHARED_WORK_BYTES: usize = 128 << 10;
+
 /// The bounds of a [`SpoolDir`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolOptions {
@@ -338,40 +341,44 @@ pub struct SpoolFile {
 }
 
 /// What comes back from the pool: the sink, and the block that it wrote.
-type Written = Result<(Box<Sink>, Vec<Bytes>), SpoolError>;
+type Written = Result<(Sink, Vec<Bytes>), SpoolError>;
 
 #[derive(Debug)]
 enum Writer {
-    Idle(Box<Sink>),
+    Idle(Sink),
     Busy(JoinHandle<Written>),
     /// An earlier write failed, and its error was told.
     Failed,
 }
 
 /// What writes and digests blocks, one after the other.
+#[derive(Debug)]
 struct Sink {
+    output: Box<Output>,
+    md5: Box<md5::Md5>,
+}
+
+struct Output {
     file: Arc<File>,
     slot: Arc<Slot>,
-    md5: md5::Md5,
     sha256: ring::digest::Context,
 }
 
-impl std::fmt::Debug for Sink {
+impl std::fmt::Debug for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sink")
+        f.debug_struct("Output")
             .field("slot", &self.slot)
             .finish_non_exhaustive()
     }
 }
 
-impl Sink {
+impl Output {
     fn write(&mut self, block: &[Bytes]) -> Result<(), SpoolError> {
         self.slot.shared.check_floor(self.slot.floor, 0, 0)?;
         for piece in block {
             self.file.as_ref().write_all(piece).map_err(|source| {
                 SpoolError::io("write the spool file", &self.slot.path, source)
             })?;
-            self.md5.update(piece);
             self.sha256.update(piece);
             self.slot.note_written(piece.len() as u64);
         }
@@ -379,13 +386,51 @@ impl Sink {
     }
 }
 
+impl Sink {
+    async fn write(self, block: Vec<Bytes>, pool: BlockingPool) -> Written {
+        let Self {
+            mut output,
+            mut md5,
+        } = self;
+        let len: usize = block.iter().map(Bytes::len).sum();
+        let (output, md5) = if len < SHARED_WORK_BYTES {
+            let block = block.clone();
+            let both = move || {
+                digest(&mut md5, &block);
+                (output.write(&block).map(|()| output), md5)
+            };
+            pool.run(both).await
+        } else {
+            let (of_output, of_md5) = (block.clone(), block.clone());
+            tokio::join!(
+                pool.run(move || output.write(&of_output).map(|()| output)),
+                pool.run(move || {
+                    digest(&mut md5, &of_md5);
+                    md5
+                }),
+            )
+        };
+        let output = output?;
+        Ok((Self { output, md5 }, block))
+    }
+}
+
+fn digest(md5: &mut md5::Md5, block: &[Bytes]) {
+    for piece in block {
+        md5.update(piece);
+    }
+}
+
 impl SpoolFile {
     fn new(file: Arc<File>, slot: Arc<Slot>, sort: SortOptions) -> Self {
-        let sink = Sink {
+        let output = Output {
             file,
             slot: Arc::clone(&slot),
-            md5: md5::Md5::new(),
             sha256: ring::digest::Context::new(&ring::digest::SHA256),
+        };
+        let sink = Sink {
+            output: Box::new(output),
+            md5: Box::default(),
         };
         Self {
             name: Name {
@@ -397,7 +442,7 @@ impl SpoolFile {
             gathered_len: 0,
             written: Vec::new(),
             len: 0,
-            writer: Writer::Idle(Box::new(sink)),
+            writer: Writer::Idle(sink),
         }
     }
 
@@ -466,13 +511,8 @@ impl SpoolFile {
     /// Ends the file: everything is written and digested.
     pub async fn finish(mut self) -> Result<SpooledFile, SpoolError> {
         self.flush().await?;
-        let sink = self.idle_sink().await?;
-        let Sink {
-            file,
-            slot,
-            md5,
-            sha256,
-        } = *sink;
+        let Sink { output, md5 } = self.idle_sink().await?;
+        let Output { file, slot, sha256 } = *output;
         let sha256 = sha256.finish();
         let sha256 = sha256.as_ref().try_into().expect("SHA-256 has 32 bytes");
         Ok(SpooledFile {
@@ -487,20 +527,16 @@ impl SpoolFile {
 
     /// Hands the gathered bytes to the pool, once the block before is written.
     async fn write_block(&mut self) -> Result<(), SpoolError> {
-        let mut sink = self.idle_sink().await?;
+        let sink = self.idle_sink().await?;
         let block = std::mem::take(&mut self.gathered);
         self.gathered_len = 0;
         let pool = self.slot.shared.pool.clone();
-        let write = async move {
-            pool.run(move || sink.write(&block).map(|()| (sink, block)))
-                .await
-        };
-        self.writer = Writer::Busy(tokio::spawn(write));
+        self.writer = Writer::Busy(tokio::spawn(sink.write(block, pool)));
         Ok(())
     }
 
     /// Waits for the block that is being written.
-    async fn idle_sink(&mut self) -> Result<Box<Sink>, SpoolError> {
+    async fn idle_sink(&mut self) -> Result<Sink, SpoolError> {
         if let Writer::Busy(task) = &mut self.writer {
             let written = task.await;
             self.writer = Writer::Failed;

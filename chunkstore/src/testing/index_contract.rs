@@ -12,7 +12,8 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
 use crate::index::{
-    ByteSpan, ChunkEntry, ChunkIndex, ChunkLocation, ChunkSpan, IndexError, Located, SortedEntries,
+    ByteSpan, ChunkEntry, ChunkIndex, ChunkLocation, ChunkSpan, FoundPlaces, IndexError, Located,
+    SortedEntries,
 };
 
 /// Makes pools, files and entries from a seed.
@@ -105,7 +106,12 @@ pub async fn assert_found_only_in(
         let found = locate(index, pool, &addresses).await;
         for (entry, places) in part.iter().zip(found) {
             let span = entry.span;
-            assert_eq!(places, [ChunkLocation { file, span }], "{}", entry.address);
+            assert_eq!(
+                places[..],
+                [ChunkLocation { file, span }],
+                "{}",
+                entry.address
+            );
         }
     }
 }
@@ -114,14 +120,14 @@ pub async fn assert_found_only_in(
 pub async fn assert_absent(index: &dyn ChunkIndex, pool: PoolId, entries: &[ChunkEntry]) {
     let addresses: Vec<ChunkAddress> = entries.iter().map(|entry| entry.address).collect();
     let found = locate(index, pool, &addresses).await;
-    assert!(found.iter().all(Vec::is_empty), "{found:?}");
+    assert!(found.iter().all(|places| places.is_empty()), "{found:?}");
 }
 
 async fn locate(
     index: &dyn ChunkIndex,
     pool: PoolId,
     addresses: &[ChunkAddress],
-) -> Vec<Vec<ChunkLocation>> {
+) -> Vec<FoundPlaces> {
     let found = index
         .locate(pool, addresses)
         .await
@@ -276,7 +282,7 @@ pub async fn a_question_needs_no_order(index: Arc<dyn ChunkIndex>) {
             .map(|span| ChunkLocation { file, span })
             .into_iter()
             .collect();
-        assert_eq!(places, expected, "{address}");
+        assert_eq!(places.to_vec(), expected, "{address}");
     }
 }
 
@@ -476,15 +482,18 @@ pub async fn only_the_given_files_count(index: Arc<dyn ChunkIndex>) {
     };
     assert_eq!(ask(vec![one, two]).await, Located::Missing(vec![two]));
     add(&*index, pool, two, &[]).await;
-    assert_eq!(ask(vec![two]).await, Located::Found(vec![Vec::new(); 11]));
+    assert_eq!(
+        ask(vec![two]).await,
+        Located::Found(vec![FoundPlaces::new(); 11])
+    );
     let mut expected: Vec<_> = entries
         .iter()
         .map(|entry| {
             let (file, span) = (one, entry.span);
-            vec![ChunkLocation { file, span }]
+            FoundPlaces::from_buf([ChunkLocation { file, span }])
         })
         .collect();
-    expected.push(Vec::new());
+    expected.push(FoundPlaces::new());
     assert_eq!(ask(vec![two, one]).await, Located::Found(expected));
 }
 

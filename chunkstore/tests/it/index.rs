@@ -7,8 +7,8 @@ use holdfast_chunkstore::address::ChunkAddress;
 use holdfast_chunkstore::id::{PoolId, UploadId};
 use holdfast_chunkstore::index::healing::IndexFactory;
 use holdfast_chunkstore::index::{
-    CachedIndex, ChunkIndex, ChunkLocation, FileSet, HealingIndex, IndexError, Located,
-    MemoryIndex, SortedEntries,
+    CachedIndex, ChunkIndex, FileSet, FoundPlaces, HealingIndex, IndexError, Located, MemoryIndex,
+    SortedEntries,
 };
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::testing::index_contract::{self, EntryMaker};
@@ -105,7 +105,7 @@ impl ChunkIndex for BreakableIndex {
         &self,
         pool: PoolId,
         addresses: &[ChunkAddress],
-    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+    ) -> Result<Vec<FoundPlaces>, IndexError> {
         self.check()?;
         self.inner.locate(pool, addresses).await
     }
@@ -233,7 +233,7 @@ impl ChunkIndex for HealsUnderTheCaller {
         &self,
         pool: PoolId,
         addresses: &[ChunkAddress],
-    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+    ) -> Result<Vec<FoundPlaces>, IndexError> {
         if std::mem::replace(&mut *self.did.lock(), true) {
             return self.inner.locate(pool, addresses).await;
         }
@@ -299,7 +299,7 @@ impl ChunkIndex for Counting {
         &self,
         pool: PoolId,
         addresses: &[ChunkAddress],
-    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+    ) -> Result<Vec<FoundPlaces>, IndexError> {
         self.asked.lock().push(addresses.len());
         self.inner.locate(pool, addresses).await
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use holdfast_chunkstore::address::ChunkAddress;
 use holdfast_chunkstore::id::{PoolId, UploadId};
 use holdfast_chunkstore::index::rocks::{RocksDirectory, RocksIndex, RocksSettings};
-use holdfast_chunkstore::index::{ChunkEntry, ChunkIndex, ChunkLocation, IndexError, Located};
+use holdfast_chunkstore::index::{
+    ChunkEntry, ChunkIndex, ChunkLocation, FoundPlaces, IndexError, Located,
+};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::testing::index_contract::{self, EntryMaker, add, assert_found_only_in};
 use tempfile::TempDir;
@@ -110,15 +112,22 @@ impl Files {
         panic!("the index does not become whole");
     }
 
-    fn answers(&self) -> Vec<(ChunkAddress, Vec<ChunkLocation>)> {
+    fn answers(&self) -> Vec<(ChunkAddress, FoundPlaces)> {
         let mut answers = Vec::new();
         for (file, entries) in &self.files {
             for ChunkEntry { address, span } in entries.iter().step_by(entries.len() / 500 + 1) {
                 let (file, span) = (*file, *span);
-                answers.push((*address, vec![ChunkLocation { file, span }]));
+                answers.push((
+                    *address,
+                    FoundPlaces::from_buf([ChunkLocation { file, span }]),
+                ));
             }
         }
-        answers.extend(self.absent.iter().map(|address| (*address, Vec::new())));
+        answers.extend(
+            self.absent
+                .iter()
+                .map(|address| (*address, FoundPlaces::new())),
+        );
         answers
     }
 }

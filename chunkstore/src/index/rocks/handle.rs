@@ -20,7 +20,7 @@ use crate::index::rocks::options::{self, RocksSettings};
 use crate::index::rocks::sorted::SortedFiles;
 use crate::index::rocks::{RocksStatistics, failure, values};
 use crate::index::{
-    CheckedEntries, ChunkEntry, ChunkLocation, ChunkSpan, IndexError, SortedEntries,
+    CheckedEntries, ChunkEntry, ChunkLocation, ChunkSpan, FoundPlaces, IndexError, SortedEntries,
 };
 
 /// Files with at most so many entries go in by write batch: about a megabyte.
@@ -288,8 +288,8 @@ impl Handle {
         &self,
         pool: PoolId,
         addresses: &[ChunkAddress],
-    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
-        let mut found = vec![Vec::new(); addresses.len()];
+    ) -> Result<Vec<FoundPlaces>, IndexError> {
+        let mut found = vec![FoundPlaces::new(); addresses.len()];
         let Some(pool) = self.pool_number(&pool)? else {
             return Ok(found);
         };
@@ -308,7 +308,7 @@ impl Handle {
         pool: PoolNumber,
         group: &[(ChunkAddress, usize)],
         lookup: &mut Lookup,
-        found: &mut [Vec<ChunkLocation>],
+        found: &mut [FoundPlaces],
     ) -> Result<(), IndexError> {
         let distinct = group.chunk_by(|(one, _), (other, _)| one == other);
         lookup.keys.clear();
@@ -390,7 +390,7 @@ impl Handle {
 struct Lookup {
     keys: Vec<keys::ChunkKey>,
     numbered: Vec<(FileNumber, ChunkSpan)>,
-    places: Vec<ChunkLocation>,
+    places: FoundPlaces,
 }
 
 /// What the index says about a file beside its entries.

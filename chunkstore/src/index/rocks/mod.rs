@@ -45,7 +45,7 @@ pub use options::RocksSettings;
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
 use crate::index::{
-    ChunkIndex, ChunkLocation, FileSet, IndexError, Located, SortedEntries, keep_places_in,
+    ChunkIndex, FileSet, FoundPlaces, IndexError, Located, SortedEntries, keep_places_in,
     missing_files,
 };
 use crate::pool::BlockingPool;
@@ -161,7 +161,7 @@ impl ChunkIndex for RocksIndex {
         &self,
         pool: PoolId,
         addresses: &[ChunkAddress],
-    ) -> Result<Vec<Vec<ChunkLocation>>, IndexError> {
+    ) -> Result<Vec<FoundPlaces>, IndexError> {
         let addresses = addresses.to_vec();
         self.run(move |handle| handle.locate(pool, &addresses))
             .await
