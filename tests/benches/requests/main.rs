@@ -4,6 +4,9 @@
 //! process of its own, so that its time is told from ours, pushes a made file of many small chunks, and asks where
 //! they are, with requests as large as dolt's. Then it makes a repository by many small pushes and another one by a
 //! single push of the same chunks, and compares the time and the bytes that a clone of each takes.
+//!
+//! `… --large GIB [--large-chunks N]` instead has the server take in one made table file of that size, answers
+//! questions about its chunks, and prints the server's peak memory.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -11,6 +14,7 @@
 )]
 
 mod client;
+mod large;
 
 use std::fs;
 use std::future::Future;
@@ -58,6 +62,12 @@ struct Arguments {
     /// Small pushes.
     #[arg(long, default_value_t = 1000)]
     pushes: u32,
+    /// Take in one file of so many GiB instead.
+    #[arg(long, value_name = "GIB")]
+    large: Option<u32>,
+    /// Chunks of that file.
+    #[arg(long, default_value_t = 5_000_000)]
+    large_chunks: u32,
     /// Given by `cargo bench` to every program.
     #[arg(long, hide = true)]
     bench: bool,
@@ -70,6 +80,9 @@ fn main() -> Result<()> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
+        if let Some(gib) = arguments.large {
+            return large::large(&server, gib, arguments.large_chunks).await;
+        }
         requests(&server, &arguments).await?;
         small_pushes(&server, arguments.pushes).await
     })
@@ -255,6 +268,15 @@ impl Server {
             last = now;
         }
         Ok(())
+    }
+
+    /// The most memory that the server had so far, in MB.
+    fn peak_memory_mb(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.daemon.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.strip_suffix("kB"));
+        let kib: u64 = kib.context("VmHWM")?.trim().parse()?;
+        Ok(kib * 1024 / 1_000_000)
     }
 
     /// User and system time of the server: ticks of 10 ms.
