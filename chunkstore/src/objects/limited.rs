@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload};
+use super::{
+    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, SignedAddress,
+};
 use crate::clock::Timestamp;
 
 /// A store that lets at most so many calls through at once; the others wait in the order they came.
@@ -114,7 +116,7 @@ impl ObjectStore for LimitedStore {
         key: &ObjectKey,
         signed_at: Timestamp,
         valid: Duration,
-    ) -> Result<Option<String>, ObjectError> {
+    ) -> Result<Option<SignedAddress>, ObjectError> {
         self.inner.presign(key, signed_at, valid).await
     }
 

@@ -37,7 +37,8 @@ use tokio::task::JoinSet;
 use self::directory::{Directory, read_error};
 use super::file_pieces::{pieces, read_cached_piece};
 use super::{
-    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, checked_range,
+    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, SignedAddress,
+    checked_range,
 };
 use crate::clock::Timestamp;
 use crate::error::ErrorKind;
@@ -296,7 +297,7 @@ impl ObjectStore for LocalStore {
         _key: &ObjectKey,
         _signed_at: Timestamp,
         _valid: Duration,
-    ) -> Result<Option<String>, ObjectError> {
+    ) -> Result<Option<SignedAddress>, ObjectError> {
         Ok(None)
     }
 

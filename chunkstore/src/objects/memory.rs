@@ -16,7 +16,8 @@ use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
 
 use super::{
-    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, checked_range,
+    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, SignedAddress,
+    checked_range,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::pool::BlockingPool;
@@ -214,7 +215,7 @@ impl ObjectStore for MemoryStore {
         _key: &ObjectKey,
         _signed_at: Timestamp,
         _valid: Duration,
-    ) -> Result<Option<String>, ObjectError> {
+    ) -> Result<Option<SignedAddress>, ObjectError> {
         Ok(None)
     }
 

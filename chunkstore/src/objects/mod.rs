@@ -181,6 +181,23 @@ impl fmt::Debug for ObjectBody {
     }
 }
 
+/// An address under which anybody may read an object. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SignedAddress {
+    /// The address: never logged.
+    pub url: String,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+impl fmt::Debug for SignedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedAddress")
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Named, immutable bytes.
 #[async_trait]
 pub trait ObjectStore: Send + Sync + fmt::Debug {
@@ -229,14 +246,15 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Deletes an object; deleting what is not there succeeds.
     async fn delete(&self, key: &ObjectKey) -> Result<(), ObjectError>;
 
-    /// An address under which anybody may read the object with GET and Range until `valid` after `signed_at`,
-    /// the same text for the same two. Nothing where the store has no such addresses.
+    /// An address under which anybody may read the object with GET and Range until `valid` after `signed_at`, or
+    /// until the keys of the store end; the same text for the same two and the same keys. Nothing where the store
+    /// has no such addresses, or none now.
     async fn presign(
         &self,
         key: &ObjectKey,
         signed_at: Timestamp,
         valid: Duration,
-    ) -> Result<Option<String>, ObjectError>;
+    ) -> Result<Option<SignedAddress>, ObjectError>;
 
     /// Whether no other process can write to this store while we have it open, so that what was read once
     /// needs no confirmation.

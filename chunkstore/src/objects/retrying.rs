@@ -17,7 +17,9 @@ use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
 use tracing::debug;
 
-use super::{ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload};
+use super::{
+    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, SignedAddress,
+};
 use crate::clock::{Clock, Timestamp};
 
 /// How often and how soon a call is repeated.
@@ -259,7 +261,7 @@ impl ObjectStore for RetryingStore {
         key: &ObjectKey,
         signed_at: Timestamp,
         valid: Duration,
-    ) -> Result<Option<String>, ObjectError> {
+    ) -> Result<Option<SignedAddress>, ObjectError> {
         self.retry
             .run(|| self.inner.presign(key, signed_at, valid))
             .await

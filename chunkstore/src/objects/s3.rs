@@ -16,18 +16,18 @@
 mod config;
 mod failure;
 mod lifecycle;
+mod signer;
 mod upload;
 
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -39,17 +39,16 @@ use self::config::{PART_TIMEOUT, config, timeouts};
 pub use self::config::{S3Credentials, S3Settings};
 use self::failure::Failure;
 pub use self::lifecycle::Lifecycle;
+use self::signer::{Signer, Wanted};
 use self::upload::S3Upload;
 use super::retrying::{Retry, RetryPolicy};
 use super::{
     MAX_PIECE_BYTES, ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload,
-    checked_range,
+    SignedAddress, checked_range,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::pool::BlockingPool;
 
-/// What Signature Version 4 allows.
-const LONGEST_SIGNED: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The longest list that S3 answers, and that we may.
 const PAGE: i32 = 1000;
 const CONFLICT_ATTEMPTS: u32 = 6;
@@ -78,8 +77,8 @@ struct Connection {
     client: Client,
     /// The same with more patience.
     bulk: Client,
-    /// The same with the public address.
-    signer: Client,
+    /// Signs with the public address.
+    signer: Signer,
 }
 
 impl fmt::Debug for S3Store {
@@ -94,7 +93,7 @@ impl fmt::Debug for S3Store {
 impl S3Store {
     /// Makes ready to talk to a bucket, without talking to it.
     pub async fn new(settings: S3Settings, clock: Arc<dyn Clock>) -> Self {
-        let config = config(&settings).await;
+        let (config, keys) = config(&settings).await;
         let client = Client::from_conf(config.clone().build());
         let bulk = config.clone().timeout_config(timeouts(PART_TIMEOUT));
         let signer = match settings.public_endpoint.or(settings.endpoint) {
@@ -108,7 +107,7 @@ impl S3Store {
                 prefix: prefix.unwrap_or_default(),
                 client,
                 bulk: Client::from_conf(bulk.build()),
-                signer: Client::from_conf(signer.build()),
+                signer: Signer::new(signer, Box::new(keys)),
             }),
             retry: Retry::new(RetryPolicy::default(), Arc::clone(&clock)),
             clock,
@@ -395,25 +394,15 @@ impl ObjectStore for S3Store {
         key: &ObjectKey,
         signed_at: Timestamp,
         valid: Duration,
-    ) -> Result<Option<String>, ObjectError> {
-        let refused = |text: String| ObjectError::refused("sign an address of", key, text);
-        if valid > LONGEST_SIGNED {
-            return Err(refused(format!(
-                "{valid:?} is more than the 7 days that S3 allows"
-            )));
-        }
-        let start = UNIX_EPOCH.checked_add(Duration::from_secs(signed_at.seconds()));
-        let start = start.ok_or_else(|| refused("the time is out of range".to_owned()))?;
-        let config = PresigningConfig::builder()
-            .start_time(start)
-            .expires_in(valid)
-            .build();
-        let config = config.map_err(|error| refused(error.to_string()))?;
-        let request = self.connection.signer.get_object().bucket(self.bucket());
-        match request.key(self.name(key)).presigned(config).await {
-            Ok(signed) => Ok(Some(signed.uri().to_owned())),
-            Err(error) => Err(Failure::new(error).into_error("sign an address of", key)),
-        }
+    ) -> Result<Option<SignedAddress>, ObjectError> {
+        let wanted = Wanted {
+            key,
+            bucket: self.bucket(),
+            name: self.name(key),
+            signed_at,
+            valid,
+        };
+        self.connection.signer.sign(wanted, self.clock.now()).await
     }
 
     /// Any number of servers may share a bucket.

@@ -14,7 +14,9 @@ use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
-use crate::objects::{ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload};
+use crate::objects::{
+    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, SignedAddress,
+};
 
 /// What a call to a store does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -243,7 +245,7 @@ impl ObjectStore for FaultyStore {
         key: &ObjectKey,
         signed_at: Timestamp,
         valid: Duration,
-    ) -> Result<Option<String>, ObjectError> {
+    ) -> Result<Option<SignedAddress>, ObjectError> {
         self.inner.presign(key, signed_at, valid).await
     }
 

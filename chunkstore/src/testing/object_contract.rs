@@ -420,6 +420,8 @@ async fn signed_addresses_are_stable_and_readable(test: &TestStore) {
         let again = store.presign(&key, test.now, hour).await.expect("signed");
         assert_eq!(again.as_ref(), Some(&address));
     }
+    assert_eq!(address.expires.seconds(), test.now.plus(hour).seconds());
+    let address = address.url;
     let path = address.split('?').next().expect("the first part");
     assert!(path.ends_with("/file.darc"));
     assert_eq!(fetch.fetch(&address, None).await, (200, body.clone()));
@@ -427,10 +429,10 @@ async fn signed_addresses_are_stable_and_readable(test: &TestStore) {
     assert_eq!(part, (206, body.slice(10..50_000)));
     let long_ago = Timestamp(test.now.0 - 7_200_000);
     let expired = store.presign(&key, long_ago, hour).await.expect("signed");
-    let (status, _) = fetch.fetch(&expired.expect("signed"), None).await;
+    let (status, _) = fetch.fetch(&expired.expect("signed").url, None).await;
     assert_eq!(status, 403);
     let other = crate::testing::object_contract::key("pools/one/files/ab/other");
     let nothing = store.presign(&other, test.now, hour).await.expect("signed");
-    let (status, _) = fetch.fetch(&nothing.expect("signed"), None).await;
+    let (status, _) = fetch.fetch(&nothing.expect("signed").url, None).await;
     assert_eq!(status, 404);
 }

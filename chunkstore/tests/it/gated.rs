@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_chunkstore::clock::Timestamp;
 use holdfast_chunkstore::objects::{
-    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload,
+    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, SignedAddress,
 };
 use tokio::sync::Semaphore;
 
@@ -102,7 +102,7 @@ impl ObjectStore for Gated {
         key: &ObjectKey,
         signed_at: Timestamp,
         valid: Duration,
-    ) -> Result<Option<String>, ObjectError> {
+    ) -> Result<Option<SignedAddress>, ObjectError> {
         self.inner.presign(key, signed_at, valid).await
     }
 

@@ -14,6 +14,7 @@ use holdfast_chunkstore::id::{IdSource, RepoId, UploadId};
 use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::objects::{
     ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectStoreExt as _, ObjectUpload,
+    SignedAddress,
 };
 use holdfast_chunkstore::repo::log::{Appended, Draft, Log};
 use holdfast_chunkstore::repo::record::{INLINE_BYTES, INLINE_LIMIT, Listed, MAX_LEN, encode_list};
@@ -196,7 +197,7 @@ impl ObjectStore for WatchedRecords {
         key: &ObjectKey,
         signed_at: Timestamp,
         valid: Duration,
-    ) -> Result<Option<String>, ObjectError> {
+    ) -> Result<Option<SignedAddress>, ObjectError> {
         self.inner.presign(key, signed_at, valid).await
     }
 

@@ -21,7 +21,9 @@ use holdfast_chunkstore::objects::local::{Access, LocalOptions, LocalStore};
 use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::objects::probe::{ProbeError, probe_creation, probe_patiently};
 use holdfast_chunkstore::objects::retrying::{RetryPolicy, RetryingStore};
-use holdfast_chunkstore::objects::{ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _};
+use holdfast_chunkstore::objects::{
+    ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _, SignedAddress,
+};
 use holdfast_chunkstore::testing::faults::{Break, FaultPlan, FaultyStore, Operation};
 use holdfast_chunkstore::testing::object_contract::{TestStore, object_store_contract};
 use parking_lot::Mutex;
@@ -435,7 +437,7 @@ impl ObjectStore for Broken {
         _: &ObjectKey,
         _: Timestamp,
         _: Duration,
-    ) -> Result<Option<String>, ObjectError> {
+    ) -> Result<Option<SignedAddress>, ObjectError> {
         unreachable!("the test only reads")
     }
 
@@ -535,7 +537,7 @@ impl ObjectStore for Careless {
         key: &ObjectKey,
         signed_at: Timestamp,
         valid: Duration,
-    ) -> Result<Option<String>, ObjectError> {
+    ) -> Result<Option<SignedAddress>, ObjectError> {
         self.0.presign(key, signed_at, valid).await
     }
 

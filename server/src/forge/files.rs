@@ -1,13 +1,20 @@
 //! Whole files: the list for a clone, and their addresses.
 
+use std::time::Duration;
+
 use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::clock::Timestamp;
-use holdfast_chunkstore::objects::{ObjectBody, ObjectError, ObjectKey};
+use holdfast_chunkstore::objects::{ObjectBody, ObjectError, ObjectKey, SignedAddress};
 use holdfast_chunkstore::repo::{Listing, RepoName, RepositoryError, ServedFile};
 
 use super::addresses::{DOWNLOAD_VALID, REFRESH_AFTER, bucket_start};
 use super::{Caller, Forge, ForgeError};
 use crate::settings::Delivery;
+
+/// An address of the bucket that ends sooner than this is not given out.
+const LEAST_LEFT: Duration = Duration::from_mins(1);
+/// How long before its end an address is to be exchanged, or half of what is left of it where that is less.
+const BEFORE_END: Duration = Duration::from_mins(5);
 
 /// An address, and when to ask for a new one.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,14 +67,13 @@ impl Forge {
         self.data_url(caller, served.ok_or_else(missing)?).await
     }
 
-    /// The address of a file for a client: the same text for hours.
+    /// The address of a file for a client: the same text for hours, unless the keys of the bucket end before.
     pub async fn data_url(
         &self,
         caller: &Caller,
         file: &ServedFile,
     ) -> Result<DataUrl, ForgeError> {
         let now = self.clock().now();
-        let refresh_after = bucket_start(now).plus(REFRESH_AFTER);
         let presigned = match self.delivery {
             Delivery::Server => None,
             Delivery::Presigned => {
@@ -78,11 +84,14 @@ impl Forge {
                 presigned.map_err(read_error("sign an address of the bucket"))?
             }
         };
-        let url = presigned.unwrap_or_else(|| {
-            let path = self.addresses.download(&file.key, now);
-            format!("{}{path}", caller.base_url.as_str())
-        });
-        Ok(DataUrl { url, refresh_after })
+        if let Some(presigned) = presigned.and_then(|signed| lasting(signed, now)) {
+            return Ok(presigned);
+        }
+        let path = self.addresses.download(&file.key, now);
+        Ok(DataUrl {
+            url: format!("{}{path}", caller.base_url.as_str()),
+            refresh_after: bucket_start(now).plus(REFRESH_AFTER),
+        })
     }
 
     /// Checks the address of a download and tells which object it names.
@@ -110,10 +119,48 @@ impl Forge {
     }
 }
 
+/// An address of the bucket, unless it ends too soon to be of use.
+fn lasting(signed: SignedAddress, now: Timestamp) -> Option<DataUrl> {
+    let SignedAddress { url, expires } = signed;
+    let left = expires.since(now);
+    let last = now.plus(left - BEFORE_END.min(left / 2));
+    let refresh_after = bucket_start(now).plus(REFRESH_AFTER).min(last);
+    (left >= LEAST_LEFT).then_some(DataUrl { url, refresh_after })
+}
+
 fn read_error(action: &'static str) -> impl FnOnce(ObjectError) -> ForgeError {
     move |source| match source {
         ObjectError::NotFound { .. } => ForgeError::Gone,
         ObjectError::Range { len, .. } => ForgeError::Range { len },
         source => ForgeError::Repository(RepositoryError::Object { action, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(now: Timestamp, expires: Timestamp) -> Option<Timestamp> {
+        let url = "https://bucket.example.com/a".to_owned();
+        let lasting = lasting(SignedAddress { url, expires }, now);
+        lasting.map(|address| address.refresh_after)
+    }
+
+    #[test]
+    fn an_address_of_the_bucket_is_exchanged_before_it_ends_and_not_given_out_at_its_end() {
+        let start = bucket_start(Timestamp(1_700_000_000_000));
+        let now = start.plus(Duration::from_hours(5));
+        let whole = start.plus(DOWNLOAD_VALID);
+        assert_eq!(given(now, whole), Some(start.plus(REFRESH_AFTER)));
+        let after = |minutes| now.plus(Duration::from_mins(minutes));
+        assert_eq!(given(now, after(60)), Some(after(55)));
+        assert_eq!(given(now, after(4)), Some(after(2)));
+        let a_minute = after(1);
+        assert_eq!(
+            given(now, a_minute),
+            Some(now.plus(Duration::from_secs(30)))
+        );
+        assert_eq!(given(now.plus(Duration::from_secs(1)), a_minute), None);
+        assert_eq!(given(after(2), a_minute), None);
     }
 }

@@ -7,7 +7,7 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Builder as ConfigBuilder, Credentials, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation, StalledStreamProtectionConfig,
+    ResponseChecksumValidation, SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
 use aws_smithy_http_client::tls;
 
@@ -53,17 +53,18 @@ impl fmt::Debug for S3Credentials {
     }
 }
 
-/// Turns settings into the SDK's. Reads files and the environment only if the settings leave something out.
-pub(super) async fn config(settings: &S3Settings) -> ConfigBuilder {
+/// Turns settings into the SDK's, and names the source of keys beside them. Reads files and the environment only if
+/// the settings leave something out.
+pub(super) async fn config(settings: &S3Settings) -> (ConfigBuilder, SharedCredentialsProvider) {
     let http_client = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(
             tls::rustls_provider::CryptoMode::Ring,
         ))
         .build_https();
     let region = settings.region.clone().map(Region::new);
-    let config = if let Some(pair) = &settings.credentials {
+    let (mut config, source) = if let Some(pair) = &settings.credentials {
         let keys = Credentials::new(&pair.access_key, &pair.secret_key, None, None, "settings");
-        ConfigBuilder::new().credentials_provider(keys)
+        (ConfigBuilder::new(), SharedCredentialsProvider::new(keys))
     } else {
         let loader =
             aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
@@ -71,8 +72,12 @@ pub(super) async fn config(settings: &S3Settings) -> ConfigBuilder {
             Some(region) => loader.region(region),
             None => loader,
         };
-        ConfigBuilder::from(&loader.load().await)
+        let loaded = loader.load().await;
+        let source = loaded.credentials_provider();
+        let source = source.expect("the loader names the SDK's chain of sources");
+        (ConfigBuilder::from(&loaded), source)
     };
+    config.set_credentials_provider(Some(source.clone()));
     let config = match (region, &settings.endpoint, &settings.credentials) {
         (Some(region), ..) => config.region(region),
         (None, Some(_), _) | (None, None, Some(_)) => {
@@ -89,7 +94,7 @@ pub(super) async fn config(settings: &S3Settings) -> ConfigBuilder {
         .upload_enabled(false)
         .grace_period(Duration::from_secs(30))
         .build();
-    config
+    let config = config
         .behavior_version(BehaviorVersion::latest())
         .http_client(http_client)
         .force_path_style(settings.path_style)
@@ -97,7 +102,8 @@ pub(super) async fn config(settings: &S3Settings) -> ConfigBuilder {
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(stalled)
-        .timeout_config(timeouts(ANSWER_TIMEOUT))
+        .timeout_config(timeouts(ANSWER_TIMEOUT));
+    (config, source)
 }
 
 pub(super) fn timeouts(answer: Duration) -> TimeoutConfig {
