@@ -215,8 +215,9 @@ pub trait ObjectStore: Send + Sync + fmt::Debug {
     /// Stores a small object if nothing stands under the key.
     async fn create(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError>;
 
-    /// Stores a small object whose key holds an id or a stamp that the caller drew for it alone. Whatever stands
-    /// there after a fault is his, so that this can be tried again where [`ObjectStore::create`] cannot.
+    /// Stores a small object whose key holds an id or a stamp that the caller drew for it alone, or of which he
+    /// believes whatever stands there. What stands there after a fault is as good as his, so that this can be tried
+    /// again where [`ObjectStore::create`] cannot.
     async fn create_stamped(&self, key: &ObjectKey, body: Bytes) -> Result<(), ObjectError> {
         self.create(key, body).await
     }

@@ -10,7 +10,7 @@
 //! A member object whose repository no name means is left; upkeep closes it.
 //!
 //! # Retry
-//! A failed create is answered by reading what stands there: whatever it is counts.
+//! A create is tried again, and then what stands there is read: whatever it is counts, whoever made it.
 
 use bytes::Bytes;
 
@@ -163,7 +163,8 @@ async fn create_or_read<T: serde::Serialize + serde::de::DeserializeOwned>(
     }
     let bytes =
         Bytes::from(serde_json::to_vec_pretty(fresh).expect("the catalog has only text keys"));
-    match parts.objects.create(&key, bytes).await {
+    // Who stores nothing of his own may take what stands there for his: it is read and believed in any case.
+    match parts.objects.create_stamped(&key, bytes).await {
         Ok(()) | Err(ObjectError::AlreadyExists { .. }) => read(parts, &key).await,
         Err(error) => Err(object("write to the catalog")(error)),
     }
