@@ -2,15 +2,14 @@
 //! children, the log is unbroken.
 
 use holdfast_chunkstore::repo::Repositories;
-use holdfast_chunkstore::repo::verify::VerifyProgress;
+use holdfast_chunkstore::repo::verify::{Stage, VerifyProgress};
 use holdfast_server::Settings;
 use holdfast_server::start::{self, StoredIndex};
 
 struct Silence;
 
 impl VerifyProgress for Silence {
-    fn records(&self, _done: u64, _of: u64) {}
-    fn bytes(&self, _done: u64, _of: u64) {}
+    fn done(&self, _stage: Stage, _done: u64, _of: u64) {}
 }
 
 /// The names of all repositories of a store, sorted.

@@ -55,6 +55,9 @@ pub fn parse_name_entry(key: &ObjectKey) -> Option<(RepoName, u64)> {
     (name_entry(&name, sequence) == *key).then_some((name, sequence))
 }
 
+/// The greatest number of a record whose key sorts as the number does.
+pub const LAST_SEQUENCE: u64 = 9_999_999_999;
+
 /// One record of a repository's log.
 pub fn record(repo: RepoId, sequence: u64) -> ObjectKey {
     key(format!(

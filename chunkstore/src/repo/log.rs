@@ -394,7 +394,8 @@ impl Log {
         Ok(State::from_checkpoint(&record, digest, files, &retired))
     }
 
-    async fn exists(&self, sequence: u64) -> Result<bool, RepositoryError> {
+    /// Whether there is a record with this number.
+    pub(crate) async fn exists(&self, sequence: u64) -> Result<bool, RepositoryError> {
         match self
             .objects
             .head(&layout::record(self.repo, sequence))

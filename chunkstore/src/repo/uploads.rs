@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::Digest as _;
 
 use crate::address::{ChunkAddress, TableFileId};
 use crate::clock::Timestamp;
@@ -227,7 +228,7 @@ impl Repository {
         Ok(upload.check(children, &parts.pool).await?)
     }
 
-    /// Makes a checked file durable, notes it, and fills the index.
+    /// Makes a checked file durable, fills the index, and notes the file.
     pub(crate) async fn keep(
         &self,
         verified: Upload<Verified>,
@@ -248,7 +249,12 @@ impl Repository {
                 return Err(error);
             }
         };
-        let checked = verified.publish().await?;
+        let entries = verified.checked().entries();
+        let entries = entries.map_err(index("read the entries of an upload"))?;
+        // At the same time: entries that nobody names yet are rubbish and no harm if the file does not come to be.
+        let publish = async { Ok(verified.publish().await?) };
+        let enter = async { Ok::<_, UploadFailure>(self.enter(&file, entries).await?) };
+        futures::try_join!(publish, enter)?;
         let note = UploadNote {
             version: NOTE_VERSION,
             file: file.clone(),
@@ -262,10 +268,6 @@ impl Repository {
             .create_stamped(&key, note.encode())
             .await
             .map_err(object("note an upload"))?;
-        let entries = checked
-            .entries()
-            .map_err(index("read the entries of an upload"))?;
-        self.enter(&file, entries).await?;
         self.shared.notes.insert(file.id, Arc::new(note));
         Ok(file)
     }
@@ -396,6 +398,7 @@ impl Repository {
             repository: self,
             note,
             read: 0,
+            hasher: sha2::Sha256::new(),
         }
     }
 }
@@ -416,24 +419,31 @@ fn is_same(file: &StoredFile, declared: &DeclaredFile) -> bool {
         && declared.md5.is_none_or(|md5| md5 == file.md5)
 }
 
-/// Reads the leaving references of a note, batch by batch.
+/// Reads the leaving references of a note, batch by batch. Whether an object of them is the one that was written is
+/// known with its last batch, which is not given out otherwise.
 #[derive(Debug)]
 pub(crate) struct LeavingReader<'a> {
     repository: &'a Repository,
     note: &'a UploadNote,
     read: u64,
+    /// Of what was read of an object.
+    hasher: sha2::Sha256,
 }
 
 impl LeavingReader<'_> {
     /// The next batch; nothing behind the last.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<ChunkAddress>>, RepositoryError> {
-        let (object_name, count) = match &self.note.leaving {
+        let (object_name, sha256, count) = match &self.note.leaving {
             Leaving::Inline(addresses) if self.read == 0 && !addresses.is_empty() => {
                 self.read = addresses.len() as u64;
                 return Ok(Some(addresses.clone()));
             }
             Leaving::Inline(_) => return Ok(None),
-            Leaving::Side { object, count, .. } => (object, *count),
+            Leaving::Side {
+                object,
+                sha256,
+                count,
+            } => (object, *sha256, *count),
         };
         if self.read >= count {
             return Ok(None);
@@ -451,11 +461,25 @@ impl LeavingReader<'_> {
         let width = ChunkAddress::LEN as u64;
         let (range, limit) = (self.read * width..until * width, BATCH as u64 * width);
         let objects = &self.repository.shared.parts.objects;
-        let bytes = objects
-            .read(&key, Some(range), limit)
-            .await
-            .map_err(object("read what leaves an upload"))?;
+        let read = objects.read(&key, Some(range), limit).await;
+        let damaged = |what: String| RepositoryError::Damaged {
+            key: key.clone(),
+            what,
+        };
+        let bytes = read.map_err(|error| match error {
+            ObjectError::Range { len, .. } => {
+                damaged(format!("it has {len} bytes, too few for {count} addresses"))
+            }
+            error => object("read what leaves an upload")(error),
+        })?;
         self.read = until;
+        let (hasher, hashed) = (self.hasher.clone(), bytes.clone());
+        let pool = &self.repository.shared.parts.pool;
+        self.hasher = pool.run(move || hasher.chain_update(hashed)).await;
+        if until == count && Sha256(self.hasher.clone().finalize().into()) != sha256 {
+            let what = "its SHA-256 is not the one that the upload's note names";
+            return Err(damaged(what.to_owned()));
+        }
         let (addresses, _) = bytes.as_chunks::<{ ChunkAddress::LEN }>();
         Ok(Some(
             addresses

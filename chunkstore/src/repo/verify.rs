@@ -4,6 +4,7 @@
 //! Reads only. May run beside a server: what is checked is the state at the record that was the last one when
 //! the log was listed. Memory is bounded; sets of addresses are sorted on disk.
 
+mod beside;
 mod contents;
 mod history;
 mod indexed;
@@ -29,7 +30,7 @@ pub enum Damage {
     LogChain,
     /// A checkpoint is not what the records before it give.
     Checkpoint,
-    /// A list beside a record is missing or changed.
+    /// A list beside a record, or beside an upload's note, is missing or changed.
     SideList,
     /// Something could not be read or checked: a fault of the disk, or want of room.
     Unreadable,
@@ -144,12 +145,34 @@ impl Report {
     }
 }
 
+/// What a verification is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The log, record by record.
+    Log,
+    /// The named files, byte by byte: each is read once and checked once.
+    Files,
+    /// The files that were retired and are still promised, each as long as the others.
+    Retired,
+    /// The classic twins of archives, each as long as the others.
+    Twins,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Log => "the log",
+            Self::Files => "the files",
+            Self::Retired => "the retired files",
+            Self::Twins => "the classic twins",
+        })
+    }
+}
+
 /// Is told how far a verification has come.
 pub trait VerifyProgress: Send + Sync {
-    /// So many of so many records were read.
-    fn records(&self, done: u64, of: u64);
-    /// So many of so many bytes of files were read.
-    fn bytes(&self, done: u64, of: u64);
+    /// So much of so much of a stage is done.
+    fn done(&self, stage: Stage, done: u64, of: u64);
 }
 
 impl Repository {

@@ -11,7 +11,7 @@ use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::objects::local::{LocalOptions, LocalStore};
 use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::objects::{ObjectStore, ObjectStoreExt as _};
-use holdfast_chunkstore::repo::verify::VerifyProgress;
+use holdfast_chunkstore::repo::verify::{Stage, VerifyProgress};
 use holdfast_chunkstore::repo::{Committed, FileKind, Proposal, Repositories, Repository};
 use holdfast_chunkstore::testing::faults::{Break, FaultPlan, FaultyStore};
 use holdfast_chunkstore::testing::generate::{Made, table_file_of};
@@ -30,8 +30,7 @@ const AFTERWARDS: u64 = 9_999;
 struct Quiet;
 
 impl VerifyProgress for Quiet {
-    fn records(&self, _done: u64, _of: u64) {}
-    fn bytes(&self, _done: u64, _of: u64) {}
+    fn done(&self, _stage: Stage, _done: u64, _of: u64) {}
 }
 
 /// Where the objects lie; a store is opened on them as often as there are servers.

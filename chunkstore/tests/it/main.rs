@@ -28,3 +28,4 @@ mod samples;
 mod servers;
 mod twins;
 mod verify;
+mod verifying;

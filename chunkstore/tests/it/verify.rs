@@ -11,7 +11,7 @@ use holdfast_chunkstore::index::{ByteSpan, ChunkEntry, SortedEntries};
 use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::objects::{ObjectKey, ObjectStore, ObjectStoreExt as _};
 use holdfast_chunkstore::repo::record::{Listed, digest};
-use holdfast_chunkstore::repo::verify::{Damage, Report, VerifyProgress};
+use holdfast_chunkstore::repo::verify::{Damage, Report, Stage, VerifyProgress};
 use holdfast_chunkstore::repo::{
     Committed, DeclaredFile, FileKind, Md5, NamedFile, Parts, Proposal, Record, Repository,
     StoredFile, View, layout,
@@ -35,8 +35,7 @@ const LAST: u64 = 257;
 struct Quiet;
 
 impl VerifyProgress for Quiet {
-    fn records(&self, _done: u64, _of: u64) {}
-    fn bytes(&self, _done: u64, _of: u64) {}
+    fn done(&self, _stage: Stage, _done: u64, _of: u64) {}
 }
 
 fn store() -> Arc<dyn ObjectStore> {

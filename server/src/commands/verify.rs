@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
-use holdfast_chunkstore::repo::verify::{Report, VerifyProgress};
+use holdfast_chunkstore::repo::verify::{Report, Stage, VerifyProgress};
 use holdfast_chunkstore::repo::{RepoName, Repositories, Repository, RepositoryError};
 use parking_lot::Mutex;
 
@@ -123,7 +123,7 @@ impl<F: Fn() -> Duration + Send + Sync> Progress<F> {
         }
     }
 
-    fn draw(&self, what: &str, done: u64, of: u64) {
+    fn draw(&self, stage: Stage, done: u64, of: u64) {
         if !self.is_terminal {
             return;
         }
@@ -137,7 +137,7 @@ impl<F: Fn() -> Duration + Send + Sync> Progress<F> {
         // Nothing can be done when stderr is gone.
         drop(write!(
             std::io::stderr(),
-            "\r\x1b[K{}: {percent} % of {what}",
+            "\r\x1b[K{}: {percent} % of {stage}",
             self.name
         ));
     }
@@ -150,11 +150,7 @@ impl<F: Fn() -> Duration + Send + Sync> Progress<F> {
 }
 
 impl<F: Fn() -> Duration + Send + Sync> VerifyProgress for Progress<F> {
-    fn records(&self, done: u64, of: u64) {
-        self.draw("the log", done, of);
-    }
-
-    fn bytes(&self, done: u64, of: u64) {
-        self.draw("the files", done, of);
+    fn done(&self, stage: Stage, done: u64, of: u64) {
+        self.draw(stage, done, of);
     }
 }

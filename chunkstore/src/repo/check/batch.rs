@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{Context, FindChildren, UploadError, WORKERS};
+use super::{Context, FindChildren, Tell, UploadError, WORKERS};
 use crate::address::ChunkAddress;
 use crate::format::MAX_CHUNK_LEN;
 use crate::format::archive::{Decoder, Dictionary};
@@ -73,26 +73,31 @@ pub(super) struct Found {
 }
 
 /// Checks all pieces on the pool.
-pub(super) async fn run(work: Work, pool: &BlockingPool) -> Result<Found, UploadError> {
+pub(super) async fn run(
+    work: Work,
+    pool: &BlockingPool,
+    tell: Tell<'_>,
+) -> Result<Found, UploadError> {
     let work = Arc::new(work);
     // Whoever stops waiting stops the work.
     let _stop = StopOnDrop(Arc::clone(&work));
-    let workers = (0..work.worker_count()).map(|_| work_in_leases(Arc::clone(&work), pool));
+    let workers = (0..work.worker_count()).map(|_| work_in_leases(&work, pool, tell));
     futures::future::join_all(workers).await;
     work.conclude()
 }
 
-async fn work_in_leases(work: Arc<Work>, pool: &BlockingPool) {
+async fn work_in_leases(work: &Arc<Work>, pool: &BlockingPool, tell: Tell<'_>) {
     let mut worker = Box::new(Worker::default());
     loop {
-        let work = Arc::clone(&work);
+        let leased = Arc::clone(work);
         let (kept, more) = pool
             .run(move || {
-                let more = work.lease(&mut worker);
+                let more = leased.lease(&mut worker);
                 (worker, more)
             })
             .await;
         worker = kept;
+        tell(work.checked.load(Ordering::Relaxed));
         if !more {
             return;
         }
@@ -117,6 +122,8 @@ pub(super) struct Work {
     dictionaries: Mutex<KeptDictionaries>,
     /// The first bad block and what is wrong with it.
     failure: Mutex<Option<(u64, UploadError)>>,
+    /// How many bytes are checked.
+    checked: AtomicU64,
     stopped: AtomicBool,
 }
 
@@ -152,6 +159,7 @@ impl Work {
             }),
             dictionaries: Mutex::default(),
             failure: Mutex::new(None),
+            checked: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         }
     }
@@ -333,6 +341,7 @@ impl Worker {
         hand_over_children(work, &mut self.children)?;
         self.hand_over(work, uncompressed_len)
             .map_err(UploadError::Scratch)?;
+        work.checked.fetch_add(len as u64, Ordering::Relaxed);
         self.stored.shrink_to(KEEP_BYTES);
         self.chunks.shrink_to(KEEP_BYTES);
         self.children.shrink_to(2 * GATHER_CHILDREN);

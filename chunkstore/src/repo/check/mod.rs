@@ -77,6 +77,9 @@ pub(crate) struct Findings {
     pub(crate) leaving: Sorted<20>,
 }
 
+/// Is told how many bytes of a file are done.
+pub(crate) type Tell<'a> = &'a (dyn Fn(u64) + Sync);
+
 /// How a file is checked.
 #[derive(Clone)]
 pub(crate) struct Checker {
@@ -95,6 +98,16 @@ impl Checker {
         declared: &DeclaredFile,
         spooled: &SpooledFile,
     ) -> Result<Findings, UploadError> {
+        self.check_telling(declared, spooled, &|_| {}).await
+    }
+
+    /// Does the same, and tells now and then how many bytes are checked.
+    pub(crate) async fn check_telling(
+        &self,
+        declared: &DeclaredFile,
+        spooled: &SpooledFile,
+        tell: Tell<'_>,
+    ) -> Result<Findings, UploadError> {
         check_declared(declared, spooled)?;
         let context = Context {
             file: spooled.file(),
@@ -107,7 +120,7 @@ impl Checker {
             .run(move || Plan::open(&declared, &opening))
             .await?;
         let work = batch::Work::new(&context, pieces, Arc::clone(&self.children));
-        let found = batch::run(work, &self.pool).await?;
+        let found = batch::run(work, &self.pool, tell).await?;
         self.pool.run(move || plan.conclude(&context, found)).await
     }
 }

@@ -2,24 +2,20 @@
 //!
 //! What a damaged file held counts as missing: it is told which references dangle for it.
 
-use std::collections::HashMap;
-
-use crate::address::{ChunkAddress, TableFileId};
+use crate::address::ChunkAddress;
 use crate::error::ErrorKind;
-use crate::id::UploadId;
-use crate::objects::{ObjectError, ObjectMeta, ObjectStoreExt as _};
-use crate::repo::check::{Checker, Findings, UploadError};
+use crate::objects::ObjectError;
+use crate::repo::check::{Checker, Findings, Tell, UploadError};
 use crate::repo::entries::FileEntries;
-use crate::repo::error::{RepositoryError, object};
-use crate::repo::file::{DeclaredFile, StoredFile};
-use crate::repo::layout;
+use crate::repo::error::RepositoryError;
+use crate::repo::file::DeclaredFile;
 use crate::repo::repository::Repository;
 use crate::repo::served::ServedFile;
 use crate::repo::spool::{SpoolError, SpooledFile};
 use crate::repo::state::State;
-use crate::repo::verify::history::{Replayed, chain, is_damage};
+use crate::repo::verify::history::{Replayed, chain};
 use crate::repo::verify::indexed::{self, IndexCheck};
-use crate::repo::verify::{Damage, Report, VerifyProgress};
+use crate::repo::verify::{Damage, Report, Stage, VerifyProgress, beside};
 use crate::sort::{Sorted, Sorter};
 
 /// All addresses that the files hold and all that they refer to.
@@ -36,17 +32,19 @@ pub(super) async fn check(
     progress: &dyn VerifyProgress,
 ) -> Result<(), RepositoryError> {
     let state = &replayed.state;
-    let sort = repository.shared.parts.spool.sort_options();
+    let sort = repository.shared.parts.spool.for_reads().sort_options();
     let mut addresses = Addresses {
         held: Sorter::new(sort.clone()),
         wanted: Sorter::new(sort),
     };
     let claimed = indexed::claimed(repository, state, report).await?;
-    let total = state.stored_len();
+    let total = state.stored_len().saturating_mul(2);
     for file in state.files.values() {
-        progress.bytes(report.bytes, total);
+        let before = report.bytes.saturating_mul(2);
+        let tell = |done| progress.done(Stage::Files, before.saturating_add(done), total);
+        tell(0);
         let served = repository.as_served(file);
-        match fetch(repository, &served).await {
+        match fetch(repository, &served, &tell).await {
             Fetched::Whole(spooled) => {
                 let in_index = claimed
                     .contains(&file.upload)
@@ -56,16 +54,18 @@ pub(super) async fn check(
                     spooled,
                     in_index,
                 };
-                check_file(repository, whole, &mut addresses, report).await?;
+                let tell = |checked| tell(file.len.saturating_add(checked));
+                let checked = check_bytes(repository, &whole, &tell).await;
+                judge_file(whole, checked, &mut addresses, report).await?;
             }
             Fetched::Damaged(damage, detail) => report.find(damage, &served.key, detail),
         }
-        report.bytes += file.len;
+        report.bytes = report.bytes.saturating_add(file.len);
         report.files += 1;
     }
-    progress.bytes(total, total);
-    check_retired(repository, state, report).await?;
-    check_twins(repository, state, report).await?;
+    progress.done(Stage::Files, total, total);
+    beside::check_retired(repository, state, report, progress).await?;
+    beside::check_twins(repository, state, report, progress).await?;
     if replayed.is_complete {
         check_references(repository, state, addresses, report).await?;
     }
@@ -73,17 +73,17 @@ pub(super) async fn check(
 }
 
 /// What became of an attempt to read a file.
-enum Fetched {
+pub(super) enum Fetched {
     /// It is in the spool, byte for byte what was recorded.
     Whole(SpooledFile),
     /// It is not.
     Damaged(Damage, String),
 }
 
-/// Brings a file into the spool, if it can be read and its bytes are the recorded ones.
-async fn fetch(repository: &Repository, served: &ServedFile) -> Fetched {
+/// Brings a file into the spool, if it can be read and its bytes are the recorded ones. Tells how many are read.
+pub(super) async fn fetch(repository: &Repository, served: &ServedFile, tell: Tell<'_>) -> Fetched {
     let file = &served.file;
-    match copy(repository, served).await {
+    match copy(repository, served, tell).await {
         Ok(spooled) if spooled.sha256() == file.sha256 => Fetched::Whole(spooled),
         Ok(_) => {
             let detail = "its SHA-256 is not the recorded one".to_owned();
@@ -107,7 +107,11 @@ enum CopyError {
     Spool(SpoolError),
 }
 
-async fn copy(repository: &Repository, served: &ServedFile) -> Result<SpooledFile, CopyError> {
+async fn copy(
+    repository: &Repository,
+    served: &ServedFile,
+    tell: Tell<'_>,
+) -> Result<SpooledFile, CopyError> {
     use futures::TryStreamExt as _;
     let parts = &repository.shared.parts;
     let body = parts.objects.get(&served.key, None).await;
@@ -116,10 +120,12 @@ async fn copy(repository: &Repository, served: &ServedFile) -> Result<SpooledFil
     if body.object_len != len {
         return Err(CopyError::Length(body.object_len));
     }
-    let mut spool = parts.spool.create(len).await.map_err(CopyError::Spool)?;
+    let spool = parts.spool.for_reads().create(len).await;
+    let mut spool = spool.map_err(CopyError::Spool)?;
     let mut stream = body.stream;
     while let Some(piece) = stream.try_next().await.map_err(CopyError::Object)? {
         spool.append(piece).await.map_err(CopyError::Spool)?;
+        tell(spool.len());
     }
     spool.finish().await.map_err(CopyError::Spool)
 }
@@ -132,9 +138,10 @@ struct WholeFile<'a> {
     in_index: Option<IndexCheck<'a>>,
 }
 
-async fn check_file(
-    repository: &Repository,
+/// Notes what the check of a file found, and compares it with what the record and the index say.
+async fn judge_file(
     file: WholeFile<'_>,
+    checked: Result<Findings, UploadError>,
     addresses: &mut Addresses,
     report: &mut Report,
 ) -> Result<(), RepositoryError> {
@@ -143,7 +150,9 @@ async fn check_file(
         spooled,
         mut in_index,
     } = file;
-    let findings = match check_bytes(repository, &served.file, &spooled).await {
+    // Its room is wanted for the next.
+    drop(spooled);
+    let findings = match checked {
         Ok(findings) => findings,
         Err(error) => {
             let damage = match error.kind() {
@@ -179,13 +188,14 @@ async fn check_file(
     }
 }
 
-/// Checks a file as if it were uploaded now.
+/// Checks a file as if it were uploaded now. Tells how many bytes are checked.
 async fn check_bytes(
     repository: &Repository,
-    file: &StoredFile,
-    spooled: &SpooledFile,
+    whole: &WholeFile<'_>,
+    tell: Tell<'_>,
 ) -> Result<Findings, UploadError> {
     let parts = &repository.shared.parts;
+    let file = &whole.served.file;
     let declared = DeclaredFile {
         id: file.id,
         kind: file.kind,
@@ -196,9 +206,9 @@ async fn check_bytes(
     let checker = Checker {
         children: parts.find_children(),
         pool: parts.pool.clone(),
-        sort: parts.spool.sort_options(),
+        sort: parts.spool.for_reads().sort_options(),
     };
-    checker.check(&declared, spooled).await
+    checker.check_telling(&declared, &whole.spooled, tell).await
 }
 
 fn sorting(source: std::io::Error) -> RepositoryError {
@@ -206,67 +216,6 @@ fn sorting(source: std::io::Error) -> RepositoryError {
         action: "sort the addresses of a table file",
         source,
     }
-}
-
-async fn check_retired(
-    repository: &Repository,
-    state: &State,
-    report: &mut Report,
-) -> Result<(), RepositoryError> {
-    let objects = &repository.shared.parts.objects;
-    let listed = objects
-        .list_all(&layout::uploads(repository.id()))
-        .await
-        .map_err(object("list the uploads"))?;
-    let named = |meta: &ObjectMeta| {
-        let (file, upload) = meta.key.name().split_once('.')?;
-        Some((upload.parse().ok()?, file.parse().ok()?))
-    };
-    let files: HashMap<UploadId, TableFileId> = listed.iter().filter_map(named).collect();
-    for upload in state.retired.keys() {
-        let Some(file) = files.get(upload) else {
-            let detail = "the note of a retired file is missing";
-            report.find(Damage::UploadNote, upload, detail);
-            continue;
-        };
-        let key = layout::upload(repository.id(), *file, *upload);
-        let note = match repository.stored_note(*file, *upload).await {
-            Ok(Some(note)) if note.file.upload == *upload => note,
-            Ok(_) => {
-                report.find(Damage::UploadNote, key, "it is gone, or another file's");
-                continue;
-            }
-            Err(error) if is_damage(&error) => {
-                report.find(Damage::UploadNote, key, chain(&error));
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let served = repository.as_served(&note.file);
-        if let Fetched::Damaged(damage, detail) = fetch(repository, &served).await {
-            report.find(damage, &served.key, detail);
-        }
-    }
-    Ok(())
-}
-
-async fn check_twins(
-    repository: &Repository,
-    state: &State,
-    report: &mut Report,
-) -> Result<(), RepositoryError> {
-    for file in state.files.values() {
-        match repository.last_noted_twin(file.upload).await? {
-            None => {}
-            Some((note, None)) => report.find(Damage::Twin, note, "it cannot be read"),
-            Some((_, Some(twin))) => {
-                if let Fetched::Damaged(_, detail) = fetch(repository, &twin).await {
-                    report.find(Damage::Twin, &twin.key, detail);
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Every reference, and the root, must be held.

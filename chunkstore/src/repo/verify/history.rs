@@ -1,9 +1,9 @@
 //! The log: every record, the chain between them, checkpoints, lists beside them, and upload notes.
 
-use std::collections::BTreeSet;
+use std::ops::Range;
 
 use crate::error::ErrorKind;
-use crate::objects::{ObjectError, ObjectStoreExt as _};
+use crate::objects::{ObjectError, ObjectKey, ObjectMeta, ObjectStoreExt as _};
 use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::Sha256;
 use crate::repo::layout;
@@ -11,7 +11,11 @@ use crate::repo::log::decode_hint;
 use crate::repo::record::{CHECKPOINT_EVERY, Checkpoint, Record};
 use crate::repo::repository::Repository;
 use crate::repo::state::{Delta, State};
-use crate::repo::verify::{Damage, Report, VerifyProgress};
+use crate::repo::uploads::UploadNote;
+use crate::repo::verify::{Damage, Report, Stage, VerifyProgress};
+
+/// So many records of one gap are asked for, one by one, before the list is believed.
+const ASKED_FOR: u64 = 1000;
 
 /// What the log says the repository holds.
 pub(super) struct Replayed {
@@ -29,24 +33,25 @@ pub(super) async fn check(
     check_member(repository, report).await?;
     // Before the list: a hint is left after its record.
     let hinted = hinted(repository).await?;
-    let sequences = listed_sequences(repository).await?;
-    let last = sequences.last().copied().unwrap_or(0);
-    report.records = sequences.len() as u64;
+    let last = last_sequence(repository, hinted).await?;
     let mut replay = Replay {
         repository,
         state: State::empty(),
         is_complete: true,
     };
-    for sequence in 1..=last {
-        progress.records(sequence, last);
-        if sequences.contains(&sequence) {
-            replay.step(sequence, report).await?;
-        } else {
-            let key = layout::record(repository.id(), sequence);
-            let detail = format!("record {sequence} of {last} is missing");
-            report.find(Damage::LogGap, key, detail);
-            replay.is_complete = false;
+    let mut listed = Sequences::of(repository);
+    let mut next = 1;
+    while next <= last {
+        let sequence = listed.next().await?.filter(|sequence| *sequence <= last);
+        let gap = next..sequence.unwrap_or(last + 1);
+        replay.unlisted(gap, last, report).await?;
+        if let Some(sequence) = sequence {
+            progress.done(Stage::Log, sequence, last);
+            if !replay.step(sequence, report).await? {
+                replay.miss(sequence, "it was listed and is gone", report);
+            }
         }
+        next = sequence.unwrap_or(last) + 1;
     }
     if hinted > last {
         let key = layout::record(repository.id(), hinted);
@@ -76,20 +81,57 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// Reads the next record that is there.
-    async fn step(&mut self, sequence: u64, report: &mut Report) -> Result<(), RepositoryError> {
-        let key = layout::record(self.repository.id(), sequence);
-        let (record, digest) = match self.repository.shared.log.read(sequence).await {
-            Ok(Some(read)) => read,
-            Ok(None) => {
-                report.find(Damage::LogGap, &key, "it was listed and is gone");
-                self.is_complete = false;
-                return Ok(());
+    /// Reads records that are not listed. The list is not made in one moment: of two records that came meanwhile it
+    /// may hold the later one alone. So only what cannot be read is missing.
+    async fn unlisted(
+        &mut self,
+        gap: Range<u64>,
+        last: u64,
+        report: &mut Report,
+    ) -> Result<(), RepositoryError> {
+        let asked_for = gap.start..gap.end.min(gap.start.saturating_add(ASKED_FOR));
+        for sequence in asked_for.clone() {
+            if !self.step(sequence, report).await? {
+                let detail = format!("record {sequence} of {last} is missing");
+                self.miss(sequence, &detail, report);
             }
+        }
+        let others = gap.end.saturating_sub(asked_for.end);
+        if others > 0 {
+            let detail = format!("{others} records from here on are not listed");
+            self.miss(asked_for.end, &detail, report);
+            report.damages += others - 1;
+        }
+        Ok(())
+    }
+
+    fn miss(&mut self, sequence: u64, detail: &str, report: &mut Report) {
+        let key = layout::record(self.repository.id(), sequence);
+        report.find(Damage::LogGap, key, detail);
+        self.is_complete = false;
+    }
+
+    /// Reads a record. What seems not to be there is asked for once more.
+    async fn read(&self, sequence: u64) -> Result<Option<(Record, Sha256)>, RepositoryError> {
+        let log = &self.repository.shared.log;
+        match log.read(sequence).await? {
+            None => log.read(sequence).await,
+            read => Ok(read),
+        }
+    }
+
+    /// Reads the next record and judges it. Whether it is there.
+    async fn step(&mut self, sequence: u64, report: &mut Report) -> Result<bool, RepositoryError> {
+        let key = layout::record(self.repository.id(), sequence);
+        let read = self.read(sequence).await;
+        report.records += u64::from(!matches!(read, Ok(None)));
+        let (record, digest) = match read {
+            Ok(Some(read)) => read,
+            Ok(None) => return Ok(false),
             Err(error) if is_damage(&error) => {
                 report.find(Damage::LogRecord, &key, chain(&error));
                 self.is_complete = false;
-                return Ok(());
+                return Ok(true);
             }
             Err(error) => return Err(error),
         };
@@ -111,7 +153,8 @@ impl Replay<'_> {
             }
         };
         // What stands in the log counts, chained or not: the rest is checked against it.
-        let replayed = self.state.clone().after(&record, digest, delta);
+        let before = std::mem::replace(&mut self.state, State::empty());
+        let replayed = before.after(&record, digest, delta);
         self.state = match self.read_checkpoint(&record, digest, report).await? {
             Some(said) if self.is_complete && said != replayed => {
                 let what = "its checkpoint is not what the records before it give";
@@ -125,7 +168,7 @@ impl Replay<'_> {
             }
             None => replayed,
         };
-        Ok(())
+        Ok(true)
     }
 
     /// The state that a record's checkpoint gives, if it has one that can be read.
@@ -165,16 +208,59 @@ async fn hinted(repository: &Repository) -> Result<u64, RepositoryError> {
     }
 }
 
-async fn listed_sequences(repository: &Repository) -> Result<BTreeSet<u64>, RepositoryError> {
-    let objects = &repository.shared.parts.objects;
-    let listed = objects
-        .list_all(&layout::log(repository.id()))
-        .await
-        .map_err(object("list the log"))?;
-    Ok(listed
-        .iter()
-        .filter_map(|meta| meta.key.name().parse().ok())
-        .collect())
+/// The number of the last record: of the last that is listed, or of one that a hint names and the list does not.
+async fn last_sequence(repository: &Repository, hinted: u64) -> Result<u64, RepositoryError> {
+    let mut listed = Sequences::of(repository);
+    let mut last = 0;
+    while let Some(sequence) = listed.next().await? {
+        last = sequence;
+    }
+    if hinted > last && repository.shared.log.exists(hinted).await? {
+        last = hinted;
+    }
+    Ok(last)
+}
+
+/// The numbers of the listed records, ascending. A page of the list is kept, and not more: it grows with every push.
+struct Sequences<'a> {
+    repository: &'a Repository,
+    page: std::vec::IntoIter<ObjectMeta>,
+    last: Option<ObjectKey>,
+}
+
+impl<'a> Sequences<'a> {
+    fn of(repository: &'a Repository) -> Self {
+        Self {
+            repository,
+            page: Vec::new().into_iter(),
+            last: None,
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<u64>, RepositoryError> {
+        let repository = self.repository;
+        loop {
+            if let Some(sequence) = self.page.find_map(|meta| sequence_of(repository, &meta)) {
+                return Ok(Some(sequence));
+            }
+            let objects = &repository.shared.parts.objects;
+            let prefix = layout::log(repository.id());
+            let page = objects.list(&prefix, self.last.as_ref()).await;
+            let page = page.map_err(object("list the log"))?;
+            match page.last() {
+                Some(meta) => self.last = Some(meta.key.clone()),
+                None => return Ok(None),
+            }
+            self.page = page.into_iter();
+        }
+    }
+}
+
+/// The number of the record that an object is; nothing for what is none.
+fn sequence_of(repository: &Repository, meta: &ObjectMeta) -> Option<u64> {
+    let sequence = meta.key.name().parse().ok()?;
+    let is_ours = (1..=layout::LAST_SEQUENCE).contains(&sequence);
+    (is_ours && layout::record(repository.id(), sequence) == meta.key).then_some(sequence)
 }
 
 fn broken_link(record: &Record, state: &State) -> Option<&'static str> {
@@ -226,7 +312,7 @@ async fn check_notes(
     for file in state.files.values() {
         let key = layout::upload(repository.id(), file.id, file.upload);
         match repository.stored_note(file.id, file.upload).await {
-            Ok(Some(note)) if note.file == *file => {}
+            Ok(Some(note)) if note.file == *file => check_side(repository, &note, report).await?,
             Ok(Some(_)) => report.find(Damage::UploadNote, &key, "it says otherwise than the log"),
             Ok(None) => report.find(Damage::UploadNote, &key, "it is missing"),
             Err(error) if is_damage(&error) => report.find(Damage::UploadNote, &key, chain(&error)),
@@ -234,6 +320,25 @@ async fn check_notes(
         }
     }
     Ok(())
+}
+
+/// Reads the list of what leaves an upload, if it stands beside the note.
+pub(super) async fn check_side(
+    repository: &Repository,
+    note: &UploadNote,
+    report: &mut Report,
+) -> Result<(), RepositoryError> {
+    let mut leaving = repository.leaving(note);
+    loop {
+        match leaving.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                let key = layout::upload(repository.id(), note.file.id, note.file.upload);
+                return side_list(error, report, &key);
+            }
+        }
+    }
 }
 
 /// Whether an error says that what is stored is wrong, and not that it could not be read just now.
