@@ -9,7 +9,12 @@ pub fn line(text: impl Display) {
     drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
-/// Says why something is not tested.
+/// Says why something is not tested, and in which test.
 pub fn skipped(why: impl Display) {
-    line(format_args!("skipped: {why}"));
+    let thread = std::thread::current();
+    // The test runner names the thread of a test after it; those of a program and of a runtime have other names.
+    match thread.name().filter(|name| name.contains('_')) {
+        Some(test) => line(format_args!("skipped: {test}: {why}")),
+        None => line(format_args!("skipped: {why}")),
+    }
 }

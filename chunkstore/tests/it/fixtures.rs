@@ -1,5 +1,7 @@
 //! Where the files are that a real dolt wrote.
 
+use std::fmt::Display;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use holdfast_chunkstore::index::ByteSpan;
@@ -18,12 +20,17 @@ pub(crate) fn shared() -> Vec<PathBuf> {
     let shared = std::env::var_os("HOLDFAST_SHARED").map_or(beside, PathBuf::from);
     let files = stored_files(&shared.join("fixtures"));
     if files.is_empty() {
-        eprintln!(
-            "skipped: no fixtures in {}, set HOLDFAST_SHARED",
+        skipped(format_args!(
+            "no fixtures in {}, set HOLDFAST_SHARED",
             shared.display()
-        );
+        ));
     }
     files
+}
+
+/// Says why something is not tested, past the test runner: what `eprintln!` prints is shown only of tests that fail.
+pub(crate) fn skipped(why: impl Display) {
+    drop(writeln!(std::io::stderr().lock(), "skipped: {why}"));
 }
 
 /// The bytes of a span.

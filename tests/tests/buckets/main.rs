@@ -25,7 +25,7 @@ use holdfast_chunkstore::objects::s3::{Lifecycle, S3Credentials, S3Settings, S3S
 use holdfast_chunkstore::objects::{ObjectError, ObjectKey, ObjectStore as _, ObjectStoreExt as _};
 use holdfast_chunkstore::testing::object_contract::{Fetch, TestStore, object_store_contract};
 use holdfast_tests::bucket::{Bucket, Misbehavior, Trouble};
-use holdfast_tests::wait;
+use holdfast_tests::{say, wait};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
@@ -108,7 +108,7 @@ async fn a_bucket_keeps_the_contract() {
 async fn another_endpoint_keeps_the_contract() {
     let read = |name: &str| std::env::var(format!("HOLDFAST_TEST_S3_{name}"));
     let (Ok(endpoint), Ok(bucket)) = (read("ENDPOINT"), read("BUCKET")) else {
-        eprintln!("skipped: HOLDFAST_TEST_S3_ENDPOINT names no other S3 server");
+        say::skipped("HOLDFAST_TEST_S3_ENDPOINT names no other S3 server");
         return;
     };
     let settings = S3Settings {
@@ -126,7 +126,8 @@ async fn another_endpoint_keeps_the_contract() {
     let store = open(settings.clone()).await;
     let mut random = StdRng::seed_from_u64(SystemClock::new().now().0);
     probe_creation(&store, &mut random).await.unwrap();
-    eprintln!("lifecycle: {:?}", store.probe_lifecycle().await.unwrap());
+    let lifecycle = store.probe_lifecycle().await.unwrap();
+    say::line(format_args!("the other S3 server: {lifecycle:?}"));
     contract(settings).await;
 }
 
