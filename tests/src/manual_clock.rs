@@ -27,6 +27,12 @@ impl ManualClock {
         let millis = u64::try_from(duration.as_millis()).expect("tests move by months at most");
         self.millis.fetch_add(millis, Ordering::SeqCst);
     }
+
+    /// Moves the date back.
+    pub fn put_back(&self, duration: Duration) {
+        let millis = u64::try_from(duration.as_millis()).expect("tests move by months at most");
+        self.millis.fetch_sub(millis, Ordering::SeqCst);
+    }
 }
 
 #[async_trait]

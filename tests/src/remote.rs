@@ -34,6 +34,11 @@ pub trait Remote: fmt::Debug {
     /// The address without a path, such as `http://localhost:1234`.
     fn base_url(&self) -> String;
 
+    /// The same in clear text.
+    fn wire_url(&self) -> String {
+        self.base_url()
+    }
+
     /// Variables that dolt needs to reach it, such as the certificate to trust.
     fn dolt_settings(&self) -> Vec<(String, String)> {
         Vec::new()

@@ -7,15 +7,18 @@ use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What is kept: everything odd, what ours says, and every finished request.
-const FILTER: &str = "warn,holdfast_server=info,holdfast_server::telemetry::request=debug,\
-                      holdfast_chunkstore=info,holdfast_doltdb=info";
+/// What is kept: everything odd, and all that ours says, every finished request among it.
+const FILTER: &str = "warn,holdfast_server=debug,holdfast_chunkstore=debug,holdfast_doltdb=debug";
+
+/// What only the query of a signed address holds: ours, and a bucket's.
+const OF_SIGNED_ADDRESSES: [&str; 3] = ["&s=", "?s=", "X-Amz-Signature"];
 
 /// The lines of one forge. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Logs {
     lines: Arc<Mutex<Vec<u8>>>,
     expected: Arc<Mutex<Vec<String>>>,
+    secrets: Arc<Mutex<Vec<String>>>,
 }
 
 /// A request that a server has answered, or that ended before its answer did.
@@ -51,19 +54,40 @@ impl Logs {
         self.expected.lock().unwrap().push(message.to_owned());
     }
 
+    /// A line with this text is a failure.
+    pub(super) fn keep_out(&self, secret: &str) {
+        self.secrets.lock().unwrap().push(secret.to_owned());
+    }
+
     /// The requests that the lines tell of, in the order in which they ended.
     pub fn requests(&self) -> Vec<FinishedRequest> {
         self.text().lines().filter_map(finished_request).collect()
     }
 
-    /// Panics if there is a line at WARN or ERROR that nobody expected.
-    pub fn check(&self) {
-        check(&self.text(), &self.expected.lock().unwrap());
+    /// Panics if there is a line at WARN or ERROR that nobody expected, or one with a secret.
+    pub(super) fn check(&self) {
+        let text = self.text();
+        check_secrets(&text, &self.secrets.lock().unwrap());
+        check(&text, &self.expected.lock().unwrap());
+    }
+}
+
+/// Panics, without repeating it, if a line of a server's log holds a signed address or one of these secrets.
+pub fn check_secrets(text: &str, secrets: &[impl AsRef<str>]) {
+    let secrets = secrets.iter().map(AsRef::as_ref);
+    let hidden: Vec<&str> = secrets.chain(OF_SIGNED_ADDRESSES).collect();
+    for (number, line) in text.lines().enumerate() {
+        let found = hidden.iter().filter_map(|text| line.find(text)).min();
+        assert!(
+            found.is_none(),
+            "line {number} of the log holds a secret or a signed address behind {:?}",
+            found.map(|at| line[..at].split('?').next())
+        );
     }
 }
 
 /// Panics if there is a line at WARN or ERROR without one of the expected messages.
-pub(super) fn check(text: &str, expected: &[String]) {
+fn check(text: &str, expected: &[String]) {
     let odd: Vec<&str> = text
         .lines()
         .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
@@ -137,6 +161,26 @@ mod tests {
     #[should_panic(expected = "unexpectedly")]
     fn an_unexpected_line_panics() {
         check("x  WARN some::target: odd", &["even".to_owned()]);
+    }
+
+    #[test]
+    fn secrets_and_signed_addresses_are_found_and_not_repeated() {
+        let none: [&str; 0] = [];
+        check_secrets("GET path=/data/pools/x finished", &none);
+        check_secrets("the token was wrong", &["s3cret"]);
+        for line in [
+            "the token s3cret was wrong",
+            "cause=\"GET http://host/data/x?e=1&s=abc\"",
+            "cause=\"GET http://bucket/x?X-Amz-Date=1&X-Amz-Signature=abc\"",
+        ] {
+            let found = std::panic::catch_unwind(|| check_secrets(line, &["s3cret"]));
+            let text = *found.unwrap_err().downcast::<String>().unwrap();
+            assert!(
+                !text.contains("s3cret") && !text.contains("X-Amz"),
+                "{text}"
+            );
+            assert!(!text.contains("e=1"), "{text}");
+        }
     }
 
     #[test]

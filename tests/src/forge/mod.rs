@@ -1,10 +1,11 @@
-//! Our servers in this process, on free ports, with temporary directories; and as a child process, to be killed.
+//! Our servers in this process, on free ports, with temporary directories.
 //!
 //! Each forge has a runtime of its own, so that its log lines are told apart from those of other tests. When it
-//! ends, a line at WARN or ERROR that the test did not expect fails the test.
+//! ends, a line at WARN or ERROR that the test did not expect fails the test, and so does one with a secret or a
+//! signed address.
 
-mod child;
 mod effects;
+mod leftovers;
 mod logs;
 mod plan;
 
@@ -28,8 +29,7 @@ use crate::proxy::{FaultProxy, RoundRobin};
 use crate::remote::{Remote, RemoteKind, Uploads};
 use crate::whole;
 
-pub use child::ChildForge;
-pub use logs::{FinishedRequest, Logs};
+pub use logs::{FinishedRequest, Logs, check_secrets};
 pub use plan::{BucketAccess, Plan, Store};
 
 /// A certificate for the loopback, made for one forge.
@@ -44,6 +44,8 @@ struct Ground {
     data: Vec<TempDir>,
     bucket: Option<Bucket>,
     access: Option<(BucketAccess, String)>,
+    /// The bucket outlives this.
+    is_elsewhere: bool,
     identity: Identity,
     clock: Arc<ManualClock>,
     logs: Logs,
@@ -141,6 +143,11 @@ impl Forge {
     /// Lets time pass for the servers. Needs [`Plan::manual_clock`].
     pub fn advance_clock(&self, duration: Duration) {
         self.clock().advance(duration);
+    }
+
+    /// Puts back what the servers take for the time. Needs [`Plan::manual_clock`].
+    pub fn put_back_clock(&self, duration: Duration) {
+        self.clock().put_back(duration);
     }
 
     fn clock(&self) -> &ManualClock {
@@ -251,6 +258,9 @@ impl Running {
     fn start(plan: &Plan, ground: &Ground) -> Self {
         let runtime = runtime(&ground.logs);
         let mut servers = Vec::new();
+        if let Some(token) = &plan.token {
+            ground.logs.keep_out(token);
+        }
         for data in &ground.data {
             let settings = plan::settings(&plan.texts(data, ground.access.as_ref()));
             let clock = plan.manual_clock.then(|| Arc::clone(&ground.clock));
@@ -311,6 +321,10 @@ impl Remote for Forge {
         }
     }
 
+    fn wire_url(&self) -> String {
+        self.running().base_url.clone()
+    }
+
     fn dolt_settings(&self) -> Vec<(String, String)> {
         let certificate = self.ground.data[0].path().join("cert.pem");
         vec![(
@@ -342,6 +356,9 @@ impl Ground {
             Store::BucketHere => bucket.as_ref().map(BucketAccess::of),
             Store::BucketElsewhere(access) => Some(access.clone()),
         };
+        if let Some(access) = &access {
+            logs.keep_out(&access.secret_key);
+        }
         // A prefix of its own: a bucket elsewhere is shared by all tests.
         let prefix = data[0]
             .path()
@@ -352,6 +369,7 @@ impl Ground {
         Self {
             identity: Identity::make(&data),
             access: access.map(|access| (access, prefix)),
+            is_elsewhere: matches!(plan.store, Store::BucketElsewhere(_)),
             bucket,
             clock: Arc::new(ManualClock::new(SystemClock::new().now())),
             data,
@@ -364,9 +382,19 @@ impl Ground {
 impl Drop for Ground {
     fn drop(&mut self) {
         self.bucket = None;
-        if let Some(runtime) = self.runtime.take() {
-            end(runtime);
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
+        if let Some((access, prefix)) = self.access.take().filter(|_| self.is_elsewhere) {
+            let (done, is_done) = sync_channel(1);
+            drop(runtime.spawn(async move {
+                leftovers::remove(access, prefix).await;
+                done.send(()).ok();
+            }));
+            // No answer comes where that panics, which has been told by then.
+            is_done.recv().ok();
         }
+        end(runtime);
     }
 }
 

@@ -1,9 +1,12 @@
 //! `holdfastd` as a child process, started by a command of the test's own, again and again at one address.
+//!
+//! Its log holds no secret of its environment and no signed address.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use holdfast_tests::bucket::Bucket;
+use holdfast_tests::forge;
 use holdfast_tests::peer::Peer;
 use holdfast_tests::process::{self, Daemon, Port};
 
@@ -79,6 +82,7 @@ impl Drop for Child {
             holdfast_tests::say::line(format_args!("holdfastd logged:\n{log}"));
             return;
         }
+        forge::check_secrets(&log, &secrets(&(self.command)()));
         let odd: Vec<&str> = log
             .lines()
             .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
@@ -86,6 +90,14 @@ impl Drop for Child {
             .collect();
         assert!(odd.is_empty(), "holdfastd logged, unexpectedly: {odd:#?}");
     }
+}
+
+/// The secrets that a command is told by its environment.
+fn secrets(command: &Command) -> Vec<String> {
+    let told = command.get_envs();
+    let secret = told.filter(|(name, _)| name.to_string_lossy().contains("SECRET"));
+    let values = secret.filter_map(|(_, value)| value?.to_str().map(str::to_owned));
+    values.collect()
 }
 
 fn spawn(mut command: Command, port: &Port) -> Daemon {
