@@ -19,7 +19,7 @@ use crate::wait;
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The old versions that are looked for on PATH.
-pub const OLD_VERSIONS: [&str; 4] = ["1.20.0", "1.42.0", "1.50.0", "2.2.0"];
+pub const OLD_VERSIONS: [&str; 6] = ["1.20.0", "1.36.0", "1.42.0", "1.50.0", "1.59.20", "2.2.0"];
 
 const GLOBAL_CONFIG: &str = r#"{
     "metrics.disabled": "true",
@@ -113,6 +113,11 @@ impl Dolt {
     /// Whether it has `dolt fsck`: 1.42 has not.
     pub fn has_fsck(&self) -> bool {
         self.version_parts() >= (1, 50, 0)
+    }
+
+    /// Whether it has `dolt push --all`.
+    pub fn has_push_all(&self) -> bool {
+        self.version_parts() >= (1, 36, 0)
     }
 
     /// Whether it has `dolt clone --single-branch` and `--depth`: 1.20 has neither.

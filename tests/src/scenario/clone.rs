@@ -51,6 +51,23 @@ pub fn a_clone_of_nothing_says_so(scene: &Scene) {
     );
 }
 
+pub fn an_encoded_address_is_the_same_repository(scene: &Scene) {
+    let owner = scene.workshop().init("owner");
+    owner.commit("one", "create table t (id int primary key)");
+    owner.ok(&["remote", "add", "origin", &scene.url("prod")]);
+    owner.push(&["origin", "main"]);
+    let encoded = scene.url("prod").replace("/acme", "/ac%6De");
+    assert_ne!(encoded, scene.url("prod"));
+
+    let copy = scene.workshop().clone_from(&encoded, "copy", &[]);
+    assert_eq!(copy.log(), owner.log());
+
+    copy.commit("two", "insert into t values (1)");
+    copy.push(&["origin", "main"]);
+    owner.pull(&["origin", "main"]);
+    assert_eq!(owner.log(), copy.log());
+}
+
 pub fn a_clone_of_what_is_refused_ends_at_once(scene: &Scene) {
     let refused = scene
         .workshop()

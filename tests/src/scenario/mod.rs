@@ -8,6 +8,7 @@ pub mod clone;
 pub mod concurrent;
 mod configuration;
 pub mod fetch;
+pub mod merged;
 pub mod old_clients;
 pub mod pull;
 pub mod push;
@@ -26,6 +27,8 @@ pub use configuration::Configuration;
 pub struct Scene {
     workshop: Workshop,
     base_url: String,
+    /// Where a client of the wire protocol goes, which speaks no TLS.
+    wire_url: String,
     owner: String,
 }
 
@@ -41,7 +44,10 @@ pub fn play(configuration: &Configuration, scenario: fn(&Scene)) {
     };
     let mut settings = remote.dolt_settings();
     settings.extend(configuration.dolt_settings());
-    scenario(&Scene::new(&dolt, &settings, &remote.base_url()));
+    scenario(&Scene {
+        wire_url: remote.wire_url(),
+        ..Scene::new(&dolt, &settings, &remote.base_url())
+    });
     remote.assert_effects(configuration.uploads());
     remote.finish();
 }
@@ -53,13 +59,17 @@ impl Scene {
         Self {
             workshop: Workshop::new(dolt).with(settings),
             base_url: base_url.to_owned(),
+            wire_url: base_url.to_owned(),
             owner: format!("acme{}", SCENES.fetch_add(1, Ordering::Relaxed)),
         }
     }
 
     /// A new scene at the same server, for another dolt.
     pub fn alone_with(&self, dolt: &Dolt) -> Self {
-        Self::new(dolt, self.workshop.settings(), &self.base_url)
+        Self {
+            wire_url: self.wire_url.clone(),
+            ..Self::new(dolt, self.workshop.settings(), &self.base_url)
+        }
     }
 
     /// The same scene for another dolt: the same server, the same owner, the same folder.

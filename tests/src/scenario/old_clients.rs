@@ -24,12 +24,20 @@ pub fn dolt_1_20_0_reads_what_todays_pushed(scene: &Scene) {
     reads("1.20.0", scene);
 }
 
+pub fn dolt_1_36_0_reads_what_todays_pushed(scene: &Scene) {
+    reads("1.36.0", scene);
+}
+
 pub fn dolt_1_42_0_reads_what_todays_pushed(scene: &Scene) {
     reads("1.42.0", scene);
 }
 
 pub fn dolt_1_50_0_reads_what_todays_pushed(scene: &Scene) {
     reads("1.50.0", scene);
+}
+
+pub fn dolt_1_59_20_reads_what_todays_pushed(scene: &Scene) {
+    reads("1.59.20", scene);
 }
 
 pub fn dolt_2_2_0_reads_what_todays_pushed(scene: &Scene) {
@@ -40,12 +48,20 @@ pub fn dolt_1_20_0_pushes_what_todays_reads(scene: &Scene) {
     pushes("1.20.0", scene);
 }
 
+pub fn dolt_1_36_0_pushes_what_todays_reads(scene: &Scene) {
+    pushes("1.36.0", scene);
+}
+
 pub fn dolt_1_42_0_pushes_what_todays_reads(scene: &Scene) {
     pushes("1.42.0", scene);
 }
 
 pub fn dolt_1_50_0_pushes_what_todays_reads(scene: &Scene) {
     pushes("1.50.0", scene);
+}
+
+pub fn dolt_1_59_20_pushes_what_todays_reads(scene: &Scene) {
+    pushes("1.59.20", scene);
 }
 
 pub fn dolt_2_2_0_pushes_what_todays_reads(scene: &Scene) {

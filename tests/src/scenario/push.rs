@@ -107,7 +107,8 @@ pub fn a_forced_push(scene: &Scene) -> String {
     scene.path("prod")
 }
 
-/// What an old dolt can push: a new repository, a branch, a fast-forward, a tag, a forced push, a deletion.
+/// What an old dolt can push: a new repository, a branch, a fast-forward, a tag, a forced push, a deletion, and all
+/// branches at once where it can.
 pub fn an_old_dolt_pushes_everything(scene: &Scene) {
     all_that_an_old_dolt_can(scene);
 }
@@ -149,5 +150,26 @@ pub(super) fn all_that_an_old_dolt_can(scene: &Scene) -> Database {
     );
     assert_eq!(copy.ok(&["branch", "-a"]).matches("north").count(), 0);
     assert!(copy.ok(&["tag"]).contains("v1"));
+    if scene.workshop().dolt().has_push_all() {
+        all_branches_at_once(scene, &owner);
+    }
     rival
+}
+
+/// An old dolt pushes `main` and `north` to a new repository by one command.
+fn all_branches_at_once(scene: &Scene, owner: &Database) {
+    owner.ok(&["remote", "add", "another", &scene.url("another")]);
+    let printed = owner.push(&["--all", "another"]);
+    assert_eq!(printed.matches("[new branch]").count(), 2, "{printed}");
+    let copy = scene
+        .workshop()
+        .clone_from(&scene.url("another"), "another", &[]);
+    let branches = copy.ok(&["branch", "-a"]);
+    for branch in ["origin/main", "origin/north"] {
+        assert!(branches.contains(branch), "{branches}");
+    }
+    assert_eq!(
+        copy.sql("select * from t order by id;"),
+        owner.sql("select * from t order by id;")
+    );
 }

@@ -9,19 +9,25 @@ macro_rules! every_scenario {
     ($then:ident) => {
         every_scenario_of_today!($then);
         $then! {
+            merged::what_many_small_pushes_left_is_merged_and_read,
             old_clients::dolt_1_20_0_reads_what_todays_pushed,
+            old_clients::dolt_1_36_0_reads_what_todays_pushed,
             old_clients::dolt_1_42_0_reads_what_todays_pushed,
             old_clients::dolt_1_50_0_reads_what_todays_pushed,
+            old_clients::dolt_1_59_20_reads_what_todays_pushed,
             old_clients::dolt_2_2_0_reads_what_todays_pushed,
             old_clients::dolt_1_20_0_pushes_what_todays_reads,
+            old_clients::dolt_1_36_0_pushes_what_todays_reads,
             old_clients::dolt_1_42_0_pushes_what_todays_reads,
             old_clients::dolt_1_50_0_pushes_what_todays_reads,
+            old_clients::dolt_1_59_20_pushes_what_todays_reads,
             old_clients::dolt_2_2_0_pushes_what_todays_reads,
         }
     };
 }
 
-/// The same, without those that Dolt's own server fails: old clients cannot read there what today's pushed.
+/// The same, without those that Dolt's own server fails: it merges no files, and old clients cannot read there what
+/// today's pushed.
 macro_rules! every_scenario_of_today {
     ($then:ident) => {
         $then! {
@@ -106,6 +112,7 @@ configurations! { $
         concurrent::of_two_writers_to_one_branch_one_is_rejected,
         backup::a_backup_is_synced_twice_and_restored,
         sqlserver::a_running_sql_server_pushes_pulls_and_backs_up,
+        merged::what_many_small_pushes_left_is_merged_and_read,
         old_clients::dolt_1_42_0_reads_what_todays_pushed,
         old_clients::dolt_1_42_0_pushes_what_todays_reads,
     ];
