@@ -56,7 +56,7 @@ impl Setup {
     }
 }
 
-/// Plays a scenario with today's dolt; without one it is skipped, and stderr says so.
+/// Plays a scenario with today's dolt; without one it is skipped, and stderr says so, with the name of the test.
 pub(crate) fn with_dolt(forge: &Forge, scenario: impl FnOnce(&Scene)) {
     with_dolt_at(forge.base_url(), forge, scenario);
 }
@@ -71,31 +71,34 @@ pub(crate) fn with_dolt_at(base_url: &str, forge: &Forge, scenario: impl FnOnce(
 /// No statement may take longer.
 const LIMIT: Duration = Duration::from_secs(300);
 
-fn run(statement: impl Future<Output = ()>) {
+/// Unless it is one that takes minutes.
+const LONG_LIMIT: Duration = Duration::from_secs(1200);
+
+fn run(limit: Duration, statement: impl Future<Output = ()>) {
     // Connections must be served while a test waits for a server to end.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .unwrap();
-    let ended = runtime.block_on(async { tokio::time::timeout(LIMIT, statement).await });
-    assert!(ended.is_ok(), "the statement did not end within {LIMIT:?}");
+    let ended = runtime.block_on(async { tokio::time::timeout(limit, statement).await });
+    assert!(ended.is_ok(), "the statement did not end within {limit:?}");
 }
 
-/// One test per statement and setup, and the names of the statements.
+/// One test per statement and setup, each with a limit; and the names of the statements.
 macro_rules! statements {
     (
-        $listed:ident, #[$attribute:meta], [$($place:ident => $setup:ident),+],
+        $listed:ident, $limit:ident, #[$attribute:meta], [$($place:ident => $setup:ident),+],
         $($module:ident :: $statement:ident,)+
     ) => {
         const $listed: &[&str] = &[$(stringify!($statement)),+];
-        statements!(@each #[$attribute], [$($place => $setup),+], [$([$module $statement])+]);
+        statements!(@each $limit, #[$attribute], [$($place => $setup),+], [$([$module $statement])+]);
     };
-    (@each #[$attribute:meta], [$($place:ident => $setup:ident),+], $statements:tt) => {
-        $(statements!(@one $place, $setup, #[$attribute], $statements);)+
+    (@each $limit:ident, #[$attribute:meta], [$($place:ident => $setup:ident),+], $statements:tt) => {
+        $(statements!(@one $place, $setup, $limit, #[$attribute], $statements);)+
     };
     (
-        @one $place:ident, $setup:ident, #[$attribute:meta],
+        @one $place:ident, $setup:ident, $limit:ident, #[$attribute:meta],
         [$([$module:ident $statement:ident])+]
     ) => {
         mod $place {
@@ -103,7 +106,7 @@ macro_rules! statements {
                 #[test]
                 #[$attribute]
                 fn $statement() {
-                    crate::run(crate::$module::$statement(crate::Setup::$setup));
+                    crate::run(crate::$limit, crate::$module::$statement(crate::Setup::$setup));
                 }
             )+
         }
@@ -111,7 +114,7 @@ macro_rules! statements {
 }
 
 statements! {
-    LISTED, #[doc = "In seconds."],
+    LISTED, LIMIT, #[doc = "In seconds."],
     [on_local_disk => LocalDisk, by_turns_over_two_servers => TwoServersOnOneBucket],
     transport::s01_one_port_serves_every_protocol,
     transport::s02_a_request_of_100_mib_is_taken,
@@ -187,7 +190,7 @@ statements! {
 }
 
 statements! {
-    PRESIGNED, #[doc = "In seconds."],
+    PRESIGNED, LIMIT, #[doc = "In seconds."],
     [with_presigned_data => PresignedData],
     streams::s36_a_file_is_introduced_before_it_is_used_on_every_stream,
     addresses::s40_a_dictionary_lies_in_the_file_of_its_chunk,
@@ -203,7 +206,7 @@ statements! {
 }
 
 statements! {
-    LONG, #[ignore = "takes minutes; run by ./dev test --long"],
+    LONG, LONG_LIMIT, #[ignore = "takes minutes; run by ./dev test --long"],
     [
         long_on_local_disk => LocalDisk,
         long_by_turns_over_two_servers => TwoServersOnOneBucket

@@ -7,6 +7,7 @@ use holdfast_doltdb::testing::TinyDb;
 use holdfast_proto::remotesapi::{RepoId, RootRequest, RootResponse};
 use holdfast_tests::forge::Plan;
 use holdfast_tests::peer::{Peer, details};
+use holdfast_tests::scenario;
 use holdfast_tests::table::TableFile;
 use holdfast_tests::web::{self, Protocol, TlsRequest};
 use http::{Method, StatusCode};
@@ -241,6 +242,12 @@ pub(crate) async fn s06_a_percent_encoded_address_is_the_same_repository(setup: 
             answer.status
         );
     }
+
+    // And a real dolt, told an address that somebody has encoded.
+    crate::with_dolt(
+        &forge,
+        scenario::clone::an_encoded_address_is_the_same_repository,
+    );
     forge.finish();
 }
 
