@@ -1,4 +1,4 @@
-//! Items of a fixed size in a stretch of a file, read block by block.
+//! Items of a fixed size in a stretch of a file, read block by block, or in memory.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,8 @@ pub(crate) const BLOCK_BYTES: usize = 128 << 10;
 /// Reads items of `N` bytes one after the other. Blocks.
 #[derive(Debug)]
 pub(crate) struct ItemReader<const N: usize> {
-    file: Arc<File>,
+    /// Nothing where all that there is was in memory from the beginning.
+    file: Option<Arc<File>>,
     offset: u64,
     left: u64,
     block_bytes: usize,
@@ -25,11 +26,23 @@ impl<const N: usize> ItemReader<N> {
     pub(crate) fn new(file: Arc<File>, offset: u64, len: u64, block_bytes: usize) -> Self {
         let block_bytes = (block_bytes - block_bytes % N).max(N);
         Self {
-            file,
+            file: Some(file),
             offset,
             left: len,
             block_bytes,
             block: Vec::new(),
+            used: 0,
+        }
+    }
+
+    /// Reads the items of a stretch that should have `len` bytes; to miss some is an error where they begin.
+    pub(crate) fn in_memory(items: &[u8], len: u64) -> Self {
+        Self {
+            file: None,
+            offset: 0,
+            left: len.saturating_sub(items.len() as u64),
+            block_bytes: N,
+            block: items.to_vec(),
             used: 0,
         }
     }
@@ -55,7 +68,11 @@ impl<const N: usize> ItemReader<N> {
             return Ok(false);
         }
         self.block.resize(len, 0);
-        if let Err(error) = self.file.read_exact_at(&mut self.block, self.offset) {
+        let read = match &self.file {
+            Some(file) => file.read_exact_at(&mut self.block, self.offset),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        if let Err(error) = read {
             self.block.clear();
             self.left = 0;
             return Err(error);

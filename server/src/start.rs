@@ -8,7 +8,7 @@ use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::clock::{Clock, SystemClock};
 use holdfast_chunkstore::id::IdSource;
 #[cfg(feature = "rocks")]
-use holdfast_chunkstore::index::{CachedIndex, IndexError};
+use holdfast_chunkstore::index::{CachedIndex, IndexError, SpareIndex};
 use holdfast_chunkstore::index::{ChunkIndex, MemoryIndex};
 use holdfast_chunkstore::objects::local::{Access, LocalOptions, LocalStore};
 use holdfast_chunkstore::objects::probe::{ProbeError, probe_patiently};
@@ -247,10 +247,40 @@ fn index_directory(settings: &Settings) -> holdfast_chunkstore::index::rocks::Ro
 
 #[cfg(feature = "rocks")]
 async fn index(settings: &Settings) -> Result<Arc<dyn ChunkIndex>, PartsError> {
-    let index = index_directory(settings).open_healing().await;
-    let index = index.map_err(open_error("the chunk index"))?;
+    let directory = index_directory(settings);
+    let index: Arc<dyn ChunkIndex> = match directory.open_healing().await {
+        Ok(index) => Arc::new(index),
+        Err(full @ IndexError::Full { .. }) => spare_index(settings, &directory, &full).await,
+        Err(error) => return Err(open_error("the chunk index")(error)),
+    };
     let kept = usize::try_from(settings.index_places).unwrap_or(usize::MAX);
-    Ok(Arc::new(CachedIndex::new(Arc::new(index), kept)))
+    Ok(Arc::new(CachedIndex::new(index, kept)))
+}
+
+/// About how much memory an entry takes that is kept because the disk is full, in bytes.
+#[cfg(feature = "rocks")]
+const SPARE_ENTRY_BYTES: u64 = 128;
+
+/// Reads go on where the disk has no room for an open index: with what is there of it, and in memory what is not.
+#[cfg(feature = "rocks")]
+async fn spare_index(
+    settings: &Settings,
+    directory: &holdfast_chunkstore::index::rocks::RocksDirectory,
+    full: &IndexError,
+) -> Arc<dyn ChunkIndex> {
+    tracing::warn!(
+        error = full as &dyn std::error::Error,
+        "no room to open the chunk index: until a start with free space it is only read, and files that it lacks \
+         are looked up in memory"
+    );
+    let pool = BlockingPool::new(threads(settings));
+    let stored = directory.open_read_only(&settings.data.join("index")).await;
+    let stored: Arc<dyn ChunkIndex> = match stored {
+        Ok(Some(index)) => Arc::new(index),
+        Ok(None) | Err(_) => Arc::new(MemoryIndex::new(pool.clone())),
+    };
+    let most_entries = settings.index_cache / SPARE_ENTRY_BYTES;
+    Arc::new(SpareIndex::new(stored, most_entries, pool))
 }
 
 /// The index on disk as it is, damaged or not; an empty one where there is none.

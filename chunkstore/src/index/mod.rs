@@ -17,6 +17,7 @@ pub mod memory;
 mod places;
 #[cfg(feature = "rocks")]
 pub mod rocks;
+mod spare;
 mod unreadable;
 
 use std::collections::HashSet;
@@ -33,6 +34,7 @@ pub use cached::CachedIndex;
 pub use checked::{CheckedEntries, EntriesError};
 pub use healing::HealingIndex;
 pub use memory::MemoryIndex;
+pub use spare::SpareIndex;
 pub use unreadable::UnreadableIndex;
 
 /// A run of bytes in a stored file.

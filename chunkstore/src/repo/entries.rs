@@ -1,12 +1,12 @@
 //! The entries of a stored file: what the chunk index is filled from.
 //!
 //! For a new file the check finds them; for a file that is stored already they are read again from its index
-//! part alone, as streams and with the same bounds on memory. The chunks' bytes are not looked at.
+//! part alone, as streams and with the same bounds on memory; a small one without a disk. The chunks' bytes are not
+//! looked at.
 
-use std::fs::File;
 use std::io;
-use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::TryStreamExt as _;
 
 use crate::address::ChunkAddress;
@@ -17,7 +17,7 @@ use crate::format::{AddressOrder, DecodeError, TAIL_LEN};
 use crate::id::UploadId;
 use crate::index::{ByteSpan, ChunkEntry, ChunkSpan, IndexError, SortedEntries};
 use crate::items::{BLOCK_BYTES, ItemReader};
-use crate::objects::{ObjectError, ObjectKey, ObjectStore};
+use crate::objects::{ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _};
 use crate::repo::file::{FileKind, StoredFile};
 use crate::repo::spool::{SpoolDir, SpoolError, SpooledFile, is_full};
 use crate::sort::{SortOptions, Sorted, Sorter};
@@ -185,7 +185,10 @@ impl EntriesError {
     }
 }
 
-/// Reads the entries of a stored file: its index part passes through the spool.
+/// An index part of at most so many bytes is kept in memory: its file can be read in also where the disk is full.
+const KEPT_IN_MEMORY: u64 = 2 << 20;
+
+/// Reads the entries of a stored file: its index part passes through the spool, unless it is small.
 pub async fn read_entries(
     store: &dyn ObjectStore,
     key: &ObjectKey,
@@ -194,7 +197,7 @@ pub async fn read_entries(
 ) -> Result<FileEntries, EntriesError> {
     let part = fetch_index(store, key, file, spool).await?;
     let reading = IndexPart {
-        file: part.file(),
+        bytes: part,
         start: file.split_offset,
         len: file.len,
         sort: spool.for_reads().sort_options(),
@@ -221,7 +224,7 @@ async fn fetch_index(
     key: &ObjectKey,
     file: &StoredFile,
     spool: &SpoolDir,
-) -> Result<SpooledFile, EntriesError> {
+) -> Result<PartBytes, EntriesError> {
     let object = |source| EntriesError::Object {
         key: key.clone(),
         source,
@@ -231,13 +234,19 @@ async fn fetch_index(
         source,
     };
     let len = file.len.saturating_sub(file.split_offset);
+    let range = Some(file.split_offset..file.len);
+    if len <= KEPT_IN_MEMORY {
+        let bytes = store.read(key, range, KEPT_IN_MEMORY).await;
+        return Ok(PartBytes::Kept(bytes.map_err(object)?));
+    }
     let mut part = spool.for_reads().create(len).await.map_err(spooled)?;
-    let body = store.get(key, Some(file.split_offset..file.len)).await;
+    let body = store.get(key, range).await;
     let mut body = body.map_err(object)?.stream;
     while let Some(piece) = body.try_next().await.map_err(object)? {
         part.append(piece).await.map_err(spooled)?;
     }
-    part.finish().await.map_err(spooled)
+    let part = part.finish().await.map_err(spooled)?;
+    Ok(PartBytes::Spooled(part))
 }
 
 /// What can be wrong with an index part.
@@ -259,9 +268,15 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// The end of a stored file, from its index on, in a file of its own.
+/// The bytes of an index part.
+enum PartBytes {
+    Kept(Bytes),
+    Spooled(SpooledFile),
+}
+
+/// The end of a stored file, from its index on.
 struct IndexPart {
-    file: Arc<File>,
+    bytes: PartBytes,
     /// Where it begins in the stored file.
     start: u64,
     /// Length of the stored file.
@@ -275,18 +290,29 @@ impl IndexPart {
         let part_len = self.len.saturating_sub(self.start);
         let len = part_len.min(TAIL_LEN as u64);
         let mut tail = vec![0; usize::try_from(len).unwrap_or(TAIL_LEN)];
-        self.file.read_exact_at(&mut tail, part_len - len)?;
+        match &self.bytes {
+            PartBytes::Kept(bytes) => {
+                let from = bytes.len() - tail.len();
+                tail.copy_from_slice(&bytes[from..]);
+            }
+            PartBytes::Spooled(part) => {
+                part.file().read_exact_at(&mut tail, part_len - len)?;
+            }
+        }
         Ok(tail)
     }
 
     fn section<const N: usize>(&self, range: std::ops::Range<u64>) -> ItemReader<N> {
         let offset = range.start.saturating_sub(self.start);
-        ItemReader::new(
-            Arc::clone(&self.file),
-            offset,
-            range.end - range.start,
-            BLOCK_BYTES,
-        )
+        let len = range.end - range.start;
+        match &self.bytes {
+            PartBytes::Kept(bytes) => {
+                let at =
+                    |offset| usize::try_from(offset).map_or(bytes.len(), |at| at.min(bytes.len()));
+                ItemReader::in_memory(&bytes[at(offset)..at(offset.saturating_add(len))], len)
+            }
+            PartBytes::Spooled(part) => ItemReader::new(part.file(), offset, len, BLOCK_BYTES),
+        }
     }
 
     fn sorter<const N: usize>(&self) -> Sorter<N> {

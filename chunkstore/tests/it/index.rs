@@ -8,7 +8,7 @@ use holdfast_chunkstore::id::{PoolId, UploadId};
 use holdfast_chunkstore::index::healing::IndexFactory;
 use holdfast_chunkstore::index::{
     CachedIndex, ChunkIndex, FileSet, FoundPlaces, HealingIndex, IndexError, Located, MemoryIndex,
-    SortedEntries,
+    SortedEntries, SpareIndex,
 };
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::testing::index_contract::{self, EntryMaker};
@@ -24,6 +24,13 @@ async fn cached_memory() -> ((), Arc<dyn ChunkIndex>) {
     ((), Arc::new(CachedIndex::new(index, 1 << 20)))
 }
 
+/// Everything is added beside an empty index.
+async fn spare_memory() -> ((), Arc<dyn ChunkIndex>) {
+    let (_, index) = memory().await;
+    let spare = SpareIndex::new(index, u64::MAX, BlockingPool::new(4));
+    ((), Arc::new(spare))
+}
+
 async fn memory() -> ((), Arc<dyn ChunkIndex>) {
     ((), Arc::new(MemoryIndex::new(BlockingPool::new(4))))
 }
@@ -37,6 +44,7 @@ async fn healing_memory() -> ((), Arc<dyn ChunkIndex>) {
 holdfast_chunkstore::index_contract!(in_memory, super::memory);
 holdfast_chunkstore::index_contract!(healing_in_memory, super::healing_memory);
 holdfast_chunkstore::index_contract!(cached_in_memory, super::cached_memory);
+holdfast_chunkstore::index_contract!(spare_in_memory, super::spare_memory);
 
 /// Makes memory indexes that can be broken, and remembers them.
 #[derive(Debug, Default)]
@@ -343,4 +351,53 @@ async fn places_of_fresh_files_and_found_ones_are_not_asked_for_again() {
     assert_eq!(ask(&only(large), addresses(&few)).await, 0);
     assert_eq!(ask(&only(large), addresses(&few)).await, 0);
     assert_eq!(*behind.asked.lock(), [200, 10, 100, 100]);
+}
+
+#[tokio::test]
+async fn beside_a_stored_index_files_are_added_in_memory_until_there_are_too_many_entries() {
+    let (_, stored) = memory().await;
+    let mut maker = EntryMaker::new(60);
+    let pool = maker.pool();
+    let files: Vec<_> = (0..4).map(|_| (maker.file(), maker.entries(100))).collect();
+    let [
+        (first, in_first),
+        (second, in_second),
+        (third, in_third),
+        (none, in_none),
+    ] = &files[..]
+    else {
+        unreachable!("there are four");
+    };
+    index_contract::add(&*stored, pool, *first, in_first).await;
+    let spare = SpareIndex::new(Arc::clone(&stored), 250, BlockingPool::new(4));
+    for (file, entries) in &files[..3] {
+        index_contract::add(&spare, pool, *file, entries).await;
+    }
+    let entries = in_none.clone().into_iter().map(Ok);
+    let refused = spare.add_file(pool, *none, 100, Box::new(entries)).await;
+    assert!(
+        matches!(refused, Err(IndexError::Full { .. })),
+        "{refused:?}"
+    );
+    let unsorted = in_none.clone().into_iter().rev().take(50).map(Ok);
+    let refused = spare.add_file(pool, *none, 50, Box::new(unsorted)).await;
+    assert!(
+        matches!(refused, Err(IndexError::Entries { .. })),
+        "{refused:?}"
+    );
+
+    let wanted = [*first, *second, *third, *none];
+    let marks = spare.has_files(pool, &wanted).await.unwrap();
+    assert_eq!(marks, [true, true, true, false]);
+    let marks = stored.has_files(pool, &wanted).await.unwrap();
+    assert_eq!(marks, [true, false, false, false], "nothing is written");
+    for (file, entries) in [(first, in_first), (second, in_second), (third, in_third)] {
+        index_contract::assert_found_only_in(&spare, pool, *file, entries).await;
+    }
+    // What was refused took no room.
+    let mut half = in_none.clone();
+    half.truncate(50);
+    let entries = half.into_iter().map(Ok);
+    let added = spare.add_file(pool, *none, 50, Box::new(entries)).await;
+    added.unwrap();
 }

@@ -297,6 +297,53 @@ fn a_disk_without_a_byte_left_loses_nothing_wherever_a_push_meets_it() {
     });
 }
 
+#[test]
+fn a_server_starts_on_a_disk_without_a_byte_left_and_everything_on_it_is_read() {
+    let Some(mut small) = Small::start(64 * MIB, 0) else {
+        return;
+    };
+    crate::run(async {
+        let ballast = small.disk.ballast();
+        let peer = small.peer();
+        // So many entries go to the disk at once; those of small files are lost with the process.
+        let large = BigFile::plan(1, 20_000, 40);
+        let url = address_for(&peer, &large).await.unwrap();
+        let answer = web::put_pieces(&url, large.len, large.pieces()).await;
+        assert!(answer.status.is_success(), "{}", answer.text());
+        take(&peer, &large).await;
+        let mut database = TinyDb::new();
+        let file = commit(&mut database, "one", 50_000);
+        let root = database.root();
+        peer.store(&file).await;
+        let moved = peer.commit(root, RootAddress::ZERO, &[&file]).await;
+        assert!(moved.unwrap());
+        let refused = commit(&mut database.clone(), "two", 50_000);
+
+        for remove_index in [false, true] {
+            ballast.fill_but(0);
+            small.child.kill();
+            if remove_index {
+                std::fs::remove_dir_all(small.disk.outside().join("data/index")).unwrap();
+                ballast.fill_but(0);
+            }
+            small.child.start_again();
+            let peer = small.peer();
+            reads_go_on(&peer, &database, root).await;
+            let some = large.address(7);
+            let read = peer.read(some).await.map(|chunk| address_of(&chunk));
+            assert_eq!(read, Some(some));
+            assert_exhausted(&peer.upload_url(&refused).await.unwrap_err());
+            small.assert_holds(&[root]).await;
+        }
+
+        ballast.throw_off();
+        small.child.start_again();
+        let peer = small.peer();
+        peer.store(&refused).await;
+        reads_go_on(&peer, &database, root).await;
+    });
+}
+
 /// The disk runs full while the bytes of an upload come. What was answered.
 async fn full_while_it_arrives(small: &Small) -> String {
     let peer = small.peer();
