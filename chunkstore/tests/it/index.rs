@@ -322,7 +322,7 @@ async fn places_of_fresh_files_and_found_ones_are_not_asked_for_again() {
     let index = CachedIndex::new(Arc::clone(&behind) as Arc<dyn ChunkIndex>, 1 << 20);
     let mut maker = EntryMaker::new(60);
     let (pool, fresh, large) = (maker.pool(), maker.file(), maker.file());
-    let (few, many) = (maker.entries(100), maker.entries(8000));
+    let (few, many) = (maker.entries(100), maker.entries(20_000));
     index_contract::add(&index, pool, fresh, &few).await;
     // Too many to be kept when they come.
     index_contract::add(&index, pool, large, &many).await;
