@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
@@ -26,7 +27,7 @@ pub struct S3Settings {
     pub endpoint: Option<String>,
     /// The address that signed addresses begin with, where others reach the server under another one.
     pub public_endpoint: Option<String>,
-    /// The region; nothing to take it from the environment, or `us-east-1` where there is an endpoint.
+    /// The region; nothing for `us-east-1` where there is an endpoint, else for that of the environment.
     pub region: Option<String>,
     /// The bucket's name.
     pub bucket: String,
@@ -37,6 +38,9 @@ pub struct S3Settings {
     /// The keys to sign with; nothing to take them from the SDK's chain of sources.
     pub credentials: Option<S3Credentials>,
 }
+
+/// The region where nothing names another: what servers that are not Amazon's take.
+const USUAL_REGION: Region = Region::from_static("us-east-1");
 
 /// A pair of keys. Its `Debug` shows neither.
 #[derive(Clone)]
@@ -61,30 +65,35 @@ pub(super) async fn config(settings: &S3Settings) -> (ConfigBuilder, SharedCrede
             tls::rustls_provider::CryptoMode::Ring,
         ))
         .build_https();
-    let region = settings.region.clone().map(Region::new);
-    let (mut config, source) = if let Some(pair) = &settings.credentials {
-        let keys = Credentials::new(&pair.access_key, &pair.secret_key, None, None, "settings");
-        (ConfigBuilder::new(), SharedCredentialsProvider::new(keys))
-    } else {
-        let loader =
-            aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
-        let loader = match region.clone() {
-            Some(region) => loader.region(region),
-            None => loader,
-        };
-        let loaded = loader.load().await;
-        let source = loaded.credentials_provider();
-        let source = source.expect("the loader names the SDK's chain of sources");
-        (ConfigBuilder::from(&loaded), source)
+    let region = match (&settings.region, &settings.endpoint) {
+        (Some(region), _) => Some(Region::new(region.clone())),
+        (None, Some(_)) => Some(USUAL_REGION),
+        (None, None) => None,
     };
-    config.set_credentials_provider(Some(source.clone()));
-    let config = match (region, &settings.endpoint, &settings.credentials) {
-        (Some(region), ..) => config.region(region),
-        (None, Some(_), _) | (None, None, Some(_)) => {
-            config.region(Region::from_static("us-east-1"))
+    let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
+    let (mut config, keys, region) = match (&settings.credentials, region) {
+        (Some(pair), region) => {
+            let keys = Credentials::new(&pair.access_key, &pair.secret_key, None, None, "settings");
+            let region = match region {
+                Some(region) => region,
+                None => region_of(&loader.load().await),
+            };
+            let keys = SharedCredentialsProvider::new(keys);
+            (ConfigBuilder::new(), keys, region)
         }
-        (None, None, None) => config,
+        (None, Some(region)) => {
+            let environment = loader.region(region.clone()).load().await;
+            let keys = keys_of(&environment);
+            (ConfigBuilder::from(&environment), keys, region)
+        }
+        (None, None) => {
+            let environment = loader.load().await;
+            let (keys, region) = (keys_of(&environment), region_of(&environment));
+            (ConfigBuilder::from(&environment), keys, region)
+        }
     };
+    config.set_credentials_provider(Some(keys.clone()));
+    let config = config.region(region);
     let config = match &settings.endpoint {
         Some(endpoint) => config.endpoint_url(endpoint),
         None => config,
@@ -103,7 +112,16 @@ pub(super) async fn config(settings: &S3Settings) -> (ConfigBuilder, SharedCrede
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(stalled)
         .timeout_config(timeouts(ANSWER_TIMEOUT));
-    (config, source)
+    (config, keys)
+}
+
+fn keys_of(environment: &SdkConfig) -> SharedCredentialsProvider {
+    let keys = environment.credentials_provider();
+    keys.expect("the loader names the SDK's chain of sources")
+}
+
+fn region_of(environment: &SdkConfig) -> Region {
+    environment.region().cloned().unwrap_or(USUAL_REGION)
 }
 
 pub(super) fn timeouts(answer: Duration) -> TimeoutConfig {

@@ -8,6 +8,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use crate::objects::{ObjectError, ObjectKey};
 
 const LONGEST_TEXT: usize = 500;
+const LONGEST_REGION: usize = 64;
 
 /// A failed request, reduced to what may be printed: the SDK's own error carries the raw answer, which can quote
 /// parts of signatures.
@@ -17,6 +18,8 @@ pub(super) struct Failure {
     status: Option<u16>,
     code: String,
     text: String,
+    /// Where the bucket is, if the server said so.
+    region: Option<String>,
 }
 
 impl Failure {
@@ -24,7 +27,10 @@ impl Failure {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        let status = error.raw_response().map(|raw| raw.status().as_u16());
+        let answer = error.raw_response();
+        let status = answer.map(|raw| raw.status().as_u16());
+        let region = answer.and_then(|raw| raw.headers().get("x-amz-bucket-region"));
+        let region = region.map(|region| region.chars().take(LONGEST_REGION).collect());
         let (code, text) = match error.as_service_error() {
             Some(service) => (service.code(), service.message().map(str::to_owned)),
             None => (None, None),
@@ -35,7 +41,13 @@ impl Failure {
             status,
             code,
             text: text.chars().take(LONGEST_TEXT).collect(),
+            region,
         }
+    }
+
+    /// The bucket is at another address, which no repetition finds.
+    fn is_elsewhere(&self) -> bool {
+        matches!(self.status, Some(300..=399))
     }
 
     /// The condition of a conditional request did not hold.
@@ -67,6 +79,7 @@ impl Failure {
         // 400 is also how an answer to an expired token and to a slow body begins.
         let passes = matches!(self.code.as_str(), "RequestTimeout" | "IncompleteBody");
         match self.status {
+            Some(300..=399) => ObjectError::refused(action, key, self),
             Some(404) if self.code != "NoSuchBucket" && self.code != "NoSuchUpload" => {
                 ObjectError::NotFound { key: key.clone() }
             }
@@ -95,6 +108,13 @@ impl fmt::Display for Failure {
             Some(status) if self.code.is_empty() => write!(f, "status {status}, {}", self.text),
             Some(status) => write!(f, "status {status} {}, {}", self.code, self.text),
             None => f.write_str(&self.text),
+        }?;
+        if !self.is_elsewhere() {
+            return Ok(());
+        }
+        match &self.region {
+            Some(region) => write!(f, "; the bucket is in {region}: set s3.region"),
+            None => f.write_str("; is s3.region, or s3.endpoint, that of the bucket?"),
         }
     }
 }
@@ -114,9 +134,12 @@ mod tests {
                 status,
                 code: code.to_owned(),
                 text: String::new(),
+                region: None,
             };
             failure.into_error("read", &key).kind()
         };
+        assert_eq!(kind(Some(301), "PermanentRedirect"), ErrorKind::Refused);
+        assert_eq!(kind(Some(307), ""), ErrorKind::Refused);
         assert_eq!(kind(Some(404), "NoSuchKey"), ErrorKind::NotFound);
         assert_eq!(kind(Some(404), ""), ErrorKind::NotFound);
         assert_eq!(kind(Some(404), "NoSuchBucket"), ErrorKind::Refused);
@@ -129,5 +152,22 @@ mod tests {
         assert_eq!(kind(Some(503), "SlowDown"), ErrorKind::Unavailable);
         assert_eq!(kind(Some(507), ""), ErrorKind::Exhausted);
         assert_eq!(kind(None, ""), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn who_is_sent_elsewhere_is_told_which_setting_says_where_the_bucket_is() {
+        let said = |status, region: Option<&str>| {
+            let failure = Failure {
+                status: Some(status),
+                code: "PermanentRedirect".to_owned(),
+                text: "elsewhere".to_owned(),
+                region: region.map(str::to_owned),
+            };
+            failure.to_string()
+        };
+        let told = said(301, Some("eu-west-1"));
+        assert!(told.ends_with("elsewhere; the bucket is in eu-west-1: set s3.region"));
+        assert!(said(301, None).contains("s3.region"));
+        assert!(!said(404, Some("eu-west-1")).contains("s3.region"));
     }
 }
