@@ -42,8 +42,8 @@ pub type ResponseBody = UnsyncBoxBody<bytes::Bytes, BodyError>;
 /// The first byte of every TLS connection: a handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// How long a connection may stay silent before its first byte, and between requests. Longer than the 90
-/// seconds that a Go client keeps an idle connection, so that the client is the one who closes.
+/// How long a connection may stay silent between requests. Longer than the 90 seconds that a Go client keeps
+/// an idle connection, so that the client is the one who closes.
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a TLS handshake may take.
@@ -184,9 +184,10 @@ impl<A: Answer> Connection<A> {
     async fn try_serve(self, stream: TcpStream) -> Result<(), BodyError> {
         stream.set_nodelay(true)?;
         let mut first = [0];
+        let limit = self.patience.first_byte();
         let peeked = tokio::select! {
             () = self.drain.closing.cancelled() => return Ok(()),
-            peeked = tokio::time::timeout(IDLE_LIMIT, stream.peek(&mut first)) => peeked??,
+            peeked = tokio::time::timeout(limit, stream.peek(&mut first)) => peeked??,
         };
         if peeked == 0 {
             return Ok(());

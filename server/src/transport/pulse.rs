@@ -22,8 +22,8 @@ use super::{BodyError, ResponseBody};
 pub struct Patience {
     /// One beat.
     pub beat: Duration,
-    /// How many beats the first request may take to arrive, from the first byte or the end of the TLS
-    /// handshake.
+    /// How many beats the first byte may take to arrive; and then the first request, from there or from the end
+    /// of the TLS handshake.
     pub first_request: u32,
     /// How many beats an answer may lie unread. Dolt itself gives up after seconds.
     pub unread: u32,
@@ -40,6 +40,13 @@ impl Default for Patience {
             unread: 12,
             idle: 30,
         }
+    }
+}
+
+impl Patience {
+    /// How long a connection may be there without a byte.
+    pub(super) fn first_byte(&self) -> Duration {
+        self.beat * self.first_request
     }
 }
 
