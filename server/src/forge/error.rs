@@ -1,7 +1,18 @@
 //! Why the forge does not do what it was asked.
+//!
+//! The log has all of it. Clients are not told what they could learn of the machine: paths, addresses, and what
+//! the system, the index or the bucket said.
+
+use std::error::Error;
+use std::io;
 
 use holdfast_chunkstore::ErrorKind;
-use holdfast_chunkstore::repo::{RepoName, RepoNameError, RepositoryError, UploadFailure};
+use holdfast_chunkstore::index::IndexError;
+use holdfast_chunkstore::objects::ObjectError;
+use holdfast_chunkstore::repo::spool::SpoolError;
+use holdfast_chunkstore::repo::{
+    MeaningError, RepoName, RepoNameError, RepositoryError, UploadFailure,
+};
 
 use super::addresses::AddressError;
 
@@ -101,25 +112,87 @@ impl ForgeError {
         }
     }
 
-    /// The whole chain of causes in one line: what a client shows.
+    /// The whole chain of causes in one line: what the log has.
     pub fn one_line(&self) -> String {
         one_line(self)
+    }
+
+    /// What a client shows, in one line: the chain of causes as far as it is about what he asked for.
+    pub fn for_client(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if let Some(end) = inner(error) {
+                append(&mut text, &end);
+                break;
+            }
+            append(&mut text, &error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}
+
+/// What is told in place of a cause that is the server's own business, and of what is behind it.
+fn inner(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<ObjectError>() {
+        return match error {
+            ObjectError::Failed { .. } => Some("the object store cannot be reached, or failed"),
+            ObjectError::Refused { .. } => Some("the object store refused it"),
+            // They name an object's key, and nothing of the machine.
+            _ => None,
+        }
+        .map(str::to_owned);
+    }
+    if let Some(error) = error.downcast_ref::<IndexError>() {
+        return Some(match error {
+            IndexError::Full { .. } => error.to_string(),
+            _ => "the chunk index failed".to_owned(),
+        });
+    }
+    if let Some(SpoolError::Io { source, .. }) = error.downcast_ref() {
+        return Some(format!("the spool failed: {}", source.kind()));
+    }
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        return Some(error.kind().to_string());
+    }
+    match error.downcast_ref::<MeaningError>() {
+        Some(error) if is_fault(error.kind) => Some("it cannot be read".to_owned()),
+        _ => None,
+    }
+}
+
+/// Whether something is wrong on our side.
+fn is_fault(kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Internal => true,
+        ErrorKind::Invalid
+        | ErrorKind::NotFound
+        | ErrorKind::Conflict
+        | ErrorKind::Dangling
+        | ErrorKind::Refused
+        | ErrorKind::Exhausted
+        | ErrorKind::Unauthenticated
+        | ErrorKind::Denied => false,
     }
 }
 
 /// An error and its causes in one line.
-pub fn one_line(error: &dyn std::error::Error) -> String {
+pub fn one_line(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let part = error.to_string();
-        if !text.ends_with(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
+        append(&mut text, &error.to_string());
         cause = error.source();
     }
     text
+}
+
+fn append(text: &mut String, part: &str) {
+    if !text.ends_with(part) {
+        text.push_str(": ");
+        text.push_str(part);
+    }
 }
 
 /// Logs an error where it ends. What clients do wrong is no fault of the server's.
@@ -139,5 +212,79 @@ pub fn log(error: &ForgeError) {
         | ErrorKind::Refused
         | ErrorKind::Unauthenticated
         | ErrorKind::Denied => tracing::info!(cause, "request refused"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_chunkstore::objects::ObjectKey;
+    use holdfast_chunkstore::repo::check::UploadError;
+
+    use super::*;
+
+    /// What a file and the log say of an error, and what a client is told.
+    fn told(error: impl Into<ForgeError>) -> (String, String) {
+        let error = error.into();
+        (error.one_line(), error.for_client())
+    }
+
+    fn failing() -> io::Error {
+        io::Error::new(io::ErrorKind::PermissionDenied, "open /srv/data/x")
+    }
+
+    #[test]
+    fn clients_are_told_what_failed_and_nothing_of_the_machine() {
+        let key = ObjectKey::parse("repos/x").unwrap();
+        let (action, source) = ("read the catalog", Box::new(failing()));
+        let source = ObjectError::Failed {
+            action: "read",
+            key,
+            source,
+        };
+        let spool = |path: &str| SpoolError::Io {
+            action: "create the spool file",
+            path: path.into(),
+            source: failing(),
+        };
+        let index = IndexError::Failed {
+            action: "look up",
+            source: Box::new(failing()),
+        };
+        for (error, words) in [
+            (
+                told(RepositoryError::Object { action, source }),
+                "read the catalog: the object store cannot be reached, or failed",
+            ),
+            (
+                told(RepositoryError::Index {
+                    action: "find chunks",
+                    source: index,
+                }),
+                "find chunks: the chunk index failed",
+            ),
+            (
+                told(UploadFailure::Upload(spool("/srv/data/spool/1").into())),
+                "take in a table file: receive the file: the spool failed: permission denied",
+            ),
+            (
+                told(UploadFailure::Upload(UploadError::Scratch(failing()))),
+                "take in a table file: check the file: permission denied",
+            ),
+        ] {
+            let (log, client) = error;
+            assert_eq!(client, words);
+            assert!(log.contains("/srv/data"), "{log}");
+        }
+    }
+
+    #[test]
+    fn clients_are_told_all_that_is_wrong_with_what_they_sent() {
+        let error = UploadError::TooLong { declared: 7 };
+        let (log, client) = told(UploadFailure::Upload(error));
+        assert_eq!(log, client);
+        assert!(
+            client.ends_with("more than the 7 bytes declared"),
+            "{client}"
+        );
     }
 }

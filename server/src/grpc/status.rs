@@ -29,7 +29,7 @@ pub fn code(kind: ErrorKind) -> Code {
 /// Ends an error as the status that the client sees. Dolt shows the text to its user.
 pub fn status(error: &ForgeError) -> Status {
     error::log(error);
-    Status::new(code(error.kind()), error.one_line())
+    Status::new(code(error.kind()), error.for_client())
 }
 
 #[cfg(test)]

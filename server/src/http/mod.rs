@@ -22,8 +22,8 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
-use crate::forge::Forge;
 use crate::forge::addresses::Addresses;
+use crate::forge::{Forge, error};
 use crate::transport::ResponseBody;
 
 /// How long the object store may take to answer before the server calls itself not ready.
@@ -77,7 +77,10 @@ impl Plane {
         }
         match tokio::time::timeout(PING_LIMIT, self.forge.ping()).await {
             Ok(Ok(())) => answer::line(StatusCode::OK, "ready"),
-            Ok(Err(error)) => unavailable(&error.one_line()),
+            Ok(Err(error)) => {
+                error::log(&error);
+                unavailable(&error.for_client())
+            }
             Err(_) => unavailable("the object store does not answer"),
         }
     }

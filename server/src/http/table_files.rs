@@ -246,7 +246,7 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<Md5>, ForgeError> {
 
 fn refuse(error: &ForgeError) -> Response<ResponseBody> {
     error::log(error);
-    answer::line(status::status(error.kind()), &error.one_line())
+    answer::line(status::status(error.kind()), &error.for_client())
 }
 
 fn unsatisfiable(len: u64, error: RangeError) -> Response<ResponseBody> {
