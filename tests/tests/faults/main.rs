@@ -15,6 +15,7 @@ mod index_lost;
 mod killed;
 mod ledger;
 mod released;
+mod traced;
 
 /// Runs a test's own side of the network on threads that no server uses.
 fn run<T>(test: impl Future<Output = T>) -> T {
