@@ -1,6 +1,7 @@
 //! `holdfastd`: the server, and what an operator asks of a store.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -8,8 +9,9 @@ use holdfast_chunkstore::repo::Repositories;
 use holdfast_server::args::{Arguments, Task};
 use holdfast_server::commands::{self, Form};
 use holdfast_server::settings::{Purpose, Settings, check, reference};
+use holdfast_server::signals::Signals;
 use holdfast_server::start::StoredIndex;
-use holdfast_server::{Service, descriptors, start, telemetry};
+use holdfast_server::{Handle, Service, descriptors, start, telemetry};
 
 /// The exit code for a command line or settings that cannot be used.
 const USAGE: u8 = 2;
@@ -84,31 +86,42 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for note in notes {
         tracing::info!("{note}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    runtime.block_on(Box::pin(perform(&arguments.task, &settings)))
-}
-
-async fn perform(task: &Task, settings: &Settings) -> anyhow::Result<ExitCode> {
-    match task {
-        Task::Serve { .. } => serve(settings).await,
+    match &arguments.task {
+        Task::Serve { .. } => block_on(serve(&settings)),
         Task::Repos { .. } | Task::History { .. } | Task::Verify { .. } => {
-            read(task, settings).await
+            // Goes last: what a reader that is interrupted leaves to the runtime's threads is written there.
+            let work = start::reading_directory(&settings)?;
+            block_on(read(&arguments.task, &settings, work.path()))
         }
         Task::Settings { .. } => Ok(ExitCode::SUCCESS),
     }
 }
 
-/// Reads the store, beside a server that may be running.
-async fn read(task: &Task, settings: &Settings) -> anyhow::Result<ExitCode> {
+/// Runs a future, and then waits for what it left to the threads that may block.
+fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(Box::pin(future))
+}
+
+/// Reads the store, beside a server that may be running, until a signal.
+async fn read(task: &Task, settings: &Settings, work: &Path) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen().context("listen for signals")?;
+    tokio::select! {
+        answered = answer(task, settings, work) => answered,
+        signal = signals.next() => Ok(ExitCode::from(signal.exit_code())),
+    }
+}
+
+async fn answer(task: &Task, settings: &Settings, work: &Path) -> anyhow::Result<ExitCode> {
     let stored_index = match task {
         Task::Verify { .. } => StoredIndex::Read,
         _ => StoredIndex::Ignored,
     };
-    let parts = start::reader_parts(settings, stored_index).await?;
-    let repositories = Repositories::open(parts.repositories).await?;
+    let parts = start::repositories_to_read(settings, stored_index, work).await?;
+    let repositories = Repositories::open(parts).await?;
     let form = |json: bool| if json { Form::Json } else { Form::Text };
     let mut out = std::io::stdout();
     let is_whole = match task {
@@ -135,16 +148,31 @@ async fn read(task: &Task, settings: &Settings) -> anyhow::Result<ExitCode> {
 
 async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
     // Before the port opens: a signal from then on drains.
-    let stop = stop_signal().context("listen for signals")?;
+    let mut signals = Signals::listen().context("listen for signals")?;
     descriptors::raise_limit();
-    let parts = start::server_parts(settings).await?;
-    let handle = Service::start(settings, parts).await?;
+    let handle = tokio::select! {
+        handle = begin(settings) => handle?,
+        signal = signals.next() => {
+            tracing::info!(signal = signal.name(), "stopped before it could serve");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let address = handle.local_addr();
     tracing::info!(%address, "serving");
     say(&format!("holdfastd: listening on {address}"));
-    let signal = stop.await;
+    let signal = signals.next().await.name();
     tracing::info!(signal, "stopping: what runs may finish");
-    if handle.shutdown().await {
+    let cut = handle.cut();
+    let mut stopping = std::pin::pin!(handle.shutdown());
+    let finished = tokio::select! {
+        finished = &mut stopping => finished,
+        signal = signals.next() => {
+            tracing::info!(signal = signal.name(), "told again: stopping at once");
+            cut.cancel();
+            stopping.await
+        }
+    };
+    if finished {
         tracing::info!("stopped");
     } else {
         tracing::info!("stopped; requests that still ran were cut");
@@ -152,16 +180,9 @@ async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn stop_signal() -> std::io::Result<impl Future<Output = &'static str>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        }
-    })
+async fn begin(settings: &Settings) -> anyhow::Result<Handle> {
+    let parts = start::server_parts(settings).await?;
+    Ok(Service::start(settings, parts).await?)
 }
 
 /// Writes a line for people.

@@ -9,6 +9,7 @@ use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::repo::{self, Repositories};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::forge::{Forge, ForgeError};
@@ -158,21 +159,31 @@ impl Handle {
         self.local_addr
     }
 
-    /// Stops. At once the server says that it is not ready, but goes on until nothing has run for a while:
-    /// only then does it close its port. What still runs after the drain time-out is cut. Returns whether
-    /// everything finished by itself.
+    /// What to cancel while the server stops, so that what still runs is cut at once.
+    pub fn cut(&self) -> CancellationToken {
+        self.drain.cut.clone()
+    }
+
+    /// Stops. At once the server says that it is not ready, but goes on until nothing has run for a while, or
+    /// for half of the drain time-out: only then does it close its port. What still runs after the whole
+    /// time-out is cut. Returns whether everything finished by itself.
     pub async fn shutdown(mut self) -> bool {
         self.http.ready.store(false, Ordering::Relaxed);
         crate::grpc::say_stopping(&self.health).await;
         self.drain.stopping.cancel();
         let finished = tokio::select! {
             () = async {
-                self.work.rested(self.drain_quiet).await;
+                tokio::select! {
+                    () = self.work.rested(self.drain_quiet) => {}
+                    // A server that is never quiet: what came so far has the other half to end by itself.
+                    () = self.clock.sleep(self.drain_timeout / 2) => {}
+                }
                 crate::grpc::say_gone(&mut self.health).await;
                 self.drain.closing.cancel();
                 ended(&mut self.serving).await;
             } => true,
             () = self.clock.sleep(self.drain_timeout) => false,
+            () = self.drain.cut.cancelled() => false,
         };
         if !finished {
             self.drain.closing.cancel();

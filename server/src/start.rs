@@ -19,6 +19,7 @@ use holdfast_chunkstore::repo::spool::{SpoolDir, SpoolOptions};
 
 use crate::lock::{DirectoryLock, LockError};
 use crate::meaning::DoltMeaning;
+use crate::reading::{self, ReadingDirectory};
 use crate::service::Parts;
 use crate::settings::{Settings, StoreSettings};
 
@@ -89,6 +90,7 @@ fn unless_only_full(error: ProbeError, objects: &dyn ObjectStore) -> Result<(), 
 /// Picks the parts of a server, and locks its data directory.
 pub async fn server_parts(settings: &Settings) -> Result<Parts, PartsError> {
     let held = DirectoryLock::take(&settings.data)?;
+    reading::remove_left(&settings.data);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let objects = objects(settings, Access::Exclusive, &clock).await?;
     let mut random = rand::make_rng::<rand::rngs::StdRng>();
@@ -119,7 +121,7 @@ pub struct ReaderParts {
     /// The parts. Without a stored index there is an empty one in memory.
     pub repositories: repo::Parts,
     /// Removed when dropped.
-    pub work: tempfile::TempDir,
+    pub work: ReadingDirectory,
 }
 
 /// What becomes of the chunk index that a server on this data directory left, or is using.
@@ -136,6 +138,23 @@ pub async fn reader_parts(
     settings: &Settings,
     stored_index: StoredIndex,
 ) -> Result<ReaderParts, PartsError> {
+    let work = reading_directory(settings)?;
+    let repositories = repositories_to_read(settings, stored_index, work.path()).await?;
+    Ok(ReaderParts { repositories, work })
+}
+
+/// Makes the directory for reading a store.
+pub fn reading_directory(settings: &Settings) -> Result<ReadingDirectory, PartsError> {
+    ReadingDirectory::make(&settings.data).map_err(open_error("a directory to work in"))
+}
+
+/// The parts of [`reader_parts`] in a directory that is there already. What was begun when the future is
+/// dropped goes on to write there for a while, on threads of the runtime.
+pub async fn repositories_to_read(
+    settings: &Settings,
+    stored_index: StoredIndex,
+    work: &Path,
+) -> Result<repo::Parts, PartsError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let no_forge = || PartsError::NoForge {
         place: place(settings),
@@ -150,14 +169,13 @@ pub async fn reader_parts(
         Err(ObjectError::NotFound { .. }) => return Err(no_forge()),
         Err(error) => return Err(open_error("the object store")(error)),
     }
-    let work = work_directory(settings)?;
     let pool = BlockingPool::new(threads(settings));
-    let spool = spool(settings, work.path().join("spool"), &pool)?;
+    let spool = spool(settings, work.join("spool"), &pool)?;
     let index = match stored_index {
         StoredIndex::Ignored => Arc::new(MemoryIndex::new(pool.clone())),
-        StoredIndex::Read => index_for_reading(settings, work.path(), &pool).await?,
+        StoredIndex::Read => index_for_reading(settings, work, &pool).await?,
     };
-    let repositories = repo::Parts {
+    Ok(repo::Parts {
         objects,
         index,
         clock,
@@ -165,18 +183,7 @@ pub async fn reader_parts(
         pool,
         spool,
         meaning: Arc::new(DoltMeaning::new(true)),
-    };
-    Ok(ReaderParts { repositories, work })
-}
-
-/// Beside the data, where a table file has room; where that cannot be written, among the temporary files.
-fn work_directory(settings: &Settings) -> Result<tempfile::TempDir, PartsError> {
-    let beside = tempfile::Builder::new()
-        .prefix("reading-")
-        .tempdir_in(&settings.data);
-    beside
-        .or_else(|_| tempfile::tempdir())
-        .map_err(open_error("a directory to work in"))
+    })
 }
 
 fn place(settings: &Settings) -> String {
@@ -381,7 +388,7 @@ mod s3 {
         Ok(S3Settings {
             endpoint: endpoint.clone(),
             public_endpoint: public_endpoint.clone(),
-            region: Some(region.clone()),
+            region: region.clone(),
             bucket: bucket.clone(),
             prefix,
             path_style: *path_style,

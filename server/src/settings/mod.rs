@@ -55,7 +55,7 @@ pub struct Settings {
     pub access: AccessSettings,
     /// How table files come and go.
     pub transfer: TransferSettings,
-    /// Memory for blocks of the chunk index, in bytes.
+    /// Memory for the filters of the chunk index, in bytes.
     pub index_cache: u64,
     /// Memory for places of chunks that are kept at hand, in bytes.
     pub index_places: u64,
@@ -80,8 +80,8 @@ pub enum StoreSettings {
         endpoint: Option<String>,
         /// The bucket is part of the path.
         path_style: bool,
-        /// The region that requests are signed for.
-        region: String,
+        /// The region that requests are signed for, where it is not the usual one or that of the environment.
+        region: Option<String>,
         /// Address under which clients reach the S3 server.
         public_endpoint: Option<String>,
         /// Access key, where it is not left to Amazon's usual sources.
@@ -148,6 +148,8 @@ pub struct TransferSettings {
     pub spool_limit: u64,
     /// Threads for what blocks; 0 for one per processor.
     pub threads: usize,
+    /// How many received files are checked at once.
+    pub checks: usize,
 }
 
 /// Connections.

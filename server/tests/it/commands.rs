@@ -1,92 +1,33 @@
 //! The binary: `repos`, `history` and `verify`, beside a running server and over a damaged store.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Output;
 
 use bytes::Bytes;
 use holdfast_doltdb::testing::TinyDb;
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use tonic::transport::Channel;
 
-use crate::pushing::{Client, add, commit_request, database, pack, root, upload_url};
+use crate::daemon::{Bucket, Daemon, Process, holdfastd};
+use crate::pushing::{add, commit_request, database, pack, root, upload_url};
 use crate::rig::{REPO, http_builder};
 
-/// A server in a process of its own, open to everybody, on a local directory.
-struct Daemon {
-    child: Child,
-    url: String,
-}
-
-fn holdfastd(data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfastd"));
-    command.env_clear().env("HOLDFAST_DATA", data);
-    command
-}
-
-impl Daemon {
-    fn start(data: &Path) -> Self {
-        let mut child = holdfastd(data)
-            .args(["serve", "--open", "--listen", "127.0.0.1:0"])
-            .args(["--free-floor", "1MiB", "--log-filter", "warn"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines
-            .by_ref()
-            .find_map(|line| {
-                Some(
-                    line.unwrap()
-                        .strip_prefix("holdfastd: listening on ")?
-                        .to_owned(),
-                )
-            })
-            .expect("it says where it listens");
-        // Whoever writes to a pipe that nobody reads waits.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            child,
-            url: format!("http://{address}"),
-        }
-    }
-
-    async fn client(&self) -> Client {
-        let endpoint = Channel::from_shared(self.url.clone()).unwrap();
-        let endpoint = endpoint.user_agent("dolt_cli 2.3.1 linux amd64").unwrap();
-        Client::new(endpoint.connect().await.unwrap())
-    }
-
-    /// Uploads all chunks as one file and moves the root.
-    async fn push(&self, chunks: &[Bytes], database: &TinyDb) {
-        let mut client = self.client().await;
-        let packed = pack(chunks);
-        let url = upload_url(&mut client, &packed).await.unwrap();
-        let http = http_builder().build().unwrap();
-        let answer = http.put(url).body(packed.bytes.clone()).send().await;
-        assert_eq!(answer.unwrap().status(), 200);
-        add(&mut client, &[&packed]).await.unwrap();
-        let last = root(&mut client).await;
-        let request = commit_request(database.root().as_bytes(), &last);
-        assert!(client.commit(request).await.unwrap().into_inner().success);
-    }
-
-    /// Asks it to stop, and waits until it has.
-    fn stop(mut self) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // It has ended already, unless the test failed.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
+/// Uploads all chunks as one file and moves the root.
+async fn push(daemon: &Daemon, chunks: &[Bytes], database: &TinyDb) {
+    let mut client = daemon.client().await;
+    let packed = pack(chunks);
+    let url = upload_url(&mut client, &packed).await.unwrap();
+    let http = http_builder().build().unwrap();
+    let answer = http.put(url).body(packed.bytes.clone()).send().await;
+    assert_eq!(answer.unwrap().status(), 200);
+    add(&mut client, &[&packed]).await.unwrap();
+    let last = root(&mut client).await;
+    let request = commit_request(database.root().as_bytes(), &last);
+    assert!(client.commit(request).await.unwrap().into_inner().success);
 }
 
 fn run(data: &Path, arguments: &[&str]) -> Output {
@@ -107,9 +48,9 @@ async fn two_pushes() -> (TempDir, TinyDb) {
     let daemon = Daemon::start(data.path());
     let mut pushed = database();
     let all: Vec<Bytes> = pushed.chunks().values().cloned().collect();
-    daemon.push(&all, &pushed).await;
+    push(&daemon, &all, &pushed).await;
     let more = pushed.commit("feature", "third");
-    daemon.push(&more, &pushed).await;
+    push(&daemon, &more, &pushed).await;
     daemon.stop();
     (data, pushed)
 }
@@ -183,6 +124,97 @@ async fn what_is_not_there_is_said() {
     );
     let output = run(data.path(), &["verify", "not-a-name"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+/// What is in a directory.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_reader_that_is_interrupted_leaves_nothing() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        for command in [&["repos"][..], &["history", REPO], &["verify"]] {
+            let (data, bucket) = (TempDir::new().unwrap(), Bucket::open());
+            let mut reader = holdfastd(data.path());
+            let mut reader = Process::start(bucket.keeps(reader.args(command)));
+            let _waited_for = bucket.connected();
+            let works_in = names(data.path());
+            assert!(works_in[0].starts_with("reading-"), "{works_in:?}");
+            reader.signal(signal);
+            assert_eq!(reader.ended().0.code(), Some(code), "{command:?}");
+            assert_eq!(names(data.path()), [""; 0], "{command:?}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_without_a_data_directory_works_among_the_temporary_files() {
+    let [here, temporary] = [(), ()].map(|()| TempDir::new().unwrap());
+    let bucket = Bucket::open();
+    let mut reader = holdfastd(Path::new(""));
+    let reader = reader.current_dir(here.path());
+    let reader = reader.env("TMPDIR", temporary.path()).arg("verify");
+    let mut reader = Process::start(bucket.keeps(reader));
+    let _waited_for = bucket.connected();
+    assert_eq!(names(here.path()), [""; 0]);
+    let works_in = names(temporary.path());
+    assert!(works_in[0].starts_with("holdfast-reading-"), "{works_in:?}");
+    reader.signal(Signal::INT);
+    reader.ended();
+    assert_eq!(names(temporary.path()), [""; 0]);
+}
+
+#[test]
+fn what_a_killed_reader_left_is_removed_by_the_next_reader_and_by_a_server() {
+    let data = TempDir::new().unwrap();
+    Daemon::start(data.path()).stop();
+    let used = data.path().join("reading-used");
+    fs::create_dir(&used).unwrap();
+    let lock = fs::File::open(&used).unwrap();
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let left = data.path().join("reading-left");
+    let leave = || fs::create_dir_all(left.join("spool")).unwrap();
+    leave();
+    assert!(run(data.path(), &["repos"]).status.success());
+    assert!(!left.exists());
+    leave();
+    Daemon::start(data.path()).stop();
+    assert!(!left.exists());
+    assert!(used.exists(), "somebody works in it");
+}
+
+#[test]
+fn the_region_is_that_of_the_environment_and_one_that_is_wrong_is_named() {
+    let (data, bucket) = (TempDir::new().unwrap(), Bucket::open());
+    let mut reader = holdfastd(data.path());
+    let reader = reader.args(["repos", "--store", "s3://bucket"]).envs([
+        ("AWS_ENDPOINT_URL", bucket.endpoint.as_str()),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_REGION", "eu-test-1"),
+    ]);
+    let mut reader = Process::start(reader);
+    let mut connection = bucket.connected();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        connection.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.contains("/eu-test-1/s3/aws4_request"), "{head}");
+    let answer = "HTTP/1.1 301 Moved Permanently\r\nx-amz-bucket-region: eu-other-7\r\n\
+                  Content-Length: 0\r\n\r\n";
+    connection.write_all(answer.as_bytes()).unwrap();
+    let (status, said) = reader.ended();
+    assert_eq!(status.code(), Some(1), "{said}");
+    let hint = "the bucket is in eu-other-7: set s3.region";
+    assert!(said.contains(hint), "{said}");
 }
 
 /// What is done to a store, and what `verify` must call it.
@@ -286,7 +318,7 @@ async fn one_damaged_repository_does_not_hide_the_others() {
     let daemon = Daemon::start(data.path());
     let pushed = database();
     let all: Vec<Bytes> = pushed.chunks().values().cloned().collect();
-    daemon.push(&all, &pushed).await;
+    push(&daemon, &all, &pushed).await;
     daemon.stop();
     // A name that comes first and whose entry cannot be read.
     let entry = files(data.path(), "names/")[0].clone();

@@ -7,7 +7,9 @@
 )]
 
 mod bad_input;
+mod clock;
 mod commands;
+mod daemon;
 mod files;
 mod hostile;
 mod limits;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_chunkstore::clock::SystemClock;
 use holdfast_chunkstore::id::IdSource;
@@ -52,6 +53,14 @@ pub(crate) fn settings(directory: &TempDir, changes: &[(&str, &str)]) -> Setting
 
 impl Rig {
     pub(crate) async fn start(changes: &[(&str, &str)]) -> Self {
+        Self::start_with(changes, |_| {}).await
+    }
+
+    /// Starts a server of parts that `change` has had its hands on.
+    pub(crate) async fn start_with(
+        changes: &[(&str, &str)],
+        change: impl FnOnce(&mut repo::Parts),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let settings = settings(&directory, changes);
         let clock = Arc::new(SystemClock::new());
@@ -62,16 +71,19 @@ impl Rig {
         };
         let spool = SpoolDir::open(directory.path().join("spool"), options, pool.clone()).unwrap();
         let objects = Arc::new(MemoryStore::new(Arc::<SystemClock>::clone(&clock)));
+        let meaning = DoltMeaning::new(settings.transfer.accept_unknown_chunks);
+        let mut repositories = repo::Parts {
+            objects: Arc::<MemoryStore>::clone(&objects),
+            index: Arc::new(MemoryIndex::new(pool.clone())),
+            clock,
+            ids: Arc::new(IdSource::from_system()),
+            pool,
+            spool: Arc::new(spool),
+            meaning: Arc::new(meaning),
+        };
+        change(&mut repositories);
         let parts = Parts {
-            repositories: repo::Parts {
-                objects: Arc::<MemoryStore>::clone(&objects),
-                index: Arc::new(MemoryIndex::new(pool.clone())),
-                clock,
-                ids: Arc::new(IdSource::from_system()),
-                pool,
-                spool: Arc::new(spool),
-                meaning: Arc::new(DoltMeaning::new(false)),
-            },
+            repositories,
             process: 7,
             held: None,
         };
@@ -91,6 +103,26 @@ impl Rig {
     pub(crate) fn spooled(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.directory.path().join("spool")).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// Waits until the server has logged a line with all of these texts.
+    pub(crate) async fn has_logged(&self, texts: &[&str]) {
+        let is_there = || {
+            let lines = self.logs.text();
+            let mut lines = lines.lines();
+            lines.any(|line| texts.iter().all(|text| line.contains(text)))
+        };
+        let logged = async {
+            while !is_there() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(30), logged).await;
+        assert!(
+            found.is_ok(),
+            "no line with {texts:?}: {}",
+            self.logs.text()
+        );
     }
 
     /// `http://host:port`.

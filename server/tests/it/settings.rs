@@ -52,6 +52,7 @@ fn a_file_sets_everything() {
         prefix,
         endpoint,
         path_style,
+        region,
         ..
     } = settings.store
     else {
@@ -62,6 +63,7 @@ fn a_file_sets_everything() {
         ("bucket", "some/prefix", true)
     );
     assert_eq!(endpoint.as_deref(), Some("http://127.0.0.1:9000"));
+    assert_eq!(region, None, "the environment may name one");
 }
 
 #[test]

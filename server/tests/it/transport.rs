@@ -12,10 +12,12 @@ use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::Sender;
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Code;
+use tonic::{Code, Streaming};
 
+use crate::clock::Standing;
 use crate::rig::{REPO, Rig, metadata_request};
 
 struct Certificate {
@@ -203,6 +205,45 @@ async fn a_server_says_that_it_lives_and_is_ready() {
     assert_eq!(health.check(asked).await.unwrap().into_inner().status, 1);
 }
 
+/// The services that a version of reflection lists.
+macro_rules! listed_services {
+    ($version:ident, $channel:expr) => {{
+        use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
+        use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
+        use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
+        let asked = tonic_reflection::pb::$version::ServerReflectionRequest {
+            message_request: Some(MessageRequest::ListServices(String::new())),
+            ..Default::default()
+        };
+        let mut client = ServerReflectionClient::new($channel);
+        let answers = client.server_reflection_info(tokio_stream::once(asked));
+        let answer = answers.await.unwrap().into_inner().message().await.unwrap();
+        match answer.unwrap().message_response {
+            Some(MessageResponse::ListServicesResponse(listed)) => {
+                let names = listed.service.into_iter().map(|service| service.name);
+                names.collect::<Vec<String>>()
+            }
+            other => panic!("{other:?}"),
+        }
+    }};
+}
+
+#[tokio::test]
+async fn reflection_lists_the_services_in_both_of_its_versions() {
+    let rig = Rig::start(&[]).await;
+    let newer = listed_services!(v1, rig.channel().await);
+    let older = listed_services!(v1alpha, rig.channel().await);
+    for listed in [newer, older] {
+        for name in [
+            "dolt.services.remotesapi.v1alpha1.ChunkStoreService",
+            "dolt.services.remotesapi.v1alpha1.CredentialsService",
+            "grpc.health.v1.Health",
+        ] {
+            assert!(listed.iter().any(|listed| listed == name), "{listed:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_request_keeps_its_id() {
     let rig = Rig::start(&[]).await;
@@ -248,7 +289,9 @@ async fn statement_8_unknown_metadata_is_ignored() {
     rig.client().await.get_repo_metadata(request).await.unwrap();
 }
 
-fn asked() -> wire::StreamChunkLocationsRequest {
+type Asked = wire::StreamChunkLocationsRequest;
+
+fn asked() -> Asked {
     wire::StreamChunkLocationsRequest {
         repo_path: REPO.to_owned(),
         chunk_hashes: vec![1; 20].into(),
@@ -329,6 +372,53 @@ async fn who_watches_the_health_of_a_server_does_not_keep_it() {
     assert!(watch.message().await.unwrap().is_none());
 }
 
+/// Opens a stream to a server, and waits for its first answer.
+async fn stream(rig: &Rig) -> (Sender<Asked>, Streaming<wire::StreamChunkLocationsResponse>) {
+    let (sender, requests) = tokio::sync::mpsc::channel(1);
+    sender.send(asked()).await.unwrap();
+    let requests = ReceiverStream::new(requests);
+    let answers = rig.client().await.stream_chunk_locations(requests).await;
+    let mut answers = answers.unwrap().into_inner();
+    answers.message().await.unwrap().unwrap();
+    (sender, answers)
+}
+
+#[tokio::test]
+async fn a_server_that_is_never_quiet_closes_its_port_after_half_of_the_drain_time() {
+    let clock = Standing::new();
+    let shared = Arc::clone(&clock);
+    let changes = [("network.drain_timeout", "10m")];
+    let rig = Rig::start_with(&changes, |parts| parts.clock = shared).await;
+    let address = rig.handle.local_addr();
+    let (sender, mut answers) = stream(&rig).await;
+    let stopping = tokio::spawn(rig.handle.shutdown());
+    // For half of the time, and for all of it.
+    clock.is_waited_for_by(2).await;
+    drop(TcpStream::connect(address).await.unwrap());
+    clock.pass(Duration::from_mins(5));
+    let closed = async { while TcpStream::connect(address).await.is_ok() {} };
+    let closed = tokio::time::timeout(Duration::from_secs(30), closed);
+    closed.await.expect("the port closes");
+    sender.send(asked()).await.unwrap();
+    assert!(answers.message().await.unwrap().is_some(), "it goes on");
+    drop(sender);
+    assert!(answers.message().await.unwrap().is_none());
+    assert!(stopping.await.unwrap(), "everything finished by itself");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_wait_cuts_what_runs_at_once() {
+    let rig = Rig::start(&[("network.drain_timeout", "10m")]).await;
+    let (sender, mut answers) = stream(&rig).await;
+    let cut = rig.handle.cut();
+    let stopping = tokio::spawn(rig.handle.shutdown());
+    cut.cancel();
+    let stopping = tokio::time::timeout(Duration::from_secs(60), stopping);
+    assert!(!stopping.await.unwrap().unwrap(), "a stream was open");
+    assert!(answers.message().await.is_err());
+    drop(sender);
+}
+
 #[tokio::test]
 async fn what_still_runs_after_the_drain_time_is_cut() {
     let rig = Rig::start(&[("network.drain_timeout", "50ms")]).await;
@@ -345,7 +435,7 @@ async fn what_still_runs_after_the_drain_time_is_cut() {
 }
 
 /// Answers everything with a body that never ends.
-struct Endless(tokio::sync::mpsc::Sender<()>);
+struct Endless(Sender<()>);
 
 impl Answer for Endless {
     async fn answer(
@@ -408,7 +498,12 @@ impl Port {
 
 #[tokio::test]
 async fn a_connection_on_which_no_request_comes_is_cut() {
-    for sent in [&b"P"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET /x"] {
+    for sent in [
+        &b""[..],
+        b"P",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /x",
+    ] {
         let port = Port::open().await;
         let mut stream = TcpStream::connect(port.address).await.unwrap();
         stream.write_all(sent).await.unwrap();
