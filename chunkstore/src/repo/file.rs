@@ -27,7 +27,7 @@ pub struct StoredFile {
 }
 
 /// What a client says of a file before it sends it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeclaredFile {
     /// The name that Dolt knows the file by.
     pub id: TableFileId,

@@ -1,7 +1,7 @@
 //! The domain: who may do what to which repository. No gRPC, no HTTP.
 //!
 //! ```text
-//! client_version, addresses, error → access → Forge { locate, files, upload, commit, upkeep }
+//! client_version, addresses, error, refusals, turns → access → Forge { locate, files, upload, commit, upkeep }
 //! ```
 
 pub mod access;
@@ -11,6 +11,8 @@ pub mod commit;
 pub mod error;
 pub mod files;
 pub mod locate;
+pub mod refusals;
+pub mod turns;
 pub mod upkeep;
 pub mod upload;
 
@@ -26,6 +28,8 @@ use crate::settings::{Delivery, Settings};
 use access::{Access, Action, Credentials, Principal};
 use addresses::Addresses;
 pub use error::ForgeError;
+use refusals::Refusals;
+use turns::Turns;
 use upkeep::Upkeep;
 
 /// The name of the secret that data addresses are signed with.
@@ -71,6 +75,8 @@ pub struct Forge {
     addresses: Addresses,
     delivery: Delivery,
     stream_chunk_locations: bool,
+    turns: Turns,
+    refusals: Arc<Refusals>,
     upkeep: Upkeep,
 }
 
@@ -88,6 +94,8 @@ impl Forge {
             addresses: Addresses::new(secret),
             delivery: settings.transfer.delivery,
             stream_chunk_locations: settings.transfer.stream_chunk_locations,
+            turns: Turns::new(settings.transfer.checks),
+            refusals: Arc::default(),
             upkeep: Upkeep::new(stopping),
         })
     }

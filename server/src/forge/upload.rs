@@ -1,13 +1,17 @@
 //! Table files come in.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use holdfast_chunkstore::clock::Timestamp;
+use holdfast_chunkstore::clock::{Clock, Timestamp};
 use holdfast_chunkstore::repo::{
     Actor, DeclaredFile, Incoming, RepoName, StoredFile, UploadFailure,
 };
 
 use super::access::Action;
 use super::addresses::UploadTicket;
+use super::refusals::Refusals;
+use super::turns::Turns;
 use super::{Caller, Forge, ForgeError};
 
 /// A file that is coming in by an address that was checked.
@@ -17,6 +21,9 @@ pub struct Arriving {
     pub file: DeclaredFile,
     repo: RepoName,
     incoming: Option<Incoming>,
+    turns: Turns,
+    refusals: Arc<Refusals>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Arriving {
@@ -38,9 +45,13 @@ impl Arriving {
         let Some(incoming) = self.incoming else {
             return Ok(());
         };
+        let _turn = self.turns.take().await;
         let StoredFile {
             id, len, chunks, ..
-        } = incoming.finish().await?;
+        } = incoming.finish().await.inspect_err(|failure| {
+            let now = self.clock.monotonic();
+            self.refusals.note(&self.repo, &self.file, now, failure);
+        })?;
         tracing::debug!(repo = %self.repo, file = %id, len, chunks, "table file taken in");
         Ok(())
     }
@@ -57,6 +68,12 @@ impl Forge {
         let repository = self.writable(caller, name).await?;
         if repository.knows(&file).await? {
             return Ok(None);
+        }
+        let now = self.clock().monotonic();
+        if let Some(why) = self.refusals.find(name, &file, now) {
+            return Err(ForgeError::Refused {
+                reason: format!("table file {} was refused a while ago: {why}", file.id),
+            });
         }
         // A refusal at the PUT would cost the client six whole uploads.
         let room = self.repositories.parts().spool.create(file.len).await;
@@ -95,6 +112,9 @@ impl Forge {
             file,
             repo,
             incoming,
+            turns: self.turns.clone(),
+            refusals: Arc::clone(&self.refusals),
+            clock: Arc::clone(self.clock()),
         })
     }
 }

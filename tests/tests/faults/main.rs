@@ -14,6 +14,7 @@ mod four_writers;
 mod index_lost;
 mod killed;
 mod ledger;
+mod refused;
 mod released;
 mod traced;
 

@@ -158,6 +158,29 @@ impl UploadError {
         }
     }
 
+    /// Whether the bytes that were declared came, and are refused for what they are: they will be again.
+    pub fn is_of_content(&self) -> bool {
+        match self {
+            Self::Count { .. }
+            | Self::Name { .. }
+            | Self::Uncompressed { .. }
+            | Self::Format { .. }
+            | Self::Chunk { .. }
+            | Self::Dictionary { .. }
+            | Self::Address { .. }
+            | Self::NotThere { .. }
+            | Self::TooManyAlike { .. }
+            | Self::Children { .. } => true,
+            Self::TooLong { .. }
+            | Self::Length { .. }
+            | Self::Md5 { .. }
+            | Self::Spool(_)
+            | Self::Scratch(_)
+            | Self::Store(_)
+            | Self::GivenUp => false,
+        }
+    }
+
     /// The error and its causes on one line, for whoever uploads.
     pub fn one_line(&self) -> String {
         let mut line = self.to_string();
