@@ -190,6 +190,76 @@ async fn who_am_i_takes_anything() {
     world.assert_unchanged().await;
 }
 
+#[tokio::test]
+async fn the_health_service_takes_anything() {
+    let world = World::start(&[]).await;
+    let check = Target {
+        path: "/grpc.health.v1.Health/Check".to_owned(),
+        ..target("", samples::health())
+    };
+    let tally = unary(&world, &check, 14).await;
+    assert_reached(&tally, &[Code::Ok, Code::NotFound]);
+    world.assert_unchanged().await;
+}
+
+/// Sends 10,000 messages that are almost right to a service of reflection, each in a stream between others that
+/// are right. One that it cannot decode, or that holds too much, ends the stream as if it were not there.
+async fn reflected(world: &World, target: &Target, salt: u64) {
+    let mut random = generator(salt);
+    let streams: Vec<_> = (0..INPUTS)
+        .map(|_| (random.random_range(0..3), target.input(&mut random)))
+        .collect();
+    let mut said = futures::stream::iter(streams)
+        .map(async |(before, input)| {
+            let right = framed(&target.samples[0]);
+            let body = [right.repeat(before), framed(&input), right].concat();
+            (before, world.wire.call(&target.path, body).await, input)
+        })
+        .buffer_unordered(AT_ONCE);
+    let mut tally = BTreeMap::<_, usize>::new();
+    while let Some((before, Said { status, messages }, input)) = said.next().await {
+        let is_decodable = (target.decodes)(&input);
+        let count = messages.len();
+        let shown = || format!("{status:?}, {count} answers to {:?}", input.escape_ascii());
+        let all = before + 2;
+        let ended = match status.code() {
+            Code::Ok if count == all => {
+                assert!(is_decodable, "{}", shown());
+                "all"
+            }
+            Code::Ok => "silently",
+            Code::InvalidArgument => "invalid",
+            Code::NotFound => "not found",
+            _ => panic!("{}", shown()),
+        };
+        // What is refused for how much it holds takes with it what came just before.
+        let fits = count == before || (ended == "silently" && count < before);
+        assert!(ended == "all" || fits, "{}", shown());
+        for (_, message) in messages.iter().enumerate().filter(|(i, _)| *i != before) {
+            assert!(samples::lists_services(message), "{message:?}");
+        }
+        *tally.entry(ended).or_default() += 1;
+    }
+    eprintln!("{}: {tally:?}", target.path);
+    for ended in ["all", "silently", "invalid", "not found"] {
+        assert!(tally[ended] >= 20, "{tally:?}");
+    }
+}
+
+#[tokio::test]
+async fn reflection_takes_anything_between_its_messages() {
+    let world = World::start(&[]).await;
+    for (version, salt) in [("v1", 15), ("v1alpha", 16)] {
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+        let reflection = Target {
+            path,
+            ..target("", samples::reflection())
+        };
+        reflected(&world, &reflection, salt).await;
+    }
+    world.assert_unchanged().await;
+}
+
 /// The number of chunks that one answer of a stream tells places of.
 type Places = fn(&[u8]) -> usize;
 

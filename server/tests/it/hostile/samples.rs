@@ -2,6 +2,13 @@
 
 use bytes::Bytes;
 use holdfast_proto::remotesapi as wire;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_prost::prost::Message as _;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1::{
+    ExtensionRequest, ServerReflectionRequest, ServerReflectionResponse,
+};
 
 use super::world::World;
 use crate::pushing::{Packed, commit_request};
@@ -163,4 +170,46 @@ pub(super) fn upload(world: &World) -> Vec<wire::GetUploadLocsRequest> {
         with(vec![huge]),
         old,
     ]
+}
+
+const CHUNK_STORE: &str = "dolt.services.remotesapi.v1alpha1.ChunkStoreService";
+
+pub(super) fn health() -> Vec<HealthCheckRequest> {
+    let asked = |service: &str| HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    vec![asked(""), asked(CHUNK_STORE), asked("no.such.Service")]
+}
+
+/// What is asked of reflection, in both of its versions; the services come first.
+pub(super) fn reflection() -> Vec<ServerReflectionRequest> {
+    let text = str::to_owned;
+    [
+        MessageRequest::ListServices(String::new()),
+        MessageRequest::FileContainingSymbol(text(CHUNK_STORE)),
+        MessageRequest::FileByFilename(text("no/such.proto")),
+        MessageRequest::FileContainingExtension(ExtensionRequest {
+            containing_type: text(CHUNK_STORE),
+            extension_number: 1,
+        }),
+        MessageRequest::AllExtensionNumbersOfType(text(CHUNK_STORE)),
+    ]
+    .into_iter()
+    .map(|message| ServerReflectionRequest {
+        host: "localhost".to_owned(),
+        message_request: Some(message),
+    })
+    .collect()
+}
+
+/// Whether an answer of reflection lists services.
+pub(super) fn lists_services(answer: &[u8]) -> bool {
+    let answer = ServerReflectionResponse::decode(answer).unwrap();
+    let Some(MessageResponse::ListServicesResponse(listed)) = answer.message_response else {
+        return false;
+    };
+    listed
+        .service
+        .iter()
+        .any(|service| service.name == CHUNK_STORE)
 }
