@@ -21,6 +21,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// The old versions that are looked for on PATH.
 pub const OLD_VERSIONS: [&str; 6] = ["1.20.0", "1.36.0", "1.42.0", "1.50.0", "1.59.20", "2.2.0"];
 
+/// With `0` a dolt uploads table files and no archives. Before 2.0 it does so by itself, and 1.59.20 takes any value
+/// for the contrary: such a dolt is not told.
+pub const ARCHIVE_UPLOADS: &str = "DOLT_ARCHIVE_PULL_STREAMER";
+
 const GLOBAL_CONFIG: &str = r#"{
     "metrics.disabled": "true",
     "versioncheck.disabled": "true",
@@ -122,7 +126,7 @@ impl Dolt {
 
     /// Whether it has `dolt clone --single-branch` and `--depth`: 1.20 has neither.
     pub fn has_partial_clones(&self) -> bool {
-        self.version_parts() >= (1, 42, 0)
+        self.version_parts() >= (1, 36, 0)
     }
 }
 
@@ -285,6 +289,9 @@ impl Workshop {
             .env("DOLT_AUTHOR_DATE", DATE)
             .env("DOLT_COMMITTER_DATE", DATE)
             .envs(self.shop.settings.iter().map(|(key, value)| (key, value)));
+        if self.shop.dolt.version_parts() < (2, 0, 0) {
+            command.env_remove(ARCHIVE_UPLOADS);
+        }
         command
     }
 }

@@ -1,5 +1,6 @@
 //! What a scenario is played against: a server, and what dolt is told about it.
 
+use crate::dolt;
 use crate::forge::{BucketAccess, Forge, Plan, Store};
 use crate::remote::{Remote, Remotesrv, Uploads};
 
@@ -131,7 +132,7 @@ impl Configuration {
         match self.uploads {
             Uploads::Archives => Vec::new(),
             Uploads::TableFiles => {
-                vec![("DOLT_ARCHIVE_PULL_STREAMER".to_owned(), "0".to_owned())]
+                vec![(dolt::ARCHIVE_UPLOADS.to_owned(), "0".to_owned())]
             }
         }
     }

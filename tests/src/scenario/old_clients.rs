@@ -5,8 +5,9 @@ use crate::dolt::{Database, Dolt};
 use crate::say;
 use crate::world::{BRANCHES, Contents, Side, World};
 
-/// The first version that reads what today's dolt writes at all: before it, Dolt itself refuses the database.
-const READS_TODAYS_DATA: (u32, u32, u32) = (1, 42, 0);
+/// The first of these versions that reads what today's dolt writes at all: what is before it refuses the database by
+/// itself.
+const READS_TODAYS_DATA: (u32, u32, u32) = (1, 36, 0);
 
 /// What a dolt says that refuses a database for its version.
 const REFUSAL: &str = "is out of date and must upgrade";
