@@ -108,7 +108,7 @@ pub const SETTINGS: &[Setting] = &[
     setting!("index.cache", Some("index-cache"), "HOLDFAST_INDEX_CACHE", Bytes, "64MiB",
         "memory for the filters of the chunk index: some two bytes a chunk"),
     setting!("index.places", Some("index-places"), "HOLDFAST_INDEX_PLACES", Bytes, "64MiB",
-        "memory for the places of fresh chunks and of those asked for last: some 160 bytes a chunk"),
+        "memory for the places of fresh chunks and of those asked for last: some 100 bytes a chunk"),
     setting!("network.max_connections", Some("max-connections"), "HOLDFAST_NETWORK_MAX_CONNECTIONS", Number, "8192",
         "connections served at once; more wait to be accepted"),
     setting!("network.drain_timeout", Some("drain-timeout"), "HOLDFAST_NETWORK_DRAIN_TIMEOUT", Duration, "10m",
