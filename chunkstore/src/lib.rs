@@ -2,8 +2,8 @@
 //! them.
 //!
 //! ```text
-//! address, id, error, clock, pool → format → { objects │ index } → repo → testing
-//!                                       neither sees the other
+//! address, id, error, clock, pool → format → { objects │ index } → { repo │ noms_dir } → testing
+//!                                       neither sees the other    neither sees the other
 //! ```
 //!
 //! This crate never names a commit, a table or a branch: what a chunk *means* is `holdfast-doltdb`'s subject.
@@ -17,6 +17,7 @@ pub mod hash;
 pub mod id;
 pub mod index;
 mod items;
+pub mod noms_dir;
 pub mod objects;
 pub mod pool;
 pub mod repo;

@@ -4,6 +4,8 @@
 //!
 //! * [`table`]: the classic table file: snappy records, then an index by address prefix.
 //! * [`archive`]: the archive (`.darc`): zstd frames with shared dictionaries, or snappy records.
+//! * [`journal`]: the chunk journal: records of chunks and roots, only added to.
+//! * [`manifest`]: the manifest: one line of text that names the root and the files of a store.
 //!
 //! Decoders return chunk bytes and never hash them: whoever must trust an address hashes many chunks at once
 //! with [`crate::hash::hash_chunks`] and compares.
@@ -20,6 +22,8 @@ mod reader;
 mod sink;
 
 pub mod archive;
+pub mod journal;
+pub mod manifest;
 pub mod table;
 
 pub use error::{DecodeError, EncodeError};

@@ -9,6 +9,7 @@ pub mod names;
 pub mod notes;
 #[cfg(feature = "rocks")]
 pub mod rocks;
+pub mod stores;
 pub mod upload;
 
 use std::sync::LazyLock;

@@ -16,8 +16,7 @@ pub(crate) fn own() -> Vec<PathBuf> {
 
 /// Files that lie beside the repository, or none where they are missing.
 pub(crate) fn shared() -> Vec<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("HOLDFAST_SHARED").map_or(beside, PathBuf::from);
+    let shared = shared_folder();
     let files = stored_files(&shared.join("fixtures"));
     if files.is_empty() {
         skipped(format_args!(
@@ -26,6 +25,12 @@ pub(crate) fn shared() -> Vec<PathBuf> {
         ));
     }
     files
+}
+
+/// The folder beside the repository, whether it is there or not.
+pub(crate) fn shared_folder() -> PathBuf {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    std::env::var_os("HOLDFAST_SHARED").map_or(beside, PathBuf::from)
 }
 
 /// Says why something is not tested, past the test runner: what `eprintln!` prints is shown only of tests that fail.

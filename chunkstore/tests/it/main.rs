@@ -17,6 +17,7 @@ mod log;
 mod made_files;
 mod malformed;
 mod merging;
+mod noms_dir;
 mod objects;
 mod passing_faults;
 mod place;

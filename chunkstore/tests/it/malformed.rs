@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use holdfast_chunkstore::testing::fuzz::{self, names, notes};
+use holdfast_chunkstore::testing::fuzz::{self, names, notes, stores};
 use holdfast_chunkstore::testing::mutate;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -80,6 +80,8 @@ targets! {
     dictionary: Bytes, fuzz::dictionary, samples::dictionaries;
     frame: Bytes, fuzz::frame, samples::frames;
     metadata: Text, fuzz::metadata, samples::metadata;
+    manifest: Text, stores::manifest, samples::manifests;
+    journal: Bytes, stores::journal, samples::journals;
     upload: Bytes, fuzz::upload::upload, || [samples::table_files(), samples::archives()].concat();
     log_record: Text, notes::log_record, samples::log_records;
     side_list: Text, notes::side_list, samples::side_lists;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use holdfast_chunkstore::clock::{Clock, Timestamp};
+use holdfast_chunkstore::format::journal::{encode_chunk, encode_root};
+use holdfast_chunkstore::format::manifest::{ListedFile, Manifest};
 use holdfast_chunkstore::format::{TAIL_LEN, archive, table};
 use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::id::UploadId;
@@ -16,7 +18,7 @@ use holdfast_chunkstore::repo::{
 };
 use holdfast_chunkstore::testing::generate::{self, Compression, Made};
 use holdfast_chunkstore::testing::worlds::{acme, actor, named, parent, parts, root_of, upload};
-use holdfast_chunkstore::{ChunkAddress, RootAddress};
+use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
 use tempfile::TempDir;
 use tokio::runtime::Builder;
 
@@ -61,6 +63,46 @@ pub(crate) fn records() -> Vec<Vec<u8>> {
         records.extend(entries.map(|entry| fixtures::bytes(&file, entry.span.data).to_vec()));
     }
     records
+}
+
+/// Manifests of stores with and without files.
+pub(crate) fn manifests() -> Vec<Vec<u8>> {
+    let file = |number: u8| ListedFile {
+        id: TableFileId::new([number; 20]),
+        chunks: u32::from(number) * 1000,
+    };
+    let of = |files: Vec<ListedFile>| Manifest::new(root_of(b"a root"), files);
+    let new = [
+        of(Vec::new()),
+        of(vec![file(1)]),
+        of((1..20).map(file).collect()),
+    ];
+    let mut texts: Vec<_> = new
+        .iter()
+        .map(|manifest| manifest.encode().into_bytes())
+        .collect();
+    let old = "4:__DOLT__:00000000000000000000000000000001:00000000000000000000000000000002";
+    texts.push(format!("{old}:00000000000000000000000000000003:7").into_bytes());
+    texts
+}
+
+/// Journals with a few records, whole and torn.
+pub(crate) fn journals() -> Vec<Vec<u8>> {
+    let mut journal = Vec::new();
+    let mut journals = Vec::new();
+    for record in records()
+        .into_iter()
+        .filter(|record| record.len() < 500)
+        .take(6)
+    {
+        encode_chunk(hash_chunk(&record), &record, &mut journal).unwrap();
+        journal.extend(encode_root(root_of(&record), 1_700_000_000));
+        journals.push(journal.clone());
+    }
+    let torn = journal[..journal.len() - 7].to_vec();
+    journals.push([torn.clone(), vec![0; 300]].concat());
+    journals.push([torn, journal].concat());
+    journals
 }
 
 /// Dictionaries and frames of the archives.

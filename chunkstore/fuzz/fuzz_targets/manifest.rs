@@ -1,0 +1,5 @@
+#![no_main]
+
+use holdfast_chunkstore::testing::fuzz::stores;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| stores::manifest(bytes));

@@ -1,0 +1,112 @@
+//! New files, and stores that are made of them.
+
+use std::fs::File;
+use std::io::{self as std_io, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::error::{StoreError, io};
+use super::{ghosts, layout, writer};
+use crate::address::{ChunkAddress, RootAddress, TableFileId};
+use crate::format::FileKind;
+use crate::format::manifest::{ListedFile, Manifest};
+use crate::objects::durable;
+
+/// A table file or an archive that is being written; removed when it is dropped before it has its name.
+#[derive(Debug)]
+pub struct NewFile {
+    file: NamedTempFile,
+    directory: PathBuf,
+}
+
+impl NewFile {
+    /// Begins a file in the store in `directory`.
+    pub fn begin(directory: &Path) -> Result<Self, StoreError> {
+        let file = tempfile::Builder::new()
+            .prefix(layout::TEMPORARY_TABLE)
+            .tempfile_in(directory)
+            .map_err(io("begin a table file in", directory))?;
+        Ok(Self {
+            file,
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// Where it lies now.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Its bytes.
+    pub fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// Makes it durable and gives it its name. Nothing reads it before a manifest lists it.
+    pub fn land(self, id: TableFileId, kind: FileKind) -> Result<(), StoreError> {
+        let path = self.directory.join(layout::file_name(id, kind));
+        self.file.as_file().sync_all().map_err(io("write", &path))?;
+        let named = self.file.persist(&path).map_err(|error| error.error);
+        named.map_err(io("name", &path))?;
+        Ok(())
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> std_io::Result<usize> {
+        self.file.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> std_io::Result<()> {
+        self.file.as_file_mut().flush()
+    }
+}
+
+/// A store that nobody reads yet: files first, its manifest last.
+#[derive(Debug)]
+pub struct NewStore {
+    directory: PathBuf,
+}
+
+impl NewStore {
+    /// Makes the directory, which must be missing or empty of a store.
+    pub fn create(directory: &Path) -> Result<Self, StoreError> {
+        durable::create_root(directory).map_err(io("make", directory))?;
+        let manifest = directory.join(layout::MANIFEST);
+        match manifest.try_exists() {
+            Ok(false) => Ok(Self {
+                directory: directory.to_owned(),
+            }),
+            Ok(true) => {
+                let source = std_io::ErrorKind::AlreadyExists.into();
+                Err(io("make a store in", directory)(source))
+            }
+            Err(error) => Err(io("look for", &manifest)(error)),
+        }
+    }
+
+    /// Where it lies.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Begins one of its files.
+    pub fn begin_file(&self) -> Result<NewFile, StoreError> {
+        NewFile::begin(&self.directory)
+    }
+
+    /// Notes commits that are left out. Before the manifest, so that nobody sees them missing.
+    pub fn write_ghosts(
+        &self,
+        commits: impl IntoIterator<Item = ChunkAddress>,
+    ) -> Result<(), StoreError> {
+        ghosts::write(&self.directory, commits)
+    }
+
+    /// Writes the manifest: from here on it is a store.
+    pub fn finish(self, root: RootAddress, files: Vec<ListedFile>) -> Result<(), StoreError> {
+        durable::sync_directory(&self.directory).map_err(io("sync", &self.directory))?;
+        writer::replace_manifest(&self.directory, &Manifest::new(root, files))
+    }
+}

@@ -1,0 +1,172 @@
+//! Why a store in a directory cannot be read or written.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::address::TableFileId;
+use crate::error::ErrorKind;
+use crate::format::journal::RecordError;
+use crate::format::manifest::ManifestError;
+use crate::format::{DecodeError, EncodeError};
+
+/// Why a store in a directory cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The system refused.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no store.
+    #[error("there is no Dolt store in {}: it has no manifest and no journal", path.display())]
+    NoStore {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The manifest is none.
+    #[error("read {}", path.display())]
+    Manifest {
+        /// Where it lies.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: ManifestError,
+    },
+    /// A file that is listed and not there.
+    #[error("file {id} is listed in the manifest and missing in {}", directory.display())]
+    Missing {
+        /// The file.
+        id: TableFileId,
+        /// Where it should lie.
+        directory: PathBuf,
+    },
+    /// A table file or an archive that is damaged.
+    #[error("read {}", path.display())]
+    File {
+        /// Where it lies.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// A table file that holds another number of chunks than is listed: Dolt cannot open it.
+    #[error("{} holds {found} chunks, and the manifest says {listed}", path.display())]
+    Count {
+        /// Where it lies.
+        path: PathBuf,
+        /// What the manifest says.
+        listed: u32,
+        /// What the file says.
+        found: u32,
+    },
+    /// A record of the journal that we cannot read.
+    #[error("read the record at {offset} of {}", path.display())]
+    Journal {
+        /// Where the journal lies.
+        path: PathBuf,
+        /// Where the record begins.
+        offset: u64,
+        /// What is wrong with it.
+        #[source]
+        source: RecordError,
+    },
+    /// Roots were committed behind a damaged place of the journal.
+    #[error("{} is damaged at {offset}, and what was committed after that place would be lost", path.display())]
+    Loss {
+        /// Where the journal lies.
+        path: PathBuf,
+        /// Where its valid part ends.
+        offset: u64,
+    },
+    /// The list of ghost commits is damaged.
+    #[error("line {line} of {} is not a commit's address", path.display())]
+    Ghosts {
+        /// Where it lies.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// Somebody else writes.
+    #[error("{} is locked: a dolt process has the database open", path.display())]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The store changed under us again and again.
+    #[error("{} changed while it was opened, {attempts} times", path.display())]
+    Unsteady {
+        /// The directory.
+        path: PathBuf,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// What should be written cannot be.
+    #[error("write to {}", path.display())]
+    Encode {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: EncodeError,
+    },
+    /// The root is no longer the one that the caller saw.
+    #[error("the root of {} moved meanwhile", path.display())]
+    Moved {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+impl StoreError {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => ErrorKind::NotFound,
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    ErrorKind::Denied
+                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+                _ => ErrorKind::Internal,
+            },
+            Self::NoStore { .. } => ErrorKind::NotFound,
+            Self::Manifest { .. }
+            | Self::Missing { .. }
+            | Self::File { .. }
+            | Self::Count { .. }
+            | Self::Journal { .. }
+            | Self::Loss { .. }
+            | Self::Ghosts { .. } => ErrorKind::Corrupt,
+            Self::Held { .. } | Self::Unsteady { .. } => ErrorKind::Unavailable,
+            Self::Encode { source, .. } => source.kind(),
+            Self::Moved { .. } => ErrorKind::Conflict,
+        }
+    }
+}
+
+/// Says what was attempted on what.
+pub(super) fn io<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> StoreError + 'a {
+    move |source| StoreError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Says which file is damaged.
+pub(super) fn damaged(path: &Path) -> impl Fn(DecodeError) -> StoreError + '_ {
+    |source| StoreError::File {
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,115 @@
+//! Changes to a store that others use: under its lock, from the manifest to the journal.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use super::create::NewFile;
+use super::error::{StoreError, io};
+use super::lock::StoreLock;
+use super::{NomsDir, ghosts, layout};
+use crate::address::{ChunkAddress, RootAddress};
+use crate::format::journal::encode_root;
+use crate::format::manifest::{ListedFile, Manifest};
+use crate::objects::durable;
+
+/// A store that nobody else writes as long as this lives.
+#[derive(Debug)]
+pub struct StoreWriter {
+    store: NomsDir,
+    _lock: StoreLock,
+}
+
+impl StoreWriter {
+    /// Takes the lock of the store in `directory`, and opens it.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] when another process holds the lock; a Dolt process holds that of a database as long as
+    /// it runs.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        if !directory.is_dir() {
+            return Err(StoreError::NoStore {
+                path: directory.to_owned(),
+            });
+        }
+        let lock = StoreLock::take(directory)?;
+        let store = NomsDir::open(directory)?;
+        Ok(Self { store, _lock: lock })
+    }
+
+    /// The store as it is.
+    pub fn store(&self) -> &NomsDir {
+        &self.store
+    }
+
+    /// Begins a file.
+    pub fn begin_file(&self) -> Result<NewFile, StoreError> {
+        NewFile::begin(self.store.directory())
+    }
+
+    /// Notes more commits that are left out. Before anything that refers to them.
+    pub fn add_ghosts(
+        &self,
+        commits: impl IntoIterator<Item = ChunkAddress>,
+    ) -> Result<(), StoreError> {
+        let mut all: Vec<_> = self.store.ghosts().iter().copied().collect();
+        all.extend(commits);
+        all.sort_unstable();
+        all.dedup();
+        ghosts::write(self.store.directory(), all)
+    }
+
+    /// Moves the root, and lists files that landed before. `seconds` is the time that the journal notes. What is in
+    /// the files must, together with what is there, hold everything below the root.
+    pub fn commit(
+        &mut self,
+        root: RootAddress,
+        added: &[ListedFile],
+        seconds: u64,
+    ) -> Result<(), StoreError> {
+        let directory = self.store.directory().to_owned();
+        let old = self.store.manifest();
+        let is_new = |file: &&ListedFile| !old.files.iter().any(|known| known.id == file.id);
+        let new: Vec<ListedFile> = added.iter().filter(is_new).copied().collect();
+        let has_journal = self.store.journal().is_some();
+        if !new.is_empty() || !has_journal {
+            // The names of the files, before they are listed.
+            durable::sync_directory(&directory).map_err(io("sync", &directory))?;
+            let mut files = old.files.clone();
+            files.extend(new);
+            replace_manifest(&directory, &old.replaced(root, files))?;
+        }
+        if let Some(journal) = self.store.journal() {
+            // A root in the manifest alone is undone by Dolt's next start.
+            let path = journal.path();
+            let file = OpenOptions::new()
+                .write(true)
+                .open(path)
+                .map_err(io("open for writing", path))?;
+            file.set_len(journal.end())
+                .map_err(io("cut the torn end of", path))?;
+            let record = encode_root(root, seconds);
+            file.write_all_at(&record, journal.end())
+                .and_then(|()| file.sync_all())
+                .map_err(io("add a root to", path))?;
+        }
+        self.store = NomsDir::open(&directory)?;
+        Ok(())
+    }
+}
+
+/// Puts a manifest in the place of the one there is, if there is one; durably.
+pub(super) fn replace_manifest(directory: &Path, manifest: &Manifest) -> Result<(), StoreError> {
+    let path = directory.join(layout::MANIFEST);
+    let mut file = tempfile::Builder::new()
+        .prefix(layout::TEMPORARY_MANIFEST)
+        .tempfile_in(directory)
+        .map_err(io("write beside", &path))?;
+    let written = file.write_all(manifest.encode().as_bytes());
+    let written = written.and_then(|()| file.as_file().sync_all());
+    written.map_err(io("write", &path))?;
+    let named = file.persist(&path).map_err(|error| error.error);
+    named.map_err(io("replace", &path))?;
+    durable::sync_directory(directory).map_err(io("sync", directory))
+}

@@ -1,0 +1,340 @@
+//! Stores in directories: those that Dolt made, sound and corrupt, and changes to them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use holdfast_chunkstore::format::archive::Decoder;
+use holdfast_chunkstore::format::journal::{encode_chunk, encode_root};
+use holdfast_chunkstore::format::manifest::{ListedFile, Manifest, ManifestError};
+use holdfast_chunkstore::format::{FileKind, table};
+use holdfast_chunkstore::hash::hash_chunk;
+use holdfast_chunkstore::noms_dir::{NewStore, NomsDir, StoreError, StoreWriter};
+use holdfast_chunkstore::{ChunkAddress, ErrorKind, RootAddress};
+
+use crate::fixtures;
+
+/// Databases of Dolt's own tests in which a chunk has another address than it stands under.
+const WRONG_CHUNKS: [&str; 2] = ["bad_commit", "bad_journal_crc"];
+
+/// Every directory below that holds a store, sorted.
+fn stores(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![folder.to_owned()];
+    while let Some(folder) = waiting.pop() {
+        if folder.join("manifest").exists() {
+            found.push(folder.clone());
+        }
+        let Ok(entries) = fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("oldgen") {
+                waiting.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn shared_stores(below: &str) -> Vec<PathBuf> {
+    let found = stores(&fixtures::shared_folder().join("fixtures").join(below));
+    if found.is_empty() {
+        fixtures::skipped(format_args!("no databases in fixtures/{below}"));
+    }
+    found
+}
+
+/// All addresses of a store.
+fn addresses(store: &NomsDir) -> Vec<ChunkAddress> {
+    let mut all: Vec<ChunkAddress> = Vec::new();
+    for file in store.files() {
+        all.extend(file.addresses().unwrap().map(Result::unwrap));
+    }
+    all.extend(
+        store
+            .journal()
+            .iter()
+            .flat_map(|journal| journal.addresses()),
+    );
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Reads every chunk, and returns those that are not what they stand under.
+fn wrong_chunks(store: &NomsDir) -> Vec<ChunkAddress> {
+    let mut decoder = Decoder::new();
+    let mut wrong = Vec::new();
+    let mut chunk = Vec::new();
+    for address in addresses(store) {
+        let place = store
+            .find(address)
+            .unwrap()
+            .expect("a listed address is found");
+        chunk.clear();
+        store.read_chunk(place, &mut decoder, &mut chunk).unwrap();
+        if hash_chunk(&chunk) != address {
+            wrong.push(address);
+        }
+    }
+    wrong
+}
+
+#[test]
+fn every_sound_database_is_read_and_each_chunk_is_what_it_stands_under() {
+    let mut all = shared_stores("made");
+    all.extend(shared_stores("dolt"));
+    for directory in all {
+        let name = directory.display().to_string();
+        if name.contains("bad_journal_crc_2") {
+            continue;
+        }
+        let store = NomsDir::open(&directory).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let wrong = wrong_chunks(&store);
+        let is_wrong = WRONG_CHUNKS.iter().any(|corrupt| name.contains(corrupt));
+        assert_eq!(wrong.len(), usize::from(is_wrong), "{name}: {wrong:?}");
+        let root = store.root().chunk().expect("there is a root");
+        assert!(store.find(root).unwrap().is_some(), "{name}: its root");
+        assert!(store.find(ChunkAddress::new([7; 20])).unwrap().is_none());
+        if name.contains("shallow") {
+            assert!(!store.ghosts().is_empty());
+        }
+    }
+}
+
+#[test]
+fn manifests_of_dolt_come_back_the_same_to_the_byte() {
+    for directory in [shared_stores("made"), shared_stores("dolt")].concat() {
+        for path in [
+            directory.join("manifest"),
+            directory.join("oldgen/manifest"),
+        ] {
+            let Ok(text) = fs::read(&path) else { continue };
+            let manifest = Manifest::decode(&text).unwrap();
+            assert_eq!(manifest.encode().as_bytes(), text, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn records_behind_damage_are_a_loss() {
+    for directory in shared_stores("dolt") {
+        if directory.to_str().unwrap().contains("bad_journal_crc_2") {
+            let error = NomsDir::open(&directory).unwrap_err();
+            assert!(
+                matches!(error, StoreError::Loss { offset: 5936, .. }),
+                "{error}"
+            );
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+        }
+    }
+}
+
+/// A store of one table file with these chunks.
+fn made_store(directory: &Path, chunks: &[&[u8]]) -> BTreeMap<ChunkAddress, Vec<u8>> {
+    let store = NewStore::create(directory).unwrap();
+    let file = land(store.begin_file().unwrap(), chunks);
+    store.finish(root_of(chunks[0]), vec![file]).unwrap();
+    let chunks = chunks
+        .iter()
+        .map(|chunk| (hash_chunk(chunk), chunk.to_vec()));
+    chunks.collect()
+}
+
+fn root_of(chunk: &[u8]) -> RootAddress {
+    hash_chunk(chunk).into()
+}
+
+fn land(file: holdfast_chunkstore::noms_dir::NewFile, chunks: &[&[u8]]) -> ListedFile {
+    let mut writer = table::Writer::new(file);
+    for chunk in chunks {
+        writer.append_chunk(hash_chunk(chunk), chunk).unwrap();
+    }
+    let (file, written) = writer.finish().unwrap();
+    file.land(written.id, FileKind::Table).unwrap();
+    ListedFile {
+        id: written.id,
+        chunks: written.count,
+    }
+}
+
+fn journal_of(records: &[Vec<u8>]) -> Vec<u8> {
+    records.concat()
+}
+
+fn chunk_record(chunk: &[u8]) -> Vec<u8> {
+    let (mut stored, mut record) = (Vec::new(), Vec::new());
+    let mut encoder = table::record::Encoder::new();
+    encoder.encode(chunk, &mut stored).unwrap();
+    encode_chunk(hash_chunk(chunk), &stored, &mut record).unwrap();
+    record
+}
+
+fn root_record(chunk: &[u8]) -> Vec<u8> {
+    encode_root(root_of(chunk), 1_700_000_000).to_vec()
+}
+
+const JOURNAL: &str = "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv";
+
+#[test]
+fn a_store_is_made_written_and_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("noms");
+    made_store(&directory, &[b"one", b"two"]);
+    let error = NewStore::create(&directory).unwrap_err();
+    assert!(error.to_string().contains("make a store in"), "{error}");
+
+    let mut writer = StoreWriter::open(&directory).unwrap();
+    let held = StoreWriter::open(&directory).unwrap_err();
+    assert!(matches!(held, StoreError::Held { .. }), "{held}");
+    let file = land(writer.begin_file().unwrap(), &[b"three", b"four"]);
+    let before = NomsDir::open(&directory).unwrap();
+    assert_eq!(before.files().len(), 1, "what is not listed is not there");
+    writer.commit(root_of(b"three"), &[file], 5).unwrap();
+    // The same file again is no second one.
+    writer.commit(root_of(b"four"), &[file], 6).unwrap();
+    drop(writer);
+
+    let store = NomsDir::open(&directory).unwrap();
+    assert_eq!(store.root(), root_of(b"four"));
+    assert_eq!(store.files().len(), 2);
+    assert_eq!(wrong_chunks(&store), []);
+    assert_eq!(addresses(&store).len(), 4);
+    StoreWriter::open(&directory).unwrap();
+}
+
+#[test]
+fn the_last_root_of_the_journal_counts_and_a_commit_goes_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("noms");
+    made_store(&directory, &[b"one", b"two"]);
+    let mut journal = journal_of(&[
+        chunk_record(b"five"),
+        root_record(b"five"),
+        chunk_record(b"six"),
+        root_record(b"six"),
+    ]);
+    let valid = journal.len();
+    // The torn end of a third commit, and the zeros of an older Dolt.
+    journal.extend(&chunk_record(b"seven")[..20]);
+    journal.extend([0; 5000]);
+    fs::write(directory.join(JOURNAL), &journal).unwrap();
+
+    let store = NomsDir::open(&directory).unwrap();
+    assert_eq!(store.root(), root_of(b"six"));
+    assert_eq!(store.journal().unwrap().end(), valid as u64);
+    assert_eq!(addresses(&store).len(), 4);
+    assert_eq!(wrong_chunks(&store), []);
+
+    let mut writer = StoreWriter::open(&directory).unwrap();
+    let file = land(writer.begin_file().unwrap(), &[b"eight"]);
+    writer
+        .commit(root_of(b"eight"), &[file], 1_700_000_001)
+        .unwrap();
+    drop(writer);
+    let store = NomsDir::open(&directory).unwrap();
+    assert_eq!(store.root(), root_of(b"eight"));
+    assert_eq!(store.manifest().root, root_of(b"eight"));
+    let written = fs::read(directory.join(JOURNAL)).unwrap();
+    assert_eq!(written.len(), valid + 40);
+}
+
+#[test]
+fn every_cut_of_a_journal_keeps_what_was_committed_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("noms");
+    made_store(&directory, &[b"one"]);
+    let records = [
+        chunk_record(b"five"),
+        root_record(b"five"),
+        chunk_record(b"six"),
+        root_record(b"six"),
+    ];
+    let journal = journal_of(&records);
+    let first = records[0].len() + records[1].len();
+    for len in 0..=journal.len() {
+        fs::write(directory.join(JOURNAL), &journal[..len]).unwrap();
+        let store = NomsDir::open(&directory).unwrap();
+        let wanted: &[u8] = match len {
+            len if len == journal.len() => b"six",
+            len if len >= first => b"five",
+            _ => b"one",
+        };
+        assert_eq!(store.root(), root_of(wanted), "{len}");
+    }
+}
+
+#[test]
+fn damage_within_a_journal_is_a_loss_only_before_roots() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("noms");
+    made_store(&directory, &[b"one"]);
+    let records = [
+        root_record(b"one"),
+        chunk_record(b"five"),
+        root_record(b"five"),
+        chunk_record(b"six"),
+    ];
+    let journal = journal_of(&records);
+    for at in 0..journal.len() {
+        let mut damaged = journal.clone();
+        damaged[at] ^= 0x40;
+        fs::write(directory.join(JOURNAL), &damaged).unwrap();
+        // Whatever follows a root that can still be read behind the damage was committed.
+        let before_root = at < records[0].len() + records[1].len();
+        match NomsDir::open(&directory) {
+            Ok(store) => {
+                assert!(!before_root, "{at}");
+                assert!(store.root() == root_of(b"one") || store.root() == root_of(b"five"));
+            }
+            Err(error) => {
+                assert!(before_root, "{at}: {error}");
+                assert!(matches!(error, StoreError::Loss { .. }), "{at}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_store_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = NomsDir::open(folder.path()).unwrap_err();
+    assert!(matches!(error, StoreError::NoStore { .. }), "{error}");
+    let directory = folder.path().join("noms");
+    made_store(&directory, &[b"one"]);
+    let store = NomsDir::open(&directory).unwrap();
+    let file = store.files()[0].path().to_owned();
+    let manifest = fs::read_to_string(directory.join("manifest")).unwrap();
+
+    let mut wrong_count = manifest.clone();
+    wrong_count.replace_range(wrong_count.len() - 1.., "7");
+    fs::write(directory.join("manifest"), wrong_count).unwrap();
+    let error = NomsDir::open(&directory).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            StoreError::Count {
+                listed: 7,
+                found: 1,
+                ..
+            }
+        ),
+        "{error}"
+    );
+
+    fs::write(directory.join("manifest"), manifest.replacen('5', "6", 1)).unwrap();
+    let error = NomsDir::open(&directory).unwrap_err();
+    let StoreError::Manifest { source, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(matches!(source, ManifestError::Version { .. }), "{source}");
+
+    fs::write(directory.join("manifest"), &manifest).unwrap();
+    fs::remove_file(file).unwrap();
+    let error = NomsDir::open(&directory).unwrap_err();
+    assert!(matches!(error, StoreError::Missing { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+}
