@@ -7,6 +7,7 @@
 //! ```text
 //! flat → message → children → reach
 //!                → model, tree::node → tree → refs_diff
+//! flat → write
 //! ```
 //!
 //! `message`, [`children`], [`model`] and [`tree::Node`] are pure: bytes in, values out. What reads several
@@ -24,6 +25,7 @@ mod source;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tree;
+pub mod write;
 
 pub use children::{ChildrenError, children, embedded};
 pub use error::{DecodeError, ReadError, TreeFault};

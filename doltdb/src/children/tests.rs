@@ -1,8 +1,8 @@
 use holdfast_chunkstore::ErrorKind;
 
 use super::*;
+use crate::flat::builder::Builder;
 use crate::message::FileId;
-use crate::testing::builder::Builder;
 use crate::testing::messages;
 
 fn address(byte: u8) -> ChunkAddress {

@@ -11,6 +11,7 @@
 //! of slots that we know: one that has more was written by a newer Dolt, and what the rest means cannot be
 //! guessed, so that is an error of its own.
 
+pub(crate) mod builder;
 mod table;
 mod vector;
 

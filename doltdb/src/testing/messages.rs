@@ -2,8 +2,10 @@
 
 use holdfast_chunkstore::ChunkAddress;
 
-use super::builder::Builder;
+use crate::flat::builder::Builder;
 use crate::message::MessageKind;
+use crate::write::messages::subtree_counts;
+pub use crate::write::messages::{address_map, store_root};
 
 /// The feature version and the collation of a root value that today's Dolt makes.
 const FEATURE_VERSION: i64 = 7;
@@ -34,70 +36,6 @@ pub struct CommitFields<'a> {
     pub signature: Option<&'a str>,
     /// Committer's name and e-mail address, where they are not the author's.
     pub committer: [Option<&'a str>; 2],
-}
-
-/// Writes a store root around the root node of its dataset map.
-pub fn store_root(dataset_map: &[u8]) -> Vec<u8> {
-    let mut builder = Builder::default();
-    let map = builder.bytes(dataset_map);
-    let table = builder.table().offset(0, map).end();
-    builder.finish(table, MessageKind::StoreRoot.file_id())
-}
-
-/// Writes a node of an address map: a leaf where `counts` is nothing, else an inner node whose children hold
-/// that many entries each.
-pub fn address_map(
-    entries: &[(&[u8], ChunkAddress)],
-    level: u8,
-    counts: Option<&[u64]>,
-) -> Vec<u8> {
-    let keys: Vec<u8> = entries.iter().flat_map(|(key, _)| *key).copied().collect();
-    let mut offsets = vec![0_u16];
-    let mut end = 0;
-    for (key, _) in entries {
-        end += key.len();
-        offsets.push(u16::try_from(end).expect("a node's names are below 64 KiB"));
-    }
-    let addresses = entries.iter().map(|(_, address)| *address.as_bytes());
-    let addresses = addresses.collect::<Vec<_>>();
-    let total = match counts {
-        None => u64::try_from(entries.len()).expect("a length fits"),
-        Some(counts) => counts.iter().sum(),
-    };
-    let mut builder = Builder::default();
-    let keys = builder.bytes(&keys);
-    let offsets = builder.u16s(&offsets);
-    let addresses = builder.bytes(addresses.as_flattened());
-    let counts = counts.map(|counts| builder.bytes(&subtree_counts(counts)));
-    let table = builder
-        .table()
-        .offset(0, keys)
-        .offset(1, offsets)
-        .offset(2, addresses)
-        .offset(3, counts)
-        .number(4, total.to_le_bytes())
-        .number(5, [level])
-        .end();
-    builder.finish(table, MessageKind::AddressMap.file_id())
-}
-
-/// Writes the sizes of subtrees as Dolt does: each as its difference from the one before, zig-zag, in 7-bit
-/// groups.
-fn subtree_counts(counts: &[u64]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut before = 0_i64;
-    for count in counts {
-        let count = i64::try_from(*count).expect("test data is small");
-        let delta = count - before;
-        let mut rest = ((delta << 1) ^ (delta >> 63)).cast_unsigned();
-        while rest >= 0x80 {
-            bytes.push(0x80 | u8::try_from(rest & 0x7f).expect("seven bits fit"));
-            rest >>= 7;
-        }
-        bytes.push(u8::try_from(rest).expect("seven bits fit"));
-        before = count;
-    }
-    bytes
 }
 
 /// Writes a commit.

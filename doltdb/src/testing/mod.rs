@@ -1,6 +1,5 @@
 //! Databases made up for tests, without Dolt. Feature `testing`.
 
-pub(crate) mod builder;
 pub mod fuzz;
 pub mod messages;
 mod tiny;

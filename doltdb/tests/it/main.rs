@@ -14,3 +14,5 @@ mod rebuild;
 mod refs;
 #[cfg(test)]
 mod trees;
+#[cfg(test)]
+mod written;

@@ -45,7 +45,7 @@ impl Builder {
     }
 
     fn count(&mut self, count: usize) -> Place {
-        let count = u32::try_from(count).expect("test data is small");
+        let count = u32::try_from(count).expect("a message is below 16 MiB");
         self.prepend(&count.to_le_bytes());
         self.place()
     }
@@ -88,7 +88,7 @@ impl Builder {
         self.prepare(self.alignment.max(4), 8);
         self.prepend(&id.0);
         self.offset_to(root);
-        let len = u32::try_from(self.reversed.len()).expect("test data is small");
+        let len = u32::try_from(self.reversed.len()).expect("a message is below 16 MiB");
         let [high @ .., a, b, c] = len.to_be_bytes();
         assert_eq!(high, [0], "a message is below 16 MiB");
         self.prepend(&[0x1b, a, b, c]);
@@ -98,7 +98,8 @@ impl Builder {
 
     fn offset_to(&mut self, target: Place) {
         self.prepare(4, 0);
-        let offset = u32::try_from(self.reversed.len() + 4 - target.0).expect("test data is small");
+        let offset =
+            u32::try_from(self.reversed.len() + 4 - target.0).expect("a message is below 16 MiB");
         self.prepend(&offset.to_le_bytes());
     }
 }
@@ -138,7 +139,7 @@ impl TableBuilder<'_> {
         let object = builder.place();
         let entry = |slot: &usize| match slot {
             0 => 0,
-            slot => u16::try_from(object.0 - slot).expect("tables are small"),
+            slot => u16::try_from(object.0 - slot).expect("a table is below 64 KiB"),
         };
         let entries: Vec<u16> = self.slots.iter().map(entry).collect();
         let known = builder.vtables.iter().rev();
@@ -148,16 +149,17 @@ impl TableBuilder<'_> {
                 builder.prepend(&entry.to_le_bytes());
             }
             let lengths = [4 + 2 * entries.len(), object.0 - self.start];
-            let [vtable, object] = lengths.map(|len| u16::try_from(len).expect("tables are small"));
+            let [vtable, object] =
+                lengths.map(|len| u16::try_from(len).expect("a table is below 64 KiB"));
             builder.prepend(&object.to_le_bytes());
             builder.prepend(&vtable.to_le_bytes());
             let place = builder.place();
             builder.vtables.push((entries, place));
             place
         });
-        let back = i64::try_from(vtable.0).expect("test data is small")
-            - i64::try_from(object.0).expect("test data is small");
-        let back = i32::try_from(back).expect("test data is small");
+        let back = i64::try_from(vtable.0).expect("a message is below 16 MiB")
+            - i64::try_from(object.0).expect("a message is below 16 MiB");
+        let back = i32::try_from(back).expect("a message is below 16 MiB");
         for (index, byte) in back.to_le_bytes().into_iter().enumerate() {
             builder.reversed[object.0 - 1 - index] = byte;
         }
