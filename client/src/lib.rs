@@ -1,2 +1,12 @@
-//! The client of Dolt remotes: clone, fetch, push, backup, verify. Nothing of it is built yet: the package
-//! stands here so that the workspace has its final shape.
+//! A client of Dolt's remotes: databases cloned, looked at and verified without `dolt`.
+//!
+//! ```text
+//! database │ remote → transfer
+//! ```
+//!
+//! The library never prints: what happens is told to a [`transfer::Observer`], and what went wrong is an error with a
+//! kind.
+
+pub mod database;
+pub mod remote;
+pub mod transfer;

@@ -204,6 +204,11 @@ impl Workshop {
         self.shop.root.path()
     }
 
+    /// The home folder of the dolt here.
+    pub fn home(&self) -> &Path {
+        &self.shop.home
+    }
+
     /// The database called `name`, which may not exist yet.
     pub fn database(&self, name: &str) -> Database {
         Database {

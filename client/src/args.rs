@@ -1,0 +1,108 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What the process was given by its environment.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// Where the user's `.dolt` lies.
+    pub(crate) home: Option<OsString>,
+    /// The password that goes with `--user`.
+    pub(crate) password: Option<String>,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed for another reason
+  2  the command line is wrong
+  3  what was named is not there
+  4  refused, or not allowed
+  5  the remote cannot be reached, or the database is in use: try again
+  6  damaged data
+  7  no room left
+
+The password of --user is taken from DOLT_REMOTE_PASSWORD; keys made by `dolt creds` are used as dolt does.";
+
+/// Clone, read and verify Dolt databases without dolt.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// How things are shown.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Output {
+    /// The form of what is printed on standard output.
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    pub(crate) format: Format,
+    /// Show no progress.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// A form of output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Copy a whole database from a remote; every chunk is checked against its address.
+    ///
+    /// A clone that was cut off is continued by the same command.
+    Clone(Clone),
+    /// Show the commits of a branch, newest first.
+    Log(Log),
+    /// List branches, tags and remote branches.
+    Branch(Place),
+    /// Check every chunk of a database, and that everything its refs point at is there.
+    Verify(Place),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Clone {
+    /// The remote: https://host/owner/repository, owner/repository.
+    pub(crate) url: String,
+    /// Where to; the name of the repository unless given.
+    pub(crate) directory: Option<PathBuf>,
+    /// The branch to check out; main, master or the first one unless given.
+    #[arg(long, short)]
+    pub(crate) branch: Option<String>,
+    /// What the remote is called in the clone.
+    #[arg(long, default_value = "origin", value_name = "NAME")]
+    pub(crate) remote: String,
+    /// The user name; its password is taken from DOLT_REMOTE_PASSWORD.
+    #[arg(long, short)]
+    pub(crate) user: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// A branch, a tag or a commit; the branch that is checked out unless given.
+    pub(crate) start: Option<String>,
+    /// At most so many commits.
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub(crate) number: Option<usize>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// A database on this machine.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The directory of the database.
+    #[arg(long, short = 'C', default_value = ".", value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+}

@@ -1,0 +1,86 @@
+//! What each command does, put together from the library's parts.
+
+mod branch;
+mod clone;
+mod log;
+mod user;
+mod verify;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use holdfast_chunkstore::ErrorKind;
+use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_client::database::{Database, StoreSource};
+
+use crate::args::{Arguments, Command, Environment};
+
+/// Something that a command found, or cannot do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Complaint {
+    /// A name that stands for nothing.
+    #[error("{name:?} is no branch, tag or commit here")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// A database is damaged.
+    #[error("{count} problems were found")]
+    Damaged {
+        /// How many.
+        count: u64,
+    },
+    /// A kind of remote that a command does not take yet.
+    #[error("only remotes of the kinds https:// and http:// can be cloned")]
+    NoServer,
+    /// A user's name without the password.
+    #[error("--user needs the password in DOLT_REMOTE_PASSWORD")]
+    NoPassword,
+    /// Something in the user's settings or keys.
+    #[error("{text}")]
+    User {
+        /// What.
+        text: String,
+    },
+}
+
+impl Complaint {
+    /// The class of the error.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unknown { .. } => ErrorKind::NotFound,
+            Self::Damaged { .. } => ErrorKind::Corrupt,
+            Self::NoServer | Self::NoPassword | Self::User { .. } => ErrorKind::Invalid,
+        }
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(arguments: Arguments, environment: &Environment) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let output = arguments.output;
+    runtime.block_on(Box::pin(async move {
+        match arguments.command {
+            Command::Clone(arguments) => clone::clone(arguments, output, environment).await,
+            Command::Log(arguments) => log::log(arguments, output).await,
+            Command::Branch(place) => branch::branch(place, output).await,
+            Command::Verify(place) => verify::verify(place, output).await,
+        }
+    }))
+}
+
+/// Threads for what blocks.
+fn pool() -> BlockingPool {
+    BlockingPool::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get) * 2)
+}
+
+/// Opens the database in a directory.
+async fn open(directory: &Path) -> anyhow::Result<(Database, StoreSource)> {
+    let pool = pool();
+    let database = Database::open(directory, &pool).await?;
+    let source = StoreSource::new(std::sync::Arc::clone(database.store()), pool);
+    Ok((database, source))
+}

@@ -1,0 +1,93 @@
+//! The user's own settings and keys, where Dolt keeps them.
+
+use std::path::{Path, PathBuf};
+
+use data_encoding::BASE64URL;
+use holdfast_client::database::DoltSettings;
+use holdfast_client::remote::credentials::{Credentials, Secret, SigningKey};
+
+use super::Complaint;
+use crate::args::Environment;
+
+/// What a user's directory holds.
+#[derive(Debug, Default)]
+pub(super) struct User {
+    directory: Option<PathBuf>,
+    pub(super) settings: DoltSettings,
+}
+
+impl User {
+    /// Reads the settings of the user whose environment this is; none where there are none.
+    pub(super) fn read(environment: &Environment) -> anyhow::Result<Self> {
+        let Some(home) = &environment.home else {
+            return Ok(Self::default());
+        };
+        let directory = Path::new(home).join(".dolt");
+        let path = directory.join("config_global.json");
+        let settings = match std::fs::read(&path) {
+            Ok(text) => DoltSettings::decode(&text).map_err(|error| Complaint::User {
+                text: format!("read {}: {error}", path.display()),
+            })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => DoltSettings::default(),
+            Err(error) => {
+                let text = format!("read {}: {error}", path.display());
+                return Err(Complaint::User { text }.into());
+            }
+        };
+        Ok(Self {
+            directory: Some(directory),
+            settings,
+        })
+    }
+
+    /// Who the user says that he is to servers: `--user`, else the key of his settings, else nobody.
+    pub(super) fn credentials(
+        &self,
+        user: Option<String>,
+        environment: &Environment,
+    ) -> anyhow::Result<Credentials> {
+        if let Some(user) = user {
+            let password = environment
+                .password
+                .as_deref()
+                .ok_or(Complaint::NoPassword)?;
+            return Ok(Credentials::Password {
+                user,
+                password: Secret::new(password),
+            });
+        }
+        match (self.settings.get("user.creds"), &self.directory) {
+            (Some(id), Some(directory)) => Ok(Credentials::Key(read_key(directory, id)?)),
+            _ => Ok(Credentials::Nobody),
+        }
+    }
+}
+
+/// Reads a key pair. Dolt's fields are the other way round than their names in RFC 8037: `d` holds the public key and
+/// `x` the private one with the public one behind it.
+fn read_key(directory: &Path, id: &str) -> anyhow::Result<SigningKey> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        d: String,
+        x: String,
+    }
+    let path = directory.join("creds").join(format!("{id}.jwk"));
+    let wrong = |what: &str| Complaint::User {
+        text: format!("read the key {}: {what}", path.display()),
+    };
+    let text = std::fs::read(&path).map_err(|error| wrong(&error.to_string()))?;
+    // What serde says could quote the key.
+    let file: File = serde_json::from_slice(&text).map_err(|_| wrong("it is not a key file"))?;
+    let decode = |text: &str| BASE64URL.decode(text.as_bytes()).ok();
+    let public = decode(&file.d).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let private = decode(&file.x).filter(|bytes| bytes.len() == 64);
+    let seed = private.and_then(|bytes| bytes.first_chunk::<32>().copied());
+    let (Some(public), Some(seed)) = (public, seed) else {
+        return Err(wrong("it does not hold 32 and 64 bytes").into());
+    };
+    let key = SigningKey::new(&seed, &public).map_err(|error| wrong(&error.to_string()))?;
+    if key.id() != id {
+        return Err(wrong("it holds another key than its name says").into());
+    }
+    Ok(key)
+}

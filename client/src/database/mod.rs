@@ -1,0 +1,228 @@
+//! A Dolt database in a directory.
+//!
+//! ```text
+//! <dir>/.dolt_safe_to_ignore    while it is being made: Dolt's processes pass it by
+//! <dir>/.dolt/config.json       settings of this database
+//! <dir>/.dolt/repo_state.json   branch, remotes; written last, for without it there is no database
+//! <dir>/.dolt/noms/             its chunks and its root
+//! ```
+
+mod repo_state;
+mod settings;
+mod source;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use holdfast_chunkstore::ErrorKind;
+use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
+use holdfast_chunkstore::objects::durable;
+use holdfast_chunkstore::pool::BlockingPool;
+
+pub use repo_state::{RemoteEntry, RepoState, Upstream};
+pub use settings::DoltSettings;
+pub use source::StoreSource;
+
+/// The directory in a database's directory where everything lies.
+const DOLT: &str = ".dolt";
+
+/// Says that a database is being made.
+const UNFINISHED: &str = ".dolt_safe_to_ignore";
+
+/// Why a database's directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// The system refused.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is no database.
+    #[error("there is no Dolt database in {}", path.display())]
+    None {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A file of Dolt's that is not what it should be.
+    #[error("read {}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Its store cannot be used.
+    #[error("open the store of the database")]
+    Store {
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+}
+
+impl DatabaseError {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                    ErrorKind::Denied
+                }
+                std::io::ErrorKind::StorageFull => ErrorKind::Exhausted,
+                _ => ErrorKind::Internal,
+            },
+            Self::None { .. } => ErrorKind::NotFound,
+            Self::File { .. } => ErrorKind::Corrupt,
+            Self::Store { source } => source.kind(),
+        }
+    }
+}
+
+/// Says what was attempted on what.
+pub(crate) fn io<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> DatabaseError + 'a {
+    move |source| DatabaseError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Where the parts of a database lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabasePaths {
+    directory: PathBuf,
+}
+
+impl DatabasePaths {
+    /// Those of a database in `directory`.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+        }
+    }
+
+    /// The directory itself.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// `.dolt`.
+    pub fn dolt(&self) -> PathBuf {
+        self.directory.join(DOLT)
+    }
+
+    /// The store.
+    pub fn store(&self) -> PathBuf {
+        self.dolt().join("noms")
+    }
+
+    pub(crate) fn repo_state(&self) -> PathBuf {
+        self.dolt().join("repo_state.json")
+    }
+
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.dolt().join("config.json")
+    }
+
+    /// What we keep of transfers that are under way: Dolt cleans its own folders.
+    pub(crate) fn holdfast(&self) -> PathBuf {
+        self.dolt().join("holdfast")
+    }
+
+    /// Files that are not whole.
+    pub(crate) fn parts(&self) -> PathBuf {
+        self.holdfast().join("parts")
+    }
+
+    /// The address of the remote that an unfinished clone is of.
+    pub(crate) fn clone_origin(&self) -> PathBuf {
+        self.holdfast().join("clone-origin")
+    }
+
+    pub(crate) fn unfinished(&self) -> PathBuf {
+        self.directory.join(UNFINISHED)
+    }
+}
+
+/// An opened database, as it was at one moment.
+#[derive(Debug)]
+pub struct Database {
+    paths: DatabasePaths,
+    repo_state: RepoState,
+    store: Arc<NomsDir>,
+}
+
+impl Database {
+    /// Opens the database in `directory` for reading. Takes no lock; a running Dolt process is no hindrance.
+    pub async fn open(directory: &Path, pool: &BlockingPool) -> Result<Self, DatabaseError> {
+        let paths = DatabasePaths::new(directory);
+        pool.run(move || Self::read(paths)).await
+    }
+
+    fn read(paths: DatabasePaths) -> Result<Self, DatabaseError> {
+        let path = paths.repo_state();
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(DatabaseError::None {
+                    path: paths.directory,
+                });
+            }
+            Err(error) => return Err(io("read", &path)(error)),
+        };
+        let repo_state = RepoState::decode(&text);
+        let repo_state = repo_state.map_err(|source| DatabaseError::File { path, source })?;
+        let store = NomsDir::open(&paths.store());
+        let store = store.map_err(|source| DatabaseError::Store { source })?;
+        Ok(Self {
+            paths,
+            repo_state,
+            store: Arc::new(store),
+        })
+    }
+
+    /// Where its parts lie.
+    pub fn paths(&self) -> &DatabasePaths {
+        &self.paths
+    }
+
+    /// Its branch and its remotes.
+    pub fn repo_state(&self) -> &RepoState {
+        &self.repo_state
+    }
+
+    /// Its chunks and its root.
+    pub fn store(&self) -> &Arc<NomsDir> {
+        &self.store
+    }
+}
+
+/// Writes a file of Dolt's beside the one there is and puts it in its place; durably. Blocks.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DatabaseError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(io("write beside", path))?;
+    let written = file.write_all(bytes);
+    let written = written
+        .and_then(|()| {
+            let readable = std::fs::Permissions::from_mode(0o644);
+            file.as_file().set_permissions(readable)
+        })
+        .and_then(|()| file.as_file().sync_all());
+    written.map_err(io("write", path))?;
+    let named = file.persist(path).map_err(|error| error.error);
+    named.map_err(io("replace", path))?;
+    durable::sync_directory(directory).map_err(io("sync", directory))
+}

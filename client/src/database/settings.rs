@@ -1,0 +1,44 @@
+//! Dolt's own settings: flat JSON objects of texts, one per user and one per database.
+
+use std::collections::BTreeMap;
+
+/// Settings of a user or of a database.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DoltSettings(BTreeMap<String, String>);
+
+impl DoltSettings {
+    /// Reads the text of a settings file.
+    pub fn decode(text: &[u8]) -> Result<Self, serde_json::Error> {
+        Ok(Self(serde_json::from_slice(text)?))
+    }
+
+    /// A setting by its name, such as `user.name`; an empty one counts as none.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let value = self.0.get(name).map(String::as_str);
+        value.filter(|value| !value.is_empty())
+    }
+
+    /// These, and where they say nothing, those of `user`.
+    #[must_use]
+    pub fn over(self, user: Self) -> Self {
+        let mut both = user.0;
+        both.extend(self.0);
+        Self(both)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_wins_over_its_user() {
+        let user = DoltSettings::decode(br#"{"user.name":"Ada","user.email":"a@example.org"}"#);
+        let own = DoltSettings::decode(br#"{"user.name":"Grace"}"#).unwrap();
+        let both = own.over(user.unwrap());
+        assert_eq!(both.get("user.name"), Some("Grace"));
+        assert_eq!(both.get("user.email"), Some("a@example.org"));
+        assert_eq!(both.get("user.creds"), None);
+        assert!(DoltSettings::decode(b"[]").is_err());
+    }
+}

@@ -1,0 +1,34 @@
+//! `holdfast`: the client.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment"
+)]
+
+mod args;
+mod commands;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Arguments, Environment};
+use ui::failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Another part of the process may have chosen the same provider already; both are ring.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let environment = Environment {
+        home: std::env::var_os("DOLT_ROOT_PATH").or_else(|| std::env::var_os("HOME")),
+        password: std::env::var("DOLT_REMOTE_PASSWORD").ok(),
+    };
+    match commands::run(arguments, &environment) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui::say(&failure::text(&error));
+            ExitCode::from(failure::exit_code(&error))
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Who we say that we are.
+//!
+//! Three kinds, as Dolt has them: nobody; a user name with the password of `DOLT_REMOTE_PASSWORD`; a key pair, whose
+//! token is made anew for each call and good for 30 seconds.
+
+use std::fmt;
+
+use data_encoding::{BASE64, BASE64URL_NOPAD};
+use ring::signature::Ed25519KeyPair;
+use serde_json::json;
+
+use holdfast_chunkstore::address::BASE32;
+
+/// How long a token is good, in seconds.
+const TOKEN_SECONDS: u64 = 30;
+
+/// Who makes the tokens, as servers of Dolt's remotes API demand it.
+const ISSUER: &str = "dolt-client.dolthub.com";
+
+/// The version of the form of a token.
+const TOKEN_VERSION: &str = "2023.01";
+
+/// What is sent with each call.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// Nothing.
+    Nobody,
+    /// A user name and a password.
+    Password {
+        /// The name.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A token signed with a key.
+    Key(SigningKey),
+}
+
+/// Text that is never shown.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// A key pair that is no key pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the private and the public key do not belong together")]
+pub struct KeyError;
+
+/// A user's key pair.
+#[derive(Clone)]
+pub struct SigningKey {
+    pair: std::sync::Arc<Ed25519KeyPair>,
+    id: String,
+}
+
+impl SigningKey {
+    /// Takes the seed of a private key and the public key that belongs to it.
+    pub fn new(seed: &[u8; 32], public: &[u8; 32]) -> Result<Self, KeyError> {
+        let pair = Ed25519KeyPair::from_seed_and_public_key(seed, public).map_err(|_| KeyError)?;
+        Ok(Self {
+            pair: std::sync::Arc::new(pair),
+            id: key_id(public),
+        })
+    }
+
+    /// The id under which a server knows the public key.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// A token for a server, named by its host without the port.
+    fn token(&self, audience: &str, now_seconds: u64) -> String {
+        let header = json!({
+            "alg": "EdDSA",
+            "kid": self.id,
+            "dolt_token_version": TOKEN_VERSION,
+        });
+        let claims = json!({
+            "iss": ISSUER,
+            "sub": format!("doltClientCredentials/{}", self.id),
+            "aud": [audience],
+            "exp": now_seconds + TOKEN_SECONDS,
+        });
+        let part = |value: serde_json::Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+        let signed = format!("{}.{}", part(header), part(claims));
+        let signature = self.pair.sign(signed.as_bytes());
+        format!("{signed}.{}", BASE64URL_NOPAD.encode(signature.as_ref()))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The id of a public key: its SHA-512/224 in the alphabet of addresses.
+pub fn key_id(public: &[u8; 32]) -> String {
+    use sha2::Digest as _;
+    BASE32.encode(&sha2::Sha512_224::digest(public))
+}
+
+impl Credentials {
+    /// The value of the `authorization` header for a call, if one is sent. `host` is the server's, without the port.
+    pub fn authorization(&self, host: &str, now_seconds: u64) -> Option<String> {
+        match self {
+            Self::Nobody => None,
+            Self::Password { user, password } => {
+                let both = format!("{user}:{}", password.0);
+                Some(format!("Basic {}", BASE64.encode(both.as_bytes())))
+            }
+            Self::Key(key) => Some(format!("Bearer {}", key.token(host, now_seconds))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ring::signature::{ED25519, KeyPair as _, UnparsedPublicKey};
+
+    use super::*;
+
+    fn key() -> (SigningKey, [u8; 32]) {
+        let seed = [7; 32];
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
+        let public: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();
+        (SigningKey::new(&seed, &public).unwrap(), public)
+    }
+
+    #[test]
+    fn key_ids_are_dolts() {
+        assert_eq!(
+            key_id(&[0; 32]),
+            "jpum106uujgspt5elb3ffumg138619mfgs320e6m2pjn8"
+        );
+        let counting = std::array::from_fn(|at| u8::try_from(at).unwrap());
+        assert_eq!(
+            key_id(&counting),
+            "psnshcg42gt4ir21a48j0qb3dck8gt6ipmdukeuk3e29a"
+        );
+    }
+
+    #[test]
+    fn a_strict_verifier_takes_a_token() {
+        let (key, public) = key();
+        let header = Credentials::Key(key.clone()).authorization("forge.example.org", 1000);
+        let token = header.unwrap();
+        let token = token.strip_prefix("Bearer ").unwrap();
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let signature = BASE64URL_NOPAD.decode(signature.as_bytes()).unwrap();
+        let verifier = UnparsedPublicKey::new(&ED25519, public);
+        verifier.verify(signed.as_bytes(), &signature).unwrap();
+        let (header, claims) = signed.split_once('.').unwrap();
+        let part = |text: &str| -> serde_json::Value {
+            serde_json::from_slice(&BASE64URL_NOPAD.decode(text.as_bytes()).unwrap()).unwrap()
+        };
+        assert_eq!(
+            part(header),
+            json!({"alg": "EdDSA", "kid": key.id(), "dolt_token_version": "2023.01"})
+        );
+        assert_eq!(
+            part(claims),
+            json!({
+                "iss": "dolt-client.dolthub.com",
+                "sub": format!("doltClientCredentials/{}", key.id()),
+                "aud": ["forge.example.org"],
+                "exp": 1030,
+            })
+        );
+    }
+
+    #[test]
+    fn a_password_is_sent_as_it_is_and_never_shown() {
+        let credentials = Credentials::Password {
+            user: "admin".to_owned(),
+            password: Secret::new("se:cret"),
+        };
+        let header = credentials.authorization("h", 0).unwrap();
+        assert_eq!(header, "Basic YWRtaW46c2U6Y3JldA==");
+        assert!(!format!("{credentials:?}").contains("cret"));
+    }
+
+    #[test]
+    fn keys_that_do_not_belong_together_are_refused() {
+        assert_eq!(SigningKey::new(&[7; 32], &[8; 32]).unwrap_err(), KeyError);
+    }
+}

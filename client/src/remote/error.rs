@@ -1,0 +1,176 @@
+//! Why a remote did not do what was asked.
+
+use holdfast_chunkstore::ErrorKind;
+use holdfast_chunkstore::noms_dir::StoreError;
+use tonic::Code;
+
+/// Why a remote did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// The address cannot be spoken to.
+    #[error("connect to {endpoint}")]
+    Connect {
+        /// Scheme, host and port.
+        endpoint: String,
+        /// Why.
+        #[source]
+        source: tonic::transport::Error,
+    },
+    /// A call was answered with an error.
+    #[error("{action}: {} ({})", status.message(), code_name(status.code()))]
+    Call {
+        /// What was attempted.
+        action: &'static str,
+        /// What the server said.
+        status: Box<tonic::Status>,
+    },
+    /// A request for data failed on its way.
+    #[error("{action}")]
+    Http {
+        /// What was attempted.
+        action: &'static str,
+        /// What went wrong; without the address, which is a secret for as long as it is valid.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// A request for data was refused.
+    #[error("{action}: HTTP status {status}{}", told(text))]
+    Status {
+        /// What was attempted.
+        action: &'static str,
+        /// The status.
+        status: u16,
+        /// The beginning of what the server said.
+        text: String,
+    },
+    /// An answer that cannot be.
+    #[error("{action}: the remote answered with {what}")]
+    Answer {
+        /// What was attempted.
+        action: &'static str,
+        /// What is wrong with the answer.
+        what: String,
+    },
+    /// A store of a form that we do not know.
+    #[error("the remote's chunks are of format {format:?}, and only __DOLT__ is known")]
+    Format {
+        /// The form.
+        format: String,
+    },
+    /// A store in a directory that cannot be read.
+    #[error("read the remote's directory")]
+    Store {
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+}
+
+impl RemoteError {
+    /// Whether a range was asked for that begins where the file ends, or behind.
+    pub(crate) fn is_behind_the_end(&self) -> bool {
+        matches!(self, Self::Status { status: 416, .. })
+    }
+
+    /// Whether data was refused in a way that a new address may mend.
+    pub(crate) fn is_of_an_ended_address(&self) -> bool {
+        matches!(
+            self,
+            Self::Status {
+                status: 400 | 401 | 403 | 404 | 410,
+                ..
+            }
+        )
+    }
+
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Connect { .. } | Self::Http { .. } => ErrorKind::Unavailable,
+            Self::Call { status, .. } => of_code(status.code()),
+            Self::Status { status, .. } => match status {
+                401 => ErrorKind::Unauthenticated,
+                403 => ErrorKind::Denied,
+                404 | 410 => ErrorKind::NotFound,
+                507 => ErrorKind::Exhausted,
+                408 | 425 | 429 | 500.. => ErrorKind::Unavailable,
+                _ => ErrorKind::Refused,
+            },
+            Self::Answer { .. } | Self::Format { .. } => ErrorKind::Invalid,
+            Self::Store { source } => source.kind(),
+        }
+    }
+}
+
+fn of_code(code: Code) -> ErrorKind {
+    match code {
+        Code::InvalidArgument | Code::OutOfRange => ErrorKind::Invalid,
+        Code::NotFound => ErrorKind::NotFound,
+        Code::AlreadyExists => ErrorKind::Conflict,
+        Code::PermissionDenied => ErrorKind::Denied,
+        Code::Unauthenticated => ErrorKind::Unauthenticated,
+        Code::FailedPrecondition | Code::Unimplemented => ErrorKind::Refused,
+        Code::ResourceExhausted => ErrorKind::Exhausted,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => ErrorKind::Unavailable,
+    }
+}
+
+/// Whether a call may be tried again: what Dolt's own client does not take as final.
+pub(super) fn may_pass(code: Code) -> bool {
+    match code {
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Unauthenticated
+        | Code::Ok => false,
+        Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => true,
+    }
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+fn told(text: &str) -> String {
+    match text.trim() {
+        "" => String::new(),
+        text => format!(": {text}"),
+    }
+}

@@ -1,0 +1,354 @@
+//! Where a remote is: the addresses that Dolt takes, and what they stand for.
+//!
+//! | written | means |
+//! | --- | --- |
+//! | `https://host[:port]/owner/repo`, `http://…` | that server; ports 443 and 80 unless given |
+//! | `host.tld/owner/repo`, `localhost:1234/owner/repo` | `https://` before it |
+//! | `owner/repo` | on the default host |
+//! | `https://www.dolthub.com/repositories/owner/repo` | `owner/repo`, for it is copied from a browser |
+//! | `file:///path` | a store in that directory |
+
+use std::fmt;
+use std::path::PathBuf;
+
+use reqwest::Url;
+
+/// The host of a name without one, unless the user's settings name another.
+pub const DEFAULT_HOST: &str = "doltremoteapi.dolthub.com";
+
+/// How an address of DoltHub's pages begins.
+const PAGES: &str = "https://www.dolthub.com/repositories/";
+
+/// Why text is not the address of a remote.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// Not an address at all.
+    #[error(
+        "{text:?} is not the address of a remote: write https://host/owner/repository, owner/repository or file:///path"
+    )]
+    Syntax {
+        /// What was given.
+        text: String,
+    },
+    /// A kind of remote that we do not speak to.
+    #[error("remotes of the kind {scheme}:// are not supported, only https, http and file")]
+    Scheme {
+        /// The kind.
+        scheme: String,
+    },
+    /// A server's address without the name of a repository.
+    #[error("{text:?} names no repository")]
+    NoRepository {
+        /// What was given.
+        text: String,
+    },
+    /// An address with what nobody would send.
+    #[error(
+        "an address with a user name or a password in it is not used: give --user, and the password in DOLT_REMOTE_PASSWORD"
+    )]
+    UserInfo,
+}
+
+/// The address of a remote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemoteUrl {
+    /// A server that speaks Dolt's remotes API.
+    Server(ServerUrl),
+    /// A store in a directory.
+    Directory(PathBuf),
+}
+
+/// The address of a repository on a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerUrl {
+    /// Whether it is spoken to by TLS.
+    pub is_secure: bool,
+    /// The host, an IPv6 address in brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The name of the repository: the decoded path without slashes at its ends.
+    pub repo_path: String,
+    /// The address as it is written down.
+    text: String,
+}
+
+impl ServerUrl {
+    /// `scheme://host:port`, where calls go.
+    pub fn endpoint(&self) -> String {
+        let scheme = if self.is_secure { "https" } else { "http" };
+        format!("{scheme}://{}:{}", self.host, self.port)
+    }
+
+    /// The two parts of a repository's name, if there are exactly two.
+    pub fn owner_and_name(&self) -> Option<(&str, &str)> {
+        let (owner, name) = self.repo_path.split_once('/')?;
+        (!name.contains('/')).then_some((owner, name))
+    }
+}
+
+impl RemoteUrl {
+    /// Reads an address as a user gives it.
+    pub fn parse(text: &str, default_host: &str) -> Result<Self, UrlError> {
+        let syntax = || UrlError::Syntax {
+            text: text.to_owned(),
+        };
+        let text = match text.strip_prefix(PAGES) {
+            Some(repository) => repository,
+            None => text,
+        };
+        let Some((scheme, rest)) = text.split_once("://") else {
+            let host = text.split('/').next().unwrap_or_default();
+            let parts = text.trim_end_matches('/').split('/').count();
+            return match (is_host(host), parts) {
+                (true, _) => Self::server(&format!("https://{text}")),
+                (false, 2) if !text.starts_with(['/', '.']) => {
+                    Self::server(&format!("https://{default_host}/{text}"))
+                }
+                _ => Err(syntax()),
+            };
+        };
+        match scheme {
+            "http" | "https" => Self::server(text),
+            "file" => {
+                let path = rest.strip_prefix("localhost").unwrap_or(rest);
+                let decoded = Url::parse(&format!("file://{path}")).ok();
+                let decoded = decoded.and_then(|url| url.to_file_path().ok());
+                // Dolt also takes paths that are relative to where it runs.
+                let path = decoded.unwrap_or_else(|| PathBuf::from(path));
+                match path.as_os_str().is_empty() {
+                    true => Err(syntax()),
+                    false => Ok(Self::Directory(path)),
+                }
+            }
+            "" => Err(syntax()),
+            scheme => Err(UrlError::Scheme {
+                scheme: scheme.to_owned(),
+            }),
+        }
+    }
+
+    fn server(text: &str) -> Result<Self, UrlError> {
+        let syntax = || UrlError::Syntax {
+            text: text.to_owned(),
+        };
+        let url = Url::parse(text).map_err(|_| syntax())?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(UrlError::UserInfo);
+        }
+        let host = url.host_str().ok_or_else(syntax)?;
+        let port = url.port_or_known_default().ok_or_else(syntax)?;
+        let path = percent_decoded(url.path()).ok_or_else(syntax)?;
+        let repo_path = path.trim_matches('/').to_owned();
+        if repo_path.is_empty() {
+            return Err(UrlError::NoRepository {
+                text: text.to_owned(),
+            });
+        }
+        Ok(Self::Server(ServerUrl {
+            is_secure: url.scheme() == "https",
+            host: host.to_owned(),
+            port,
+            repo_path,
+            text: text.to_owned(),
+        }))
+    }
+
+    /// What a clone of it is called unless the user says otherwise: the last part of the name.
+    pub fn directory_name(&self) -> Option<&str> {
+        match self {
+            Self::Server(server) => server.repo_path.rsplit('/').next(),
+            Self::Directory(path) => path.file_name()?.to_str(),
+        }
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Display for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(server) => f.write_str(&server.text),
+            Self::Directory(path) => write!(f, "file://{}", path.display()),
+        }
+    }
+}
+
+/// Whether the first part of an address without a scheme is a host: it is `localhost` or has a dot in it.
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok());
+    let is_name = host == "localhost" || (host.contains('.') && !host.starts_with('.'));
+    is_name && is_port
+}
+
+fn percent_decoded(path: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'%' => {
+                let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+                let value = digit(bytes.next())? * 16 + digit(bytes.next())?;
+                decoded.push(u8::try_from(value).ok()?);
+            }
+            byte => decoded.push(byte),
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(text: &str) -> (String, String, String) {
+        match RemoteUrl::parse(text, "forge.example.org").unwrap() {
+            RemoteUrl::Server(server) => (
+                server.endpoint(),
+                server.repo_path.clone(),
+                RemoteUrl::Server(server).to_string(),
+            ),
+            RemoteUrl::Directory(path) => panic!("{}", path.display()),
+        }
+    }
+
+    #[test]
+    fn the_table_of_addresses_is_dolts() {
+        for (text, endpoint, path, written) in [
+            ("http://h/a/b", "http://h:80", "a/b", "http://h/a/b"),
+            ("https://h/a/b/", "https://h:443", "a/b", "https://h/a/b/"),
+            (
+                "http://h:50051/a/b",
+                "http://h:50051",
+                "a/b",
+                "http://h:50051/a/b",
+            ),
+            (
+                "https://[::1]:7350/a/b",
+                "https://[::1]:7350",
+                "a/b",
+                "https://[::1]:7350/a/b",
+            ),
+            (
+                "host.tld/a/b",
+                "https://host.tld:443",
+                "a/b",
+                "https://host.tld/a/b",
+            ),
+            (
+                "localhost:1234/a/b",
+                "https://localhost:1234",
+                "a/b",
+                "https://localhost:1234/a/b",
+            ),
+            (
+                "a/b",
+                "https://forge.example.org:443",
+                "a/b",
+                "https://forge.example.org/a/b",
+            ),
+            (
+                "https://www.dolthub.com/repositories/a/b",
+                "https://forge.example.org:443",
+                "a/b",
+                "https://forge.example.org/a/b",
+            ),
+            (
+                "http://h/ac%6De/p%20q",
+                "http://h:80",
+                "acme/p q",
+                "http://h/ac%6De/p%20q",
+            ),
+            ("http://h/one", "http://h:80", "one", "http://h/one"),
+            (
+                "http://h/a/b/c?x=1#y",
+                "http://h:80",
+                "a/b/c",
+                "http://h/a/b/c?x=1#y",
+            ),
+        ] {
+            let found = server(text);
+            assert_eq!(
+                found,
+                (endpoint.into(), path.into(), written.into()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn directories_are_named_by_file_addresses() {
+        let parse = |text| RemoteUrl::parse(text, DEFAULT_HOST);
+        assert_eq!(
+            parse("file:///a/b%20c").unwrap(),
+            RemoteUrl::Directory("/a/b c".into())
+        );
+        assert_eq!(
+            parse("file://rel/b").unwrap(),
+            RemoteUrl::Directory("rel/b".into())
+        );
+        assert_eq!(parse("file:///a/b").unwrap().directory_name(), Some("b"));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        let parse = |text| RemoteUrl::parse(text, DEFAULT_HOST);
+        for text in [
+            "",
+            "one",
+            "a/b/c",
+            "/a/b",
+            "./a",
+            "://a",
+            "https://",
+            "http:///a",
+            "file://",
+        ] {
+            assert!(
+                matches!(parse(text), Err(UrlError::Syntax { .. })),
+                "{text:?}: {:?}",
+                parse(text)
+            );
+        }
+        assert!(matches!(
+            parse("https://h/"),
+            Err(UrlError::NoRepository { .. })
+        ));
+        assert!(matches!(
+            parse("https://u:p@h/a/b"),
+            Err(UrlError::UserInfo)
+        ));
+        for text in ["aws://a/b", "gs://a/b", "ssh://h/a"] {
+            assert!(
+                matches!(parse(text), Err(UrlError::Scheme { .. })),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn two_parts_make_an_owner_and_a_name() {
+        let parts = |text| match RemoteUrl::parse(text, DEFAULT_HOST).unwrap() {
+            RemoteUrl::Server(server) => {
+                let parts = server.owner_and_name();
+                parts.map(|(owner, name)| (owner.to_owned(), name.to_owned()))
+            }
+            RemoteUrl::Directory(_) => None,
+        };
+        assert_eq!(
+            parts("http://h/a/b"),
+            Some(("a".to_owned(), "b".to_owned()))
+        );
+        assert_eq!(parts("http://h/a"), None);
+        assert_eq!(parts("http://h/a/b/c"), None);
+    }
+}

@@ -1,0 +1,147 @@
+//! Why a transfer did not come to its end.
+
+use std::path::PathBuf;
+
+use holdfast_chunkstore::noms_dir::StoreError;
+use holdfast_chunkstore::{ErrorKind, TableFileId};
+use holdfast_doltdb::write::NameTooLong;
+use holdfast_doltdb::{DecodeError, ReadError};
+
+use super::check::CheckError;
+use crate::database::DatabaseError;
+use crate::remote::RemoteError;
+
+/// Why a transfer did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// The remote did not do its part.
+    #[error("read from the remote")]
+    Remote {
+        /// Why.
+        #[source]
+        source: RemoteError,
+    },
+    /// The remote has nothing.
+    #[error("the remote contains no Dolt data")]
+    Empty,
+    /// The addresses of the remote's files ended again and again before anything came.
+    #[error("the remote refuses the addresses that it gives")]
+    Unsteady,
+    /// The remote lacks a branch.
+    #[error("branch {branch:?} not found on remote")]
+    NoBranch {
+        /// Its name.
+        branch: String,
+        /// Some of those that it has.
+        known: Vec<String>,
+    },
+    /// The remote has no branch at all.
+    #[error("the remote has no branches")]
+    NoBranches,
+    /// There is something where the clone should go.
+    #[error("{} exists and is not an unfinished clone of this remote", path.display())]
+    Occupied {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A file came short.
+    #[error("file {file} ended after {have} bytes, {want} were said to come")]
+    Short {
+        /// Which file.
+        file: TableFileId,
+        /// How many bytes came.
+        have: u64,
+        /// How many should have.
+        want: u64,
+    },
+    /// A file holds another number of chunks than the remote says.
+    #[error("file {file} holds {found} chunks, and the remote says {listed}")]
+    Count {
+        /// Which file.
+        file: TableFileId,
+        /// What the remote says.
+        listed: u32,
+        /// How many there are.
+        found: u32,
+    },
+    /// What came is not what it should be.
+    #[error("check what came from the remote")]
+    Check {
+        /// What is wrong with it.
+        #[source]
+        source: CheckError,
+    },
+    /// What came cannot be understood.
+    #[error("read what came from the remote")]
+    Read {
+        /// What is wrong with it.
+        #[source]
+        source: ReadError,
+    },
+    /// A chunk that came cannot be understood.
+    #[error("read the head of branch {branch:?}")]
+    Head {
+        /// The branch.
+        branch: String,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// A ref that cannot be written down.
+    #[error("write the refs")]
+    Name {
+        /// Why.
+        #[source]
+        source: NameTooLong,
+    },
+    /// The store cannot be written.
+    #[error("write the store")]
+    Store {
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The database cannot be written.
+    #[error("write the database")]
+    Database {
+        /// Why.
+        #[source]
+        source: DatabaseError,
+    },
+}
+
+impl TransferError {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Remote { source } => source.kind(),
+            Self::Empty | Self::NoBranch { .. } | Self::NoBranches => ErrorKind::NotFound,
+            Self::Occupied { .. } => ErrorKind::Conflict,
+            Self::Short { .. } | Self::Unsteady => ErrorKind::Unavailable,
+            Self::Count { .. } | Self::Head { .. } => ErrorKind::Corrupt,
+            Self::Check { source } => source.kind(),
+            Self::Read { source } => source.kind(),
+            Self::Name { .. } => ErrorKind::Invalid,
+            Self::Store { source } => source.kind(),
+            Self::Database { source } => source.kind(),
+        }
+    }
+}
+
+macro_rules! from {
+    ($source:ty, $variant:ident) => {
+        impl From<$source> for TransferError {
+            fn from(source: $source) -> Self {
+                Self::$variant { source }
+            }
+        }
+    };
+}
+
+from!(RemoteError, Remote);
+from!(CheckError, Check);
+from!(ReadError, Read);
+from!(NameTooLong, Name);
+from!(StoreError, Store);
+from!(DatabaseError, Database);

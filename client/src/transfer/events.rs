@@ -1,0 +1,48 @@
+//! What a transfer tells while it runs. Whoever shows it decides how.
+
+use std::fmt;
+
+/// Something that happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransferEvent {
+    /// So many files will be read.
+    Files {
+        /// How many.
+        count: u64,
+    },
+    /// The length of a file became known.
+    Expected {
+        /// How many bytes more will come.
+        bytes: u64,
+    },
+    /// Bytes came.
+    Received {
+        /// How many.
+        bytes: u64,
+    },
+    /// Bytes were there already, of an earlier attempt.
+    Resumed {
+        /// How many.
+        bytes: u64,
+    },
+    /// A file came whole and was checked.
+    Checked {
+        /// How many chunks are in it.
+        chunks: u64,
+    },
+}
+
+/// Takes what a transfer tells, from several threads.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// Something happened.
+    fn tell(&self, event: TransferEvent);
+}
+
+/// Nobody is told.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn tell(&self, _event: TransferEvent) {}
+}

@@ -1,0 +1,219 @@
+//! Clones that a real dolt goes on with.
+
+use std::path::Path;
+
+use holdfast_tests::dolt::{Database, Dolt, Workshop};
+use holdfast_tests::forge::{Forge, Plan};
+use holdfast_tests::proxy::{Fault, FaultProxy};
+use holdfast_tests::remote::{Remote as _, Remotesrv};
+use holdfast_tests::say;
+use holdfast_tests::world::{BRANCHES, Contents, Side, TAGS, World};
+
+use crate::holdfast::{exit_code, holdfast};
+
+fn dolt() -> Option<Dolt> {
+    let dolt = Dolt::find();
+    if dolt.is_none() {
+        say::skipped("no dolt; set HOLDFAST_DOLT or put it on PATH");
+    }
+    dolt
+}
+
+/// A world whose branches and tags are pushed.
+fn published(workshop: &Workshop, world: World, url: &str) -> Database {
+    let owner = world.make(workshop, "owner");
+    owner.ok(&["remote", "add", "origin", url]);
+    for name in BRANCHES.iter().chain(&TAGS) {
+        owner.push(&["origin", name]);
+    }
+    owner
+}
+
+/// A clone by us is what a clone by dolt is, and dolt goes on with it.
+fn assert_dolt_goes_on(owner: &Database, copy: &Database) {
+    assert_eq!(
+        Contents::of(copy, Side::Origin, &BRANCHES),
+        Contents::of(owner, Side::Local, &BRANCHES)
+    );
+    assert_eq!(copy.log(), owner.log());
+    let status = copy.ok(&["status"]);
+    assert!(status.contains("nothing to commit"), "{status}");
+    if copy.workshop().dolt().has_fsck() {
+        copy.fsck();
+    }
+    copy.commit("from the clone", "create table added (id int primary key)");
+    copy.push(&["origin", "main"]);
+    owner.pull(&["origin", "main"]);
+    assert_eq!(copy.log(), owner.log());
+    copy.ok(&["gc"]);
+    assert_eq!(copy.log(), owner.log());
+}
+
+fn cloned(workshop: &Workshop, url: &str, more: &[&str]) -> Database {
+    let arguments = [&["clone", url, "copy"], more].concat();
+    let printed = holdfast(workshop, workshop.folder(), &arguments).expect_success();
+    assert!(
+        printed.starts_with("cloned into copy: branch "),
+        "{printed}"
+    );
+    workshop.database("copy")
+}
+
+#[test]
+fn dolt_goes_on_with_a_clone_from_our_forge() {
+    let Some(dolt) = dolt() else { return };
+    let workshop = Workshop::new(&dolt);
+    let forge = Forge::start(Plan::on_local_disk());
+    let url = format!("{}/acme/prod", forge.base_url());
+    let owner = published(&workshop, World::SMALL, &url);
+    let copy = cloned(&workshop, &url, &[]);
+    let verified = holdfast(&workshop, copy.folder(), &["verify"]).expect_success();
+    assert!(verified.contains(" 0 problems"), "{verified}");
+    assert_dolt_goes_on(&owner, &copy);
+    forge.finish();
+}
+
+#[test]
+fn dolt_goes_on_with_a_clone_from_dolts_own_server() {
+    let Some(dolt) = dolt() else { return };
+    for settings in [&[][..], &[("DOLT_ARCHIVE_PULL_STREAMER", "0")]] {
+        let workshop = Workshop::new(&dolt);
+        let all: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let workshop = workshop.with(&all);
+        let Some(server) = Remotesrv::start(&[]) else {
+            return;
+        };
+        let url = format!("{}/acme/prod", server.base_url());
+        let owner = published(&workshop, World::SMALL, &url);
+        let copy = cloned(&workshop, &url, &[]);
+        assert_dolt_goes_on(&owner, &copy);
+        Box::new(server).finish();
+    }
+}
+
+#[test]
+fn old_dolts_go_on_with_a_clone_of_what_they_pushed() {
+    for dolt in Dolt::find_old() {
+        let workshop = Workshop::new(&dolt);
+        let forge = Forge::start(Plan::on_local_disk());
+        let url = format!("{}/acme/prod", forge.base_url());
+        let owner = published(&workshop, World::FOR_OLD_DOLTS, &url);
+        let copy = cloned(&workshop, &url, &[]);
+        assert_dolt_goes_on(&owner, &copy);
+        forge.finish();
+    }
+}
+
+#[test]
+fn a_branch_is_chosen_and_one_that_is_missing_leaves_a_clone_to_go_on_with() {
+    let Some(dolt) = dolt() else { return };
+    let workshop = Workshop::new(&dolt);
+    let forge = Forge::start(Plan::on_local_disk());
+    let url = format!("{}/acme/prod", forge.base_url());
+    published(&workshop, World::SMALL, &url);
+
+    let arguments = ["clone", &url, "copy", "--branch", "west"];
+    let refused = holdfast(&workshop, workshop.folder(), &arguments).expect_failure();
+    assert!(
+        refused.contains("branch \"west\" not found on remote"),
+        "{refused}"
+    );
+    assert_eq!(exit_code(&workshop, workshop.folder(), &arguments), Some(3));
+    assert!(
+        !workshop
+            .folder()
+            .join("copy/.dolt/repo_state.json")
+            .exists()
+    );
+    let other = format!("{}/acme/other", forge.base_url());
+    let arguments = ["clone", &other, "copy"];
+    assert_eq!(
+        exit_code(&workshop, workshop.folder(), &arguments),
+        Some(3),
+        "nothing is there"
+    );
+
+    let copy = cloned(&workshop, &url, &["--branch", "north"]);
+    assert_eq!(copy.ok(&["branch", "--show-current"]).trim(), "north");
+    assert!(!copy.folder().join(".dolt_safe_to_ignore").exists());
+    assert!(!copy.folder().join(".dolt/holdfast").exists());
+    copy.fsck();
+
+    let arguments = ["clone", &url, "copy"];
+    let refused = holdfast(&workshop, workshop.folder(), &arguments).expect_failure();
+    assert!(
+        refused.contains("exists and is not an unfinished clone"),
+        "{refused}"
+    );
+    assert_eq!(exit_code(&workshop, workshop.folder(), &arguments), Some(4));
+    copy.fsck();
+    forge.finish();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_whose_connections_are_cut_goes_on() {
+    let Some(dolt) = dolt() else { return };
+    let workshop = Workshop::new(&dolt);
+    let forge = tokio::task::block_in_place(|| Forge::start(Plan::on_local_disk()));
+    let direct = format!("{}/acme/prod", forge.base_url());
+    let owner = tokio::task::block_in_place(|| published(&workshop, World::SMALL, &direct));
+    let address = forge
+        .base_url()
+        .trim_start_matches("http://")
+        .replace("localhost", "127.0.0.1");
+    // Calls and data go through it: what the forge hands out begins with the address that it was asked under.
+    let faults = (1..12).map(|number| Fault::CutAfter(number * 9_000));
+    let proxy = FaultProxy::start(address.parse().unwrap(), faults)
+        .await
+        .unwrap();
+    let url = format!("http://{}/acme/prod", proxy.address());
+    let copy = tokio::task::block_in_place(|| cloned(&workshop, &url, &[]));
+    assert!(
+        proxy.faults_left() < 9,
+        "{} cuts did not come about",
+        proxy.faults_left()
+    );
+    tokio::task::block_in_place(|| {
+        assert_eq!(copy.log(), owner.log());
+        copy.fsck();
+        forge.finish();
+    });
+}
+
+#[test]
+fn what_cannot_be_cloned_says_why() {
+    let Some(dolt) = dolt() else { return };
+    let workshop = Workshop::new(&dolt);
+    let folder: &Path = workshop.folder();
+    let forge = Forge::start(Plan::on_local_disk());
+    let nothing = format!("{}/acme/nothing", forge.base_url());
+    let refused = holdfast(&workshop, folder, &["clone", &nothing]).expect_failure();
+    assert!(
+        refused.contains("the remote contains no Dolt data"),
+        "{refused}"
+    );
+    assert!(!folder.join("nothing").exists());
+    let bad = format!("{}/Not%20A/Name", forge.base_url());
+    let refused = holdfast(&workshop, folder, &["clone", &bad]).expect_failure();
+    assert!(refused.contains("NOT_FOUND"), "{refused}");
+    for (url, words) in [
+        ("one", "is not the address of a remote"),
+        ("ssh://host/a/b", "remotes of the kind ssh://"),
+        ("https://u:p@host/a/b", "DOLT_REMOTE_PASSWORD"),
+    ] {
+        let refused = holdfast(&workshop, folder, &["clone", url]).expect_failure();
+        assert!(refused.contains(words), "{url}: {refused}");
+        assert_eq!(
+            exit_code(&workshop, folder, &["clone", url]),
+            Some(2),
+            "{url}"
+        );
+    }
+    let refused = holdfast(&workshop, folder, &["clone", &nothing, "--user", "admin"]);
+    let refused = refused.expect_failure();
+    assert!(refused.contains("DOLT_REMOTE_PASSWORD"), "{refused}");
+    forge.finish();
+}
