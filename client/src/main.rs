@@ -26,6 +26,8 @@ fn main() -> ExitCode {
     };
     match commands::run(arguments, &environment) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has seen enough.
+        Err(error) if failure::is_of_a_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             ui::say(&failure::text(&error));
             ExitCode::from(failure::exit_code(&error))

@@ -22,6 +22,10 @@ pub(super) struct StoreLock {
 
 impl StoreLock {
     /// Takes the lock of the store in `directory`, which must be there. Blocks for a tenth of a second at most.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a tenth of a second, and everything here blocks"
+    )]
     pub(super) fn take(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(layout::LOCK);
         let file = OpenOptions::new()

@@ -20,6 +20,12 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
     text
 }
 
+/// Whether the output went nowhere any more.
+pub(crate) fn is_of_a_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
 /// The exit code that the help names.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.chain().any(|cause| cause.is::<UrlError>()) {

@@ -11,10 +11,7 @@ pub(crate) fn say(line: &str) {
     drop(writeln!(std::io::stderr(), "{line}"));
 }
 
-/// Writes a line of data. A reader that has seen enough is no failure.
+/// Writes a line of data.
 pub(crate) fn print(line: &str) -> anyhow::Result<()> {
-    match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        written => Ok(written?),
-    }
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }
