@@ -1,5 +1,10 @@
 //! Stores in directories: those that Dolt made, sound and corrupt, and changes to them.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests damage files as no program may"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -103,7 +103,12 @@ async fn check_references(
         }
         ControlFlow::Continue(())
     };
-    reach(source, [root], visit).await?;
+    let walked = reach(source, [root], visit).await;
+    if let Err(error) = walked {
+        // A chunk that cannot be read was named above; what lies below it is not known.
+        let error = described(error);
+        problems.push(format!("not all references could be followed: {error}"));
+    }
     for problem in problems {
         report.problem(&problem)?;
     }

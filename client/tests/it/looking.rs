@@ -1,5 +1,10 @@
 //! Looking at databases that dolt made, without dolt.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests damage files as no program may"
+)]
+
 use std::path::{Path, PathBuf};
 
 use holdfast_tests::dolt::{Dolt, Workshop};
