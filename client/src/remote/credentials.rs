@@ -187,11 +187,11 @@ mod tests {
     fn a_password_is_sent_as_it_is_and_never_shown() {
         let credentials = Credentials::Password {
             user: "admin".to_owned(),
-            password: Secret::new("se:cret"),
+            password: Secret::new("pass:word"),
         };
         let header = credentials.authorization("h", 0).unwrap();
-        assert_eq!(header, "Basic YWRtaW46c2U6Y3JldA==");
-        assert!(!format!("{credentials:?}").contains("cret"));
+        assert_eq!(header, "Basic YWRtaW46cGFzczp3b3Jk");
+        assert!(!format!("{credentials:?}").contains("pass:"));
     }
 
     #[test]

@@ -111,16 +111,15 @@ impl RemoteUrl {
         };
         match scheme {
             "http" | "https" => Self::server(text),
+            "file" if rest.is_empty() => Err(syntax()),
             "file" => {
                 let path = rest.strip_prefix("localhost").unwrap_or(rest);
                 let decoded = Url::parse(&format!("file://{path}")).ok();
                 let decoded = decoded.and_then(|url| url.to_file_path().ok());
                 // Dolt also takes paths that are relative to where it runs.
-                let path = decoded.unwrap_or_else(|| PathBuf::from(path));
-                match path.as_os_str().is_empty() {
-                    true => Err(syntax()),
-                    false => Ok(Self::Directory(path)),
-                }
+                Ok(Self::Directory(
+                    decoded.unwrap_or_else(|| PathBuf::from(path)),
+                ))
             }
             "" => Err(syntax()),
             scheme => Err(UrlError::Scheme {
@@ -133,6 +132,10 @@ impl RemoteUrl {
         let syntax = || UrlError::Syntax {
             text: text.to_owned(),
         };
+        // A browser would take the first part of the path for the host.
+        if text.contains(":///") {
+            return Err(syntax());
+        }
         let url = Url::parse(text).map_err(|_| syntax())?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(UrlError::UserInfo);
