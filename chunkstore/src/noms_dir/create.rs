@@ -1,17 +1,20 @@
 //! New files, and stores that are made of them.
 
-use std::fs::File;
 use std::io::{self as std_io, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
 use super::error::{StoreError, io};
-use super::{ghosts, layout, writer};
+use super::layout::{self, file_name};
+use super::{ghosts, writer};
 use crate::address::{ChunkAddress, RootAddress, TableFileId};
 use crate::format::FileKind;
 use crate::format::manifest::{ListedFile, Manifest};
 use crate::objects::durable;
+
+/// The permissions that Dolt gives to table files.
+const FILE_MODE: u32 = 0o600;
 
 /// A table file or an archive that is being written; removed when it is dropped before it has its name.
 #[derive(Debug)]
@@ -33,24 +36,26 @@ impl NewFile {
         })
     }
 
-    /// Where it lies now.
-    pub fn path(&self) -> &Path {
-        self.file.path()
-    }
-
-    /// Its bytes.
-    pub fn file(&self) -> &File {
-        self.file.as_file()
-    }
-
     /// Makes it durable and gives it its name. Nothing reads it before a manifest lists it.
     pub fn land(self, id: TableFileId, kind: FileKind) -> Result<(), StoreError> {
-        let path = self.directory.join(layout::file_name(id, kind));
+        let path = self.directory.join(file_name(id, kind));
         self.file.as_file().sync_all().map_err(io("write", &path))?;
         let named = self.file.persist(&path).map_err(|error| error.error);
         named.map_err(io("name", &path))?;
         Ok(())
     }
+}
+
+/// Takes a whole file, written elsewhere on the same file system, into the store in `directory`. Nothing reads it
+/// before a manifest lists it.
+pub fn land(
+    file: &Path,
+    directory: &Path,
+    id: TableFileId,
+    kind: FileKind,
+) -> Result<(), StoreError> {
+    let path = directory.join(file_name(id, kind));
+    durable::rename(file, &path, FILE_MODE).map_err(io("name", &path))
 }
 
 impl Write for NewFile {
@@ -78,10 +83,9 @@ impl NewStore {
             Ok(false) => Ok(Self {
                 directory: directory.to_owned(),
             }),
-            Ok(true) => {
-                let source = std_io::ErrorKind::AlreadyExists.into();
-                Err(io("make a store in", directory)(source))
-            }
+            Ok(true) => Err(StoreError::Exists {
+                path: directory.to_owned(),
+            }),
             Err(error) => Err(io("look for", &manifest)(error)),
         }
     }

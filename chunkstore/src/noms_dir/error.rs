@@ -30,6 +30,12 @@ pub enum StoreError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// There is a store where one should be made.
+    #[error("there is a Dolt store in {} already", path.display())]
+    Exists {
+        /// Where.
+        path: PathBuf,
+    },
     /// The manifest is none.
     #[error("read {}", path.display())]
     Manifest {
@@ -99,14 +105,6 @@ pub enum StoreError {
         /// The lock file.
         path: PathBuf,
     },
-    /// The store changed under us again and again.
-    #[error("{} changed while it was opened, {attempts} times", path.display())]
-    Unsteady {
-        /// The directory.
-        path: PathBuf,
-        /// How often it was tried.
-        attempts: u32,
-    },
     /// What should be written cannot be.
     #[error("write to {}", path.display())]
     Encode {
@@ -115,12 +113,6 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: EncodeError,
-    },
-    /// The root is no longer the one that the caller saw.
-    #[error("the root of {} moved meanwhile", path.display())]
-    Moved {
-        /// The directory.
-        path: PathBuf,
     },
 }
 
@@ -144,9 +136,9 @@ impl StoreError {
             | Self::Journal { .. }
             | Self::Loss { .. }
             | Self::Ghosts { .. } => ErrorKind::Corrupt,
-            Self::Held { .. } | Self::Unsteady { .. } => ErrorKind::Unavailable,
+            Self::Held { .. } => ErrorKind::Unavailable,
             Self::Encode { source, .. } => source.kind(),
-            Self::Moved { .. } => ErrorKind::Conflict,
+            Self::Exists { .. } => ErrorKind::Conflict,
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
 use super::error::{StoreError, io};
@@ -38,14 +37,5 @@ pub(super) fn write(
     for ghost in ghosts {
         writeln!(text, "{ghost}").expect("text takes everything");
     }
-    let mut file = tempfile::Builder::new()
-        .prefix("ghostObjects-")
-        .tempfile_in(directory)
-        .map_err(io("write beside", &path))?;
-    let written = file.write_all(text.as_bytes());
-    let written = written.and_then(|()| file.as_file().sync_all());
-    written.map_err(io("write", &path))?;
-    let named = file.persist(&path).map_err(|error| error.error);
-    named.map_err(io("replace", &path))?;
-    durable::sync_directory(directory).map_err(io("sync", directory))
+    durable::write_over(&path, "ghostObjects-", 0o644, text.as_bytes()).map_err(io("write", &path))
 }

@@ -24,8 +24,8 @@ pub(super) const TEMPORARY_TABLE: &str = "nbs_table_";
 /// How Dolt begins the names of manifests that are not finished.
 pub(super) const TEMPORARY_MANIFEST: &str = "nbs_manifest_";
 
-/// The name of a table file or an archive.
-pub(super) fn file_name(id: TableFileId, kind: FileKind) -> String {
+/// The name of a table file or an archive in a store's directory.
+pub fn file_name(id: TableFileId, kind: FileKind) -> String {
     match kind {
         FileKind::Table => id.to_string(),
         FileKind::Archive => format!("{id}.darc"),

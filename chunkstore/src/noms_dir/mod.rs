@@ -31,9 +31,10 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use create::{NewFile, NewStore};
+pub use create::{NewFile, NewStore, land};
 pub use error::StoreError;
 pub use journal::Journal;
+pub use layout::file_name;
 pub use stored_file::StoredFile;
 pub use writer::StoreWriter;
 

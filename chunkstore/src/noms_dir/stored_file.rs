@@ -333,19 +333,17 @@ impl StoredFile {
     }
 
     /// The addresses of all chunks, in the order of the index. Blocks, block by block.
-    pub fn addresses(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<ChunkAddress, StoreError>> + '_, StoreError> {
+    pub fn addresses(&self) -> impl Iterator<Item = Result<ChunkAddress, StoreError>> + '_ {
         let count = self.count();
         let firsts = (0..count).step_by(RUN as usize);
-        Ok(firsts.flat_map(move |first| {
+        firsts.flat_map(move |first| {
             let addresses = self.addresses_of_run(first, (count - first).min(RUN));
             let (addresses, error) = match addresses {
                 Ok(addresses) => (addresses, None),
                 Err(error) => (Vec::new(), Some(Err(error))),
             };
             addresses.into_iter().map(Ok).chain(error)
-        }))
+        })
     }
 
     fn addresses_of_run(&self, first: u32, count: u32) -> Result<Vec<ChunkAddress>, StoreError> {

@@ -1,7 +1,6 @@
 //! Changes to a store that others use: under its lock, from the manifest to the journal.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -61,24 +60,24 @@ impl StoreWriter {
     }
 
     /// Moves the root, and lists files that landed before. `seconds` is the time that the journal notes. What is in
-    /// the files must, together with what is there, hold everything below the root.
+    /// the files must, together with what is there, hold everything below the root. The lock is given back.
     pub fn commit(
-        &mut self,
+        self,
         root: RootAddress,
         added: &[ListedFile],
         seconds: u64,
     ) -> Result<(), StoreError> {
-        let directory = self.store.directory().to_owned();
+        let directory = self.store.directory();
         let old = self.store.manifest();
         let is_new = |file: &&ListedFile| !old.files.iter().any(|known| known.id == file.id);
         let new: Vec<ListedFile> = added.iter().filter(is_new).copied().collect();
         let has_journal = self.store.journal().is_some();
         if !new.is_empty() || !has_journal {
             // The names of the files, before they are listed.
-            durable::sync_directory(&directory).map_err(io("sync", &directory))?;
+            durable::sync_directory(directory).map_err(io("sync", directory))?;
             let mut files = old.files.clone();
             files.extend(new);
-            replace_manifest(&directory, &old.replaced(root, files))?;
+            replace_manifest(directory, &old.replaced(root, files))?;
         }
         if let Some(journal) = self.store.journal() {
             // A root in the manifest alone is undone by Dolt's next start.
@@ -94,7 +93,6 @@ impl StoreWriter {
                 .and_then(|()| file.sync_all())
                 .map_err(io("add a root to", path))?;
         }
-        self.store = NomsDir::open(&directory)?;
         Ok(())
     }
 }
@@ -102,14 +100,7 @@ impl StoreWriter {
 /// Puts a manifest in the place of the one there is, if there is one; durably.
 pub(super) fn replace_manifest(directory: &Path, manifest: &Manifest) -> Result<(), StoreError> {
     let path = directory.join(layout::MANIFEST);
-    let mut file = tempfile::Builder::new()
-        .prefix(layout::TEMPORARY_MANIFEST)
-        .tempfile_in(directory)
-        .map_err(io("write beside", &path))?;
-    let written = file.write_all(manifest.encode().as_bytes());
-    let written = written.and_then(|()| file.as_file().sync_all());
-    written.map_err(io("write", &path))?;
-    let named = file.persist(&path).map_err(|error| error.error);
-    named.map_err(io("replace", &path))?;
-    durable::sync_directory(directory).map_err(io("sync", directory))
+    let text = manifest.encode();
+    durable::write_over(&path, layout::TEMPORARY_MANIFEST, 0o600, text.as_bytes())
+        .map_err(io("write", &path))
 }

@@ -9,6 +9,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -84,6 +85,31 @@ pub fn replace(file: NamedTempFile, name: &Path) -> io::Result<()> {
     sync_parent(name)
 }
 
+/// Gives a whole file another name on the same file system, in the place of what stood there, durably, and with the
+/// permissions `mode`.
+#[expect(clippy::disallowed_methods, reason = "the durable module itself")]
+pub fn rename(file: &Path, name: &Path, mode: u32) -> io::Result<()> {
+    let whole = File::open(file)?;
+    whole.set_permissions(fs::Permissions::from_mode(mode))?;
+    whole.sync_all()?;
+    fs::rename(file, name)?;
+    sync_parent(name)
+}
+
+/// Writes bytes beside `name`, under a name that begins with `prefix`, and puts them in the place of what stood there,
+/// durably and with the permissions `mode`. The old or the new bytes stand there at every moment.
+pub fn write_over(name: &Path, prefix: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let directory = name.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(prefix)
+        .tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    replace(file, name)
+}
+
 /// Removes a name durably.
 pub fn remove(name: &Path) -> io::Result<()> {
     fs::remove_file(name)?;
@@ -123,6 +149,19 @@ mod tests {
             let file = write_temporary(directory.path(), text.as_bytes()).unwrap();
             replace(file, &name).unwrap();
             assert_eq!(fs::read_to_string(&name).unwrap(), text);
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_written_over_another_file_has_its_permissions_and_no_other_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = directory.path().join("name");
+        for (text, mode) in [("first", 0o644), ("second", 0o600)] {
+            write_over(&name, "part-", mode, text.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&name).unwrap(), text);
+            let permissions = fs::metadata(&name).unwrap().permissions();
+            assert_eq!(permissions.mode() & 0o777, mode);
         }
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }

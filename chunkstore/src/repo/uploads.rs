@@ -5,10 +5,10 @@
 //! may be the one that is asked.
 //!
 //! # Order
-//! Bytes, then what leaves the file, then the note, then the index entries; then success is answered.
+//! What leaves the file is found; then bytes and index entries, side by side; then the note; then success is answered.
 //!
 //! # Crash
-//! Bytes without a note, or a note that no record names, are left; they promise nothing.
+//! Bytes or index entries without a note, or a note that no record names, are left; they promise nothing.
 //!
 //! # Retry
 //! The same file may come again: if it is named, or was checked not long ago, it is skipped; else it is taken

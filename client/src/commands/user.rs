@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use data_encoding::BASE64URL;
 use holdfast_client::database::DoltSettings;
 use holdfast_client::remote::credentials::{Credentials, Secret, SigningKey};
 
@@ -63,31 +62,16 @@ impl User {
     }
 }
 
-/// Reads a key pair. Dolt's fields are the other way round than their names in RFC 8037: `d` holds the public key and
-/// `x` the private one with the public one behind it.
+/// Reads the key pair of that id.
 fn read_key(directory: &Path, id: &str) -> anyhow::Result<SigningKey> {
-    #[derive(serde::Deserialize)]
-    struct File {
-        d: String,
-        x: String,
-    }
     let path = directory.join("creds").join(format!("{id}.jwk"));
     let wrong = |what: &str| Complaint::User {
         text: format!("read the key {}: {what}", path.display()),
     };
     let text = std::fs::read(&path).map_err(|error| wrong(&error.to_string()))?;
-    // What serde says could quote the key.
-    let file: File = serde_json::from_slice(&text).map_err(|_| wrong("it is not a key file"))?;
-    let decode = |text: &str| BASE64URL.decode(text.as_bytes()).ok();
-    let public = decode(&file.d).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    let private = decode(&file.x).filter(|bytes| bytes.len() == 64);
-    let seed = private.and_then(|bytes| bytes.first_chunk::<32>().copied());
-    let (Some(public), Some(seed)) = (public, seed) else {
-        return Err(wrong("it does not hold 32 and 64 bytes").into());
-    };
-    let key = SigningKey::new(&seed, &public).map_err(|error| wrong(&error.to_string()))?;
-    if key.id() != id {
-        return Err(wrong("it holds another key than its name says").into());
+    let key = SigningKey::decode_file(&text).map_err(|error| wrong(&error.to_string()))?;
+    match key.id() == id {
+        true => Ok(key),
+        false => Err(wrong("it holds another key than its name says").into()),
     }
-    Ok(key)
 }

@@ -1,6 +1,7 @@
 //! `holdfast verify`.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use holdfast_client::database::{Database, StoreSource};
 use holdfast_client::transfer::{check_file, check_journal};
@@ -67,8 +68,9 @@ async fn check_chunks(database: &Database, report: &mut Report) -> anyhow::Resul
         }
     }
     if database.store().journal().is_some() {
-        let store = std::sync::Arc::clone(database.store());
-        let checked = pool.run(move || check_journal(&store)).await;
+        let store = Arc::clone(database.store());
+        let check = move || store.journal().map(check_journal).unwrap_or_default();
+        let checked = pool.run(check).await;
         chunks += checked.count;
         for error in checked.problems {
             report.problem(&described(error))?;

@@ -11,7 +11,6 @@ mod repo_state;
 mod settings;
 mod source;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +25,9 @@ pub use source::StoreSource;
 
 /// The directory in a database's directory where everything lies.
 const DOLT: &str = ".dolt";
+
+/// The permissions of the files that we write: everybody may read them.
+const FILE_MODE: u32 = 0o644;
 
 /// Says that a database is being made.
 const UNFINISHED: &str = ".dolt_safe_to_ignore";
@@ -209,20 +211,7 @@ impl Database {
     }
 }
 
-/// Writes a file of Dolt's beside the one there is and puts it in its place; durably. Blocks.
+/// Puts a file of Dolt's in the place of the one there is, if there is one; durably. Blocks.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DatabaseError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(io("write beside", path))?;
-    let written = file.write_all(bytes);
-    let written = written
-        .and_then(|()| {
-            let readable = std::fs::Permissions::from_mode(0o644);
-            file.as_file().set_permissions(readable)
-        })
-        .and_then(|()| file.as_file().sync_all());
-    written.map_err(io("write", path))?;
-    let named = file.persist(path).map_err(|error| error.error);
-    named.map_err(io("replace", path))?;
-    durable::sync_directory(directory).map_err(io("sync", directory))
+    durable::write_over(path, "holdfast-", FILE_MODE, bytes).map_err(io("write", path))
 }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use data_encoding::{BASE64, BASE64URL_NOPAD};
+use data_encoding::{BASE64, BASE64URL, BASE64URL_NOPAD};
 use ring::signature::Ed25519KeyPair;
 use serde_json::json;
 
@@ -53,10 +53,28 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A key pair that is no key pair.
+/// A key pair that is none. What is wrong is told without anything that stands in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the private and the public key do not belong together")]
-pub struct KeyError;
+#[non_exhaustive]
+pub enum KeyError {
+    /// Not the JSON of a key.
+    #[error("it is not a key file")]
+    Form,
+    /// Keys of other lengths.
+    #[error("it does not hold a public key of 32 bytes and a private key of 64")]
+    Length,
+    /// Two halves of different pairs.
+    #[error("the private and the public key do not belong together")]
+    Pair,
+}
+
+/// A key file. Dolt's fields are the other way round than RFC 8037 has them: `d` holds the public key, and `x` the
+/// seed of the private one with the public one behind it.
+#[derive(serde::Deserialize)]
+struct KeyFile {
+    d: String,
+    x: String,
+}
 
 /// A user's key pair.
 #[derive(Clone)]
@@ -68,11 +86,24 @@ pub struct SigningKey {
 impl SigningKey {
     /// Takes the seed of a private key and the public key that belongs to it.
     pub fn new(seed: &[u8; 32], public: &[u8; 32]) -> Result<Self, KeyError> {
-        let pair = Ed25519KeyPair::from_seed_and_public_key(seed, public).map_err(|_| KeyError)?;
+        let pair =
+            Ed25519KeyPair::from_seed_and_public_key(seed, public).map_err(|_| KeyError::Pair)?;
         Ok(Self {
             pair: std::sync::Arc::new(pair),
             id: key_id(public),
         })
+    }
+
+    /// Reads a key file, as `dolt creds new` writes them.
+    pub fn decode_file(text: &[u8]) -> Result<Self, KeyError> {
+        let file: KeyFile = serde_json::from_slice(text).map_err(|_| KeyError::Form)?;
+        let decode = |text: &str| BASE64URL.decode(text.as_bytes());
+        let public = decode(&file.d).map_err(|_| KeyError::Form)?;
+        let private = decode(&file.x).map_err(|_| KeyError::Form)?;
+        let public = <[u8; 32]>::try_from(public).map_err(|_| KeyError::Length)?;
+        let private = <[u8; 64]>::try_from(private).map_err(|_| KeyError::Length)?;
+        let (seed, _) = private.split_first_chunk().ok_or(KeyError::Length)?;
+        Self::new(seed, &public)
     }
 
     /// The id under which a server knows the public key.
@@ -196,6 +227,24 @@ mod tests {
 
     #[test]
     fn keys_that_do_not_belong_together_are_refused() {
-        assert_eq!(SigningKey::new(&[7; 32], &[8; 32]).unwrap_err(), KeyError);
+        let error = SigningKey::new(&[7; 32], &[8; 32]).unwrap_err();
+        assert_eq!(error, KeyError::Pair);
+    }
+
+    #[test]
+    fn a_key_file_has_the_halves_the_other_way_round() {
+        let (key, public) = key();
+        let file = |public: &[u8], private: &[u8]| {
+            let [d, x] = [public, private].map(|bytes| BASE64URL.encode(bytes));
+            json!({"d": d, "x": x, "kty": "OKP", "crv": "Ed25519"}).to_string()
+        };
+        let private = [[7; 32], public].concat();
+        let read = SigningKey::decode_file(file(&public, &private).as_bytes()).unwrap();
+        assert_eq!(read.id(), key.id());
+        let error = |text: &str| SigningKey::decode_file(text.as_bytes()).unwrap_err();
+        assert_eq!(error(&file(&private, &public)), KeyError::Length);
+        assert_eq!(error(&file(&[8; 32], &private)), KeyError::Pair);
+        assert_eq!(error("{}"), KeyError::Form);
+        assert_eq!(error(r#"{"d":"!","x":"!"}"#), KeyError::Form);
     }
 }

@@ -11,6 +11,7 @@ pub(crate) use retry::Budget;
 pub use server::{FileBody, Metadata, Server};
 pub use url::{DEFAULT_HOST, RemoteUrl, ServerUrl, UrlError};
 
+use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::{RootAddress, TableFileId};
 
 /// The files of a remote at one moment, and the root that is in them.
@@ -29,8 +30,8 @@ pub struct RemoteFile {
     pub id: TableFileId,
     /// How many chunks the remote says are in it.
     pub chunks: u32,
-    /// Whether it is an archive.
-    pub is_archive: bool,
+    /// What kind of file it is.
+    pub kind: FileKind,
     /// Where its bytes are. Whoever has it can read them, so it is never shown.
     pub(crate) url: String,
 }
@@ -40,7 +41,7 @@ impl std::fmt::Debug for RemoteFile {
         f.debug_struct("RemoteFile")
             .field("id", &self.id)
             .field("chunks", &self.chunks)
-            .field("is_archive", &self.is_archive)
+            .field("kind", &self.kind)
             .finish_non_exhaustive()
     }
 }

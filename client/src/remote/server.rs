@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use holdfast_chunkstore::clock::Clock;
+use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::format::manifest::CHUNK_FORMAT;
 use holdfast_chunkstore::{RootAddress, TableFileId};
 use holdfast_proto::remotesapi::chunk_store_service_client::ChunkStoreServiceClient;
@@ -336,7 +337,11 @@ fn remote_file(action: &'static str, file: &TableFileInfo) -> Result<RemoteFile,
     Ok(RemoteFile {
         id,
         chunks: file.num_chunks,
-        is_archive: path.ends_with(".darc"),
+        // Dolt tells by nothing else.
+        kind: match path.ends_with(".darc") {
+            true => FileKind::Archive,
+            false => FileKind::Table,
+        },
         url: file.url.clone(),
     })
 }

@@ -8,6 +8,7 @@ use holdfast_chunkstore::format::archive::{self, Decoder, Dictionary};
 use holdfast_chunkstore::format::{DecodeError, FileKind, MAX_CHUNK_LEN, table};
 use holdfast_chunkstore::hash::{AddressMismatch, check_chunks};
 use holdfast_chunkstore::index::{ByteSpan, ChunkEntry};
+use holdfast_chunkstore::noms_dir::{Journal, StoreError};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind};
 
@@ -26,6 +27,13 @@ pub enum CheckError {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+    /// A journal cannot be read.
+    #[error("read a chunk")]
+    Store {
+        /// Why.
+        #[source]
+        source: StoreError,
     },
     /// The file is no table file and no archive.
     #[error("read {}", path.display())]
@@ -63,6 +71,7 @@ impl CheckError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } => ErrorKind::Internal,
+            Self::Store { source } => source.kind(),
             Self::File { .. } | Self::Chunk { .. } | Self::Address { .. } => ErrorKind::Corrupt,
         }
     }
@@ -232,47 +241,84 @@ pub struct JournalCheck {
     pub problems: Vec<CheckError>,
 }
 
-/// Checks every chunk of a store's journal. Blocks.
-pub fn check_journal(store: &holdfast_chunkstore::noms_dir::NomsDir) -> JournalCheck {
+/// Checks every chunk of a journal. Blocks.
+pub fn check_journal(journal: &Journal) -> JournalCheck {
     let mut found = JournalCheck::default();
-    let Some(journal) = store.journal() else {
-        return found;
-    };
-    let path = journal.path();
+    let mut stored = Vec::new();
     for (address, span) in journal.in_file_order() {
         found.count += 1;
-        let mut stored = Vec::new();
-        let mut chunk = Vec::new();
-        let checked = read_into(&mut stored, span, journal)
-            .and_then(|()| {
-                table::record::decode(&stored, MAX_CHUNK_LEN, &mut chunk).map_err(|source| {
-                    CheckError::Chunk {
-                        address,
-                        path: path.to_owned(),
-                        source,
-                    }
-                })
-            })
-            .and_then(|_| {
-                check_chunks(&[address], &[&chunk]).map_err(|source| CheckError::Address {
-                    path: path.to_owned(),
-                    source,
-                })
-            });
+        let checked = read_checked(journal, address, span, &mut stored);
         found.problems.extend(checked.err());
     }
     found
 }
 
-fn read_into(
-    stored: &mut Vec<u8>,
+/// Reads the stored form of a chunk of a journal into `stored`, in the place of what was there, and checks that it is
+/// the chunk of that address.
+pub(super) fn read_checked(
+    journal: &Journal,
+    address: ChunkAddress,
     span: ByteSpan,
-    journal: &holdfast_chunkstore::noms_dir::Journal,
+    stored: &mut Vec<u8>,
 ) -> Result<(), CheckError> {
+    stored.clear();
     journal
         .read_stored(span, stored)
-        .map_err(|error| CheckError::Io {
-            path: journal.path().to_owned(),
-            source: std::io::Error::other(error),
-        })
+        .map_err(|source| CheckError::Store { source })?;
+    let path = || journal.path().to_owned();
+    let mut chunk = Vec::new();
+    table::record::decode(stored, MAX_CHUNK_LEN, &mut chunk).map_err(|source| {
+        CheckError::Chunk {
+            address,
+            path: path(),
+            source,
+        }
+    })?;
+    check_chunks(&[address], &[&chunk]).map_err(|source| CheckError::Address {
+        path: path(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_chunkstore::hash::hash_chunk;
+
+    use super::*;
+
+    /// Checks a file of two chunks, the second of which stands under `address`.
+    async fn checked(kind: FileKind, address: ChunkAddress) -> Result<u32, CheckError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let honest = hash_chunk(b"honest");
+        match kind {
+            FileKind::Table => {
+                let mut writer = table::Writer::new(file.reopen().unwrap());
+                writer.append_chunk(honest, b"honest").unwrap();
+                writer.append_chunk(address, b"other").unwrap();
+                writer.finish().unwrap();
+            }
+            FileKind::Archive => {
+                let mut writer = archive::Writer::new(file.reopen().unwrap());
+                writer.append_chunk(honest, b"honest").unwrap();
+                writer.append_chunk(address, b"other").unwrap();
+                writer.finish(&Default::default()).unwrap();
+            }
+        }
+        check_file(file.path(), kind, &BlockingPool::new(2)).await
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_is_not_what_it_stands_under_is_named() {
+        for kind in [FileKind::Table, FileKind::Archive] {
+            assert_eq!(checked(kind, hash_chunk(b"other")).await.unwrap(), 2);
+            let claimed = ChunkAddress::new([7; 20]);
+            let error = checked(kind, claimed).await.unwrap_err();
+            let CheckError::Address { source, .. } = &error else {
+                panic!("{error:?}");
+            };
+            assert_eq!(source.claimed, claimed);
+            assert_eq!(source.actual, hash_chunk(b"other"));
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+        }
+    }
 }

@@ -158,10 +158,8 @@ fn begin_store(
 ) -> Result<NomsDir, StoreError> {
     match NewStore::create(directory) {
         Ok(store) => store.finish(root, files)?,
-        Err(_) => {
-            let mut store = StoreWriter::open(directory)?;
-            store.commit(root, &files, 0)?;
-        }
+        Err(StoreError::Exists { .. }) => StoreWriter::open(directory)?.commit(root, &files, 0)?,
+        Err(error) => return Err(error),
     }
     NomsDir::open(directory)
 }
@@ -173,7 +171,7 @@ fn finish(
     repo_state: &RepoState,
     now_seconds: u64,
 ) -> Result<(), TransferError> {
-    let mut store = StoreWriter::open(&paths.store())?;
+    let store = StoreWriter::open(&paths.store())?;
     let encode = |source| StoreError::Encode {
         path: paths.store(),
         source,
@@ -191,7 +189,6 @@ fn finish(
         chunks: written.count,
     };
     store.commit(made.root, &[listed], now_seconds)?;
-    drop(store);
     replace_file(&paths.settings(), b"{}")?;
     remove(&paths.parts())?;
     remove(&paths.holdfast())?;

@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use holdfast_chunkstore::format::manifest::{JOURNAL_ID, ListedFile};
 use holdfast_chunkstore::format::{FileKind, table};
-use holdfast_chunkstore::noms_dir::{Journal, NewFile};
+use holdfast_chunkstore::noms_dir::{Journal, NewFile, StoreError, file_name, land};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{RootAddress, TableFileId};
 
-use super::check::check_file;
+use super::check::{check_file, read_checked};
 use super::error::TransferError;
 use super::events::{Observer, TransferEvent};
 use crate::database::io;
@@ -50,9 +50,6 @@ impl Downloader {
         &self,
         mut listed: ListedFiles,
     ) -> Result<(RootAddress, Vec<ListedFile>), TransferError> {
-        self.observer.tell(TransferEvent::Files {
-            count: listed.files.len() as u64,
-        });
         for _ in 0..NEW_LISTS {
             let downloads = listed.files.iter().map(|file| self.take_once(file));
             let taken = stream::iter(downloads)
@@ -89,62 +86,48 @@ impl Downloader {
 
     /// Reads a file unless it is in the store already, and returns how a manifest lists it.
     async fn take(&self, file: &RemoteFile) -> Result<Option<ListedFile>, TransferError> {
-        let kind = if file.is_archive {
-            FileKind::Archive
-        } else {
-            FileKind::Table
-        };
-        let path = self.store.join(name(file));
+        let name = file_name(file.id, file.kind);
+        let path = self.store.join(&name);
         if file.id != JOURNAL_ID && path.exists() {
-            let chunks = self.check(&path, kind, file).await?;
-            let bytes = path.metadata().map_err(io("read", &path))?.len();
-            self.observer.tell(TransferEvent::Resumed { bytes });
+            let chunks = self.check(&path, file).await?;
             return Ok(Some(ListedFile {
                 id: file.id,
                 chunks,
             }));
         }
-        let part = self.parts.join(format!("{}.part", name(file)));
+        let part = self.parts.join(format!("{name}.part"));
         let had = part.metadata().map_or(0, |metadata| metadata.len());
         self.read(file, &part).await?;
         if file.id == JOURNAL_ID {
             return self.convert_journal(&part).await;
         }
-        let checked = match self.check(&part, kind, file).await {
+        let checked = match self.check(&part, file).await {
             // What was there before may be of another file of that name.
             Err(_) if had > 0 => {
                 std::fs::remove_file(&part).map_err(io("remove", &part))?;
                 self.read(file, &part).await?;
-                self.check(&part, kind, file).await
+                self.check(&part, file).await
             }
             checked => checked,
         };
         let chunks = checked?;
-        let to = path.clone();
-        self.pool.run(move || land(&part, &to)).await?;
+        let (store, id, kind) = (self.store.clone(), file.id, file.kind);
+        self.pool.run(move || land(&part, &store, id, kind)).await?;
         Ok(Some(ListedFile {
             id: file.id,
             chunks,
         }))
     }
 
-    async fn check(
-        &self,
-        path: &Path,
-        kind: FileKind,
-        file: &RemoteFile,
-    ) -> Result<u32, TransferError> {
-        let found = check_file(path, kind, &self.pool).await?;
-        if kind == FileKind::Table && found != file.chunks {
+    async fn check(&self, path: &Path, file: &RemoteFile) -> Result<u32, TransferError> {
+        let found = check_file(path, file.kind, &self.pool).await?;
+        if file.kind == FileKind::Table && found != file.chunks {
             return Err(TransferError::Count {
                 file: file.id,
                 listed: file.chunks,
                 found,
             });
         }
-        self.observer.tell(TransferEvent::Checked {
-            chunks: u64::from(found),
-        });
         Ok(found)
     }
 
@@ -213,13 +196,6 @@ impl Downloader {
     }
 }
 
-fn name(file: &RemoteFile) -> String {
-    match file.is_archive {
-        true => format!("{}.darc", file.id),
-        false => file.id.to_string(),
-    }
-}
-
 /// Opens a file to be written from `offset` on.
 fn open(part: &Path, offset: u64) -> Result<File, TransferError> {
     use std::io::{Seek as _, SeekFrom};
@@ -235,40 +211,20 @@ fn open(part: &Path, offset: u64) -> Result<File, TransferError> {
     Ok(file)
 }
 
-/// Makes a file durable and gives it its name in the store.
-fn land(part: &Path, path: &Path) -> Result<(), TransferError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let file = File::open(part).map_err(io("open", part))?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600))
-        .and_then(|()| file.sync_all())
-        .map_err(io("write", part))?;
-    let named = std::fs::hard_link(part, path).and_then(|()| std::fs::remove_file(part));
-    named.map_err(io("name", path))?;
-    Ok(())
-}
-
+/// Makes a table file of a journal, each chunk of which is checked; nothing of one without chunks.
 fn convert(part: &Path, store: &Path) -> Result<Option<ListedFile>, TransferError> {
     let journal = Journal::open_file(part)?;
     if journal.count() == 0 {
         return Ok(None);
     }
-    let encode = |source| holdfast_chunkstore::noms_dir::StoreError::Encode {
+    let encode = |source| StoreError::Encode {
         path: store.to_owned(),
         source,
     };
     let mut writer = table::Writer::new(NewFile::begin(store)?);
     let mut stored = Vec::new();
     for (address, span) in journal.in_file_order() {
-        stored.clear();
-        journal.read_stored(span, &mut stored)?;
-        let mut chunk = Vec::new();
-        journal.read_chunk(span, &mut chunk)?;
-        holdfast_chunkstore::hash::check_chunks(&[address], &[&chunk]).map_err(|source| {
-            super::check::CheckError::Address {
-                path: part.to_owned(),
-                source,
-            }
-        })?;
+        read_checked(&journal, address, span, &mut stored)?;
         writer.append_record(address, &stored).map_err(encode)?;
     }
     let (file, written) = writer.finish().map_err(encode)?;

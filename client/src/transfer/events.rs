@@ -6,11 +6,6 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransferEvent {
-    /// So many files will be read.
-    Files {
-        /// How many.
-        count: u64,
-    },
     /// The length of a file became known.
     Expected {
         /// How many bytes more will come.
@@ -20,16 +15,6 @@ pub enum TransferEvent {
     Received {
         /// How many.
         bytes: u64,
-    },
-    /// Bytes were there already, of an earlier attempt.
-    Resumed {
-        /// How many.
-        bytes: u64,
-    },
-    /// A file came whole and was checked.
-    Checked {
-        /// How many chunks are in it.
-        chunks: u64,
     },
 }
 

@@ -10,35 +10,23 @@ use holdfast_tests::process::{self, Finished};
 /// No command of a test takes so long.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The binary with these arguments, in `folder`, with the home of `workshop`.
+/// Runs it in `folder`, with the home of `workshop`.
 pub(crate) fn holdfast(workshop: &Workshop, folder: &Path, arguments: &[&str]) -> Finished {
-    with(workshop, folder, arguments, &[])
+    process::run(command(workshop, folder, arguments), "", LIMIT)
 }
 
-/// The same with more in its environment.
-pub(crate) fn with(
-    workshop: &Workshop,
-    folder: &Path,
-    arguments: &[&str],
-    environment: &[(&str, &str)],
-) -> Finished {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-    command
-        .env_clear()
-        .env("HOME", workshop.home())
-        .envs(environment.iter().copied())
-        .args(arguments)
-        .current_dir(folder);
-    process::run(command, "", LIMIT)
-}
-
-/// The exit code is in the words of a failure only by its kind, so it is asked for here.
+/// Runs it again, for its exit code alone.
 pub(crate) fn exit_code(workshop: &Workshop, folder: &Path, arguments: &[&str]) -> Option<i32> {
+    let output = command(workshop, folder, arguments).output();
+    output.unwrap().status.code()
+}
+
+fn command(workshop: &Workshop, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
     command
         .env_clear()
         .env("HOME", workshop.home())
         .args(arguments)
         .current_dir(folder);
-    command.output().unwrap().status.code()
+    command
 }

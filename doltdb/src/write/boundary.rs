@@ -35,7 +35,7 @@ const SALTS: [u64; 15] = [
     0xd663_69bd_2feb_a7c5,
 ];
 
-/// Tells for each entry of a level whether a node ends behind it.
+/// Tells for each entry of one node whether the node ends behind it.
 #[derive(Debug)]
 pub(super) struct Splitter {
     salt: u64,
@@ -49,11 +49,6 @@ impl Splitter {
             salt: SALTS[usize::from(level) % SALTS.len()],
             size: 0,
         }
-    }
-
-    /// Forgets what was added: a node ended.
-    pub(super) fn reset(&mut self) {
-        self.size = 0;
     }
 
     /// Adds an entry and tells whether a node ends behind it.
@@ -123,7 +118,7 @@ mod tests {
             if splitter.add(&number.to_be_bytes(), 20) {
                 assert!(splitter.size >= MIN_BYTES);
                 largest = largest.max(splitter.size);
-                splitter.reset();
+                splitter = Splitter::new(0);
             }
         }
         assert!(largest <= MAX_BYTES + 24);

@@ -133,7 +133,6 @@ impl TreeBuilder {
     /// Writes the open node of a level, and enters it into the level above.
     fn close(&mut self, level: usize) {
         let mut full = std::mem::replace(&mut self.levels[level], Level::new(level));
-        full.splitter.reset();
         let node = NewChunk::new(full.encode(level));
         let address = node.address;
         self.closed.push(node);

@@ -61,34 +61,8 @@ fn is_within_caps(metadata: &Metadata<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-    use std::sync::Arc;
-
-    use parking_lot::Mutex;
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl<'writer> MakeWriter<'writer> for Lines {
-        type Writer = Self;
-
-        fn make_writer(&'writer self) -> Self {
-            self.clone()
-        }
-    }
+    use crate::telemetry::lines::Lines;
 
     /// What is written of a few lines with this filter.
     fn written(filter: &str, format: LogFormat) -> String {
@@ -107,8 +81,7 @@ mod tests {
             tracing::trace!(target: "holdfast_server", "line 5");
             tracing::info!(target: "holdfast_server", "line 6");
         });
-        let written = lines.0.lock().clone();
-        String::from_utf8(written).unwrap()
+        lines.text()
     }
 
     #[test]

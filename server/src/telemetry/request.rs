@@ -234,36 +234,11 @@ impl Body for Followed {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-
     use holdfast_chunkstore::clock::SystemClock;
     use http_body_util::BodyExt as _;
-    use parking_lot::Mutex;
-    use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl<'a> MakeWriter<'a> for Lines {
-        type Writer = Self;
-
-        fn make_writer(&'a self) -> Self {
-            self.clone()
-        }
-    }
+    use crate::telemetry::lines::Lines;
 
     /// The lines at INFO that a request leaves which is answered so, or not at all.
     fn lines(traffic: Traffic, answer: Option<Response<ResponseBody>>) -> String {
@@ -282,8 +257,7 @@ mod tests {
                 drop(watch.follow("mine-1", answer));
             }
         });
-        let lines = lines.0.lock();
-        String::from_utf8_lossy(&lines).into_owned()
+        lines.text()
     }
 
     fn answer(status: u16) -> Option<Response<ResponseBody>> {
