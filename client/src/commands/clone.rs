@@ -39,7 +39,7 @@ pub(super) async fn clone(
     };
     let settings = &user.settings;
     let request = CloneRequest {
-        remote: Server::new(url, credentials, Arc::clone(&clock))?,
+        remote: Arc::new(Server::new(url, credentials, Arc::clone(&clock))?),
         remote_name: arguments.remote,
         branch: arguments.branch,
         default_branch: settings.get("init.defaultbranch").map(str::to_owned),
@@ -49,7 +49,7 @@ pub(super) async fn clone(
     };
     let progress = Arc::new(Progress::new(output.quiet));
     let observer = Arc::clone(&progress) as Arc<dyn Observer>;
-    let cloned = transfer::clone(&request, &directory, &pool(), &*clock, observer).await;
+    let cloned = transfer::clone(&request, &directory, &pool(), &clock, observer).await;
     progress.finish();
     let cloned = cloned?;
     match output.format {

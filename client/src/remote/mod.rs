@@ -1,18 +1,171 @@
-//! Where databases are cloned from: servers of Dolt's remotes API, and directories.
+//! Where databases are cloned from and pushed to: servers of Dolt's remotes API, directories, and buckets.
+//!
+//! A transfer sees a [`Remote`] and nothing of what is behind it.
 
 pub mod credentials;
 mod error;
 mod retry;
 mod server;
+mod source;
 mod url;
 
 pub use error::RemoteError;
 pub(crate) use retry::Budget;
-pub use server::{FileBody, Metadata, Server};
+pub use server::Server;
+pub use source::RemoteSource;
 pub use url::{DEFAULT_HOST, RemoteUrl, ServerUrl, UrlError};
 
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::Stream;
 use holdfast_chunkstore::format::FileKind;
-use holdfast_chunkstore::{RootAddress, TableFileId};
+use holdfast_chunkstore::format::manifest::ListedFile;
+use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
+
+/// A repository somewhere else.
+///
+/// Everything is tried again inside, where a failure may pass; what comes out is final. Every call can be made again
+/// after it was cut off, and then has the same effect.
+#[async_trait]
+pub trait Remote: Send + Sync + fmt::Debug {
+    /// Its address, as it is written into a database that follows it.
+    fn address(&self) -> String;
+
+    /// Asks what it is, and refuses one whose chunks we do not know.
+    async fn metadata(&self) -> Result<Metadata, RemoteError>;
+
+    /// Asks for the root.
+    async fn root(&self) -> Result<RootAddress, RemoteError>;
+
+    /// Asks which of some chunks are not there, in the order of the question. A chunk that is there has everything
+    /// below it there as well.
+    async fn absent(&self, addresses: &[ChunkAddress]) -> Result<Vec<ChunkAddress>, RemoteError>;
+
+    /// Reads chunks, and checks each against its address: one answer per address in their order, nothing for a chunk
+    /// that is not there. All of it is in memory at once, so whoever asks chooses how much that is.
+    async fn read(
+        &self,
+        addresses: &[ChunkAddress],
+        reach: Reach,
+    ) -> Result<Vec<Option<RemoteChunk>>, RemoteError>;
+
+    /// Asks for the files, and the root that they hold.
+    async fn list_files(&self) -> Result<ListedFiles, RemoteError>;
+
+    /// Begins to read a file from `offset` on, to its end.
+    async fn read_file(&self, file: &RemoteFile, offset: u64) -> Result<FileBody, RemoteError>;
+
+    /// Sends a file, unless the remote says that it has it. No root can name its chunks yet.
+    async fn upload(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError>;
+
+    /// Makes the chunks of files that were sent part of the repository; the root stays.
+    async fn add_files(&self, files: &[ListedFile]) -> Result<(), RemoteError>;
+
+    /// Moves the root from `last` to `root`, if it is still there. The files were sent before, and become part of the
+    /// repository in the same step.
+    async fn commit(
+        &self,
+        root: RootAddress,
+        last: RootAddress,
+        files: &[ListedFile],
+    ) -> Result<Swap, RemoteError>;
+}
+
+/// What a remote says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metadata {
+    /// The bytes of its files; zero where there are none.
+    pub size: u64,
+    /// What a push does with the working set of a branch.
+    pub working_sets: WorkingSets,
+    /// Whether it takes archives.
+    pub takes_archives: bool,
+}
+
+/// What a push does with the working set of a branch that it moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkingSets {
+    /// Leaves it alone: nobody works there.
+    Ignored,
+    /// Refuses to move a branch whose working set has changes, and moves a clean one along: somebody works there.
+    Asserted,
+}
+
+/// How far a read may reach beyond what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Not a byte: what lies between may be somebody else's.
+    Exact,
+    /// Over small gaps, which takes fewer requests.
+    Near,
+}
+
+/// A chunk that came and was checked.
+#[derive(Debug, Clone)]
+pub struct RemoteChunk {
+    /// Its bytes.
+    pub chunk: Bytes,
+    /// Its stored form as in a table file, if it came in that form.
+    pub record: Option<Bytes>,
+}
+
+/// A file that is to be sent.
+#[derive(Debug, Clone)]
+pub struct OutgoingFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its id.
+    pub id: TableFileId,
+    /// What kind of file it is.
+    pub kind: FileKind,
+    /// Its length in bytes.
+    pub len: u64,
+    /// How many of them are data.
+    pub data_len: u64,
+    /// How many chunks are in it.
+    pub chunks: u32,
+}
+
+/// What became of a file that was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uploaded {
+    /// It was sent.
+    Sent,
+    /// The remote had it.
+    Known,
+}
+
+/// What became of an attempt to move a root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swap {
+    /// It moved.
+    Won,
+    /// It had moved before.
+    Lost,
+}
+
+/// The bytes of a file on their way.
+pub struct FileBody {
+    /// Where in the file they begin: a server may send more than was asked for.
+    pub begins_at: u64,
+    /// How long the file is, if the remote said so.
+    pub len: Option<u64>,
+    /// The bytes.
+    pub bytes: Pin<Box<dyn Stream<Item = Result<Bytes, RemoteError>> + Send>>,
+}
+
+impl fmt::Debug for FileBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileBody")
+            .field("begins_at", &self.begins_at)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
 
 /// The files of a remote at one moment, and the root that is in them.
 #[derive(Debug, Clone)]
@@ -32,12 +185,12 @@ pub struct RemoteFile {
     pub chunks: u32,
     /// What kind of file it is.
     pub kind: FileKind,
-    /// Where its bytes are. Whoever has it can read them, so it is never shown.
-    pub(crate) url: String,
+    /// Where its bytes are. Whoever has the address of one on a server can read it, so it is never shown.
+    pub(crate) place: String,
 }
 
-impl std::fmt::Debug for RemoteFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for RemoteFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemoteFile")
             .field("id", &self.id)
             .field("chunks", &self.chunks)

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::Stream;
+use async_trait::async_trait;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::format::FileKind;
-use holdfast_chunkstore::format::manifest::CHUNK_FORMAT;
-use holdfast_chunkstore::{RootAddress, TableFileId};
+use holdfast_chunkstore::format::manifest::{CHUNK_FORMAT, ListedFile};
+use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
 use holdfast_proto::remotesapi::chunk_store_service_client::ChunkStoreServiceClient;
 use holdfast_proto::remotesapi::{
     ClientRepoFormat, GetRepoMetadataRequest, ListTableFilesRequest, RepoId, RootRequest,
@@ -21,7 +20,10 @@ use super::credentials::Credentials;
 use super::error::{RemoteError, may_pass};
 use super::retry::Budget;
 use super::url::ServerUrl;
-use super::{ListedFiles, RemoteFile};
+use super::{
+    FileBody, ListedFiles, Metadata, OutgoingFile, Reach, Remote, RemoteChunk, RemoteFile, Swap,
+    Uploaded,
+};
 
 /// The largest message that is taken, as Dolt's own client.
 const MAX_MESSAGE_BYTES: usize = 128 << 20;
@@ -43,13 +45,6 @@ pub struct Server {
     data: reqwest::Client,
     credentials: Credentials,
     clock: Arc<dyn Clock>,
-}
-
-/// What a server says of a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Metadata {
-    /// The bytes of its files; zero where there are none.
-    pub size: u64,
 }
 
 impl Server {
@@ -88,115 +83,6 @@ impl Server {
             data,
             credentials,
             clock,
-        })
-    }
-
-    /// Its address.
-    pub fn url(&self) -> &ServerUrl {
-        &self.url
-    }
-
-    pub(crate) fn clock(&self) -> &dyn Clock {
-        &*self.clock
-    }
-
-    /// Asks what the repository is, and refuses one whose chunks we do not know.
-    pub async fn metadata(&self) -> Result<Metadata, RemoteError> {
-        let message = GetRepoMetadataRequest {
-            repo_id: self.repo_id(),
-            repo_path: self.url.repo_path.clone(),
-            client_repo_format: Some(ClientRepoFormat {
-                nbf_version: CHUNK_FORMAT.to_owned(),
-                nbs_version: STORAGE_VERSION.to_owned(),
-            }),
-            ..GetRepoMetadataRequest::default()
-        };
-        let answer = self
-            .call("ask for the repository's metadata", |mut calls| {
-                let request = self.request(message.clone());
-                async move { calls.get_repo_metadata(request).await }
-            })
-            .await?;
-        if answer.nbf_version != CHUNK_FORMAT {
-            return Err(RemoteError::Format {
-                format: answer.nbf_version.chars().take(32).collect(),
-            });
-        }
-        Ok(Metadata {
-            size: answer.storage_size,
-        })
-    }
-
-    /// Asks for the root.
-    pub async fn root(&self) -> Result<RootAddress, RemoteError> {
-        let action = "ask for the root";
-        let message = RootRequest {
-            repo_id: self.repo_id(),
-            repo_path: self.url.repo_path.clone(),
-            ..RootRequest::default()
-        };
-        let answer = self
-            .call(action, |mut calls| {
-                let request = self.request(message.clone());
-                async move { calls.root(request).await }
-            })
-            .await?;
-        root_of(action, &answer.root_hash)
-    }
-
-    /// Asks for the files of the repository, and the root that they hold.
-    pub async fn list_files(&self) -> Result<ListedFiles, RemoteError> {
-        let action = "list the table files";
-        let message = ListTableFilesRequest {
-            repo_id: self.repo_id(),
-            repo_path: self.url.repo_path.clone(),
-            ..ListTableFilesRequest::default()
-        };
-        let answer = self
-            .call(action, |mut calls| {
-                let request = self.request(message.clone());
-                async move { calls.list_table_files(request).await }
-            })
-            .await?;
-        // What the appendix names lies in the other files as well.
-        let appendix: Vec<_> = answer
-            .appendix_table_file_info
-            .iter()
-            .map(|file| &file.file_id)
-            .collect();
-        let listed = answer.table_file_info.iter();
-        let listed = listed.filter(|file| !appendix.contains(&&file.file_id));
-        Ok(ListedFiles {
-            root: root_of(action, &answer.root_hash)?,
-            files: listed
-                .map(|file| remote_file(action, file))
-                .collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// Begins to read a file from `offset` on, to its end.
-    pub async fn read_file(&self, file: &RemoteFile, offset: u64) -> Result<FileBody, RemoteError> {
-        let action = "read a table file";
-        let mut request = self.data.get(&file.url);
-        if offset > 0 {
-            request = request.header(reqwest::header::RANGE, format!("bytes={offset}-"));
-        }
-        let response = request.send().await.map_err(http(action))?;
-        let status = response.status().as_u16();
-        match (status, offset) {
-            (200, _) => {}
-            (206, 1..) => check_range(action, &response, offset)?,
-            _ => return Err(refusal(action, response).await),
-        }
-        let begins_at = if status == 206 { offset } else { 0 };
-        let rest = response.content_length();
-        Ok(FileBody {
-            begins_at,
-            len: rest.map(|rest| begins_at + rest),
-            bytes: Box::pin(futures::TryStreamExt::map_err(
-                response.bytes_stream(),
-                http(action),
-            )),
         })
     }
 
@@ -243,22 +129,137 @@ impl Server {
     }
 }
 
-/// The bytes of a file on their way.
-pub struct FileBody {
-    /// Where in the file they begin: a server may send more than was asked for.
-    pub begins_at: u64,
-    /// How long the file is, if the server said so.
-    pub len: Option<u64>,
-    /// The bytes.
-    pub bytes: std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, RemoteError>> + Send>>,
-}
+#[async_trait]
+impl Remote for Server {
+    fn address(&self) -> String {
+        self.url.to_string()
+    }
 
-impl std::fmt::Debug for FileBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FileBody")
-            .field("begins_at", &self.begins_at)
-            .field("len", &self.len)
-            .finish_non_exhaustive()
+    async fn metadata(&self) -> Result<Metadata, RemoteError> {
+        let message = GetRepoMetadataRequest {
+            repo_id: self.repo_id(),
+            repo_path: self.url.repo_path.clone(),
+            client_repo_format: Some(ClientRepoFormat {
+                nbf_version: CHUNK_FORMAT.to_owned(),
+                nbs_version: STORAGE_VERSION.to_owned(),
+            }),
+            ..GetRepoMetadataRequest::default()
+        };
+        let answer = self
+            .call("ask for the repository's metadata", |mut calls| {
+                let request = self.request(message.clone());
+                async move { calls.get_repo_metadata(request).await }
+            })
+            .await?;
+        if answer.nbf_version != CHUNK_FORMAT {
+            return Err(RemoteError::Format {
+                format: answer.nbf_version.chars().take(32).collect(),
+            });
+        }
+        Ok(Metadata {
+            size: answer.storage_size,
+            working_sets: super::WorkingSets::Ignored,
+            takes_archives: false,
+        })
+    }
+
+    async fn root(&self) -> Result<RootAddress, RemoteError> {
+        let action = "ask for the root";
+        let message = RootRequest {
+            repo_id: self.repo_id(),
+            repo_path: self.url.repo_path.clone(),
+            ..RootRequest::default()
+        };
+        let answer = self
+            .call(action, |mut calls| {
+                let request = self.request(message.clone());
+                async move { calls.root(request).await }
+            })
+            .await?;
+        root_of(action, &answer.root_hash)
+    }
+
+    async fn list_files(&self) -> Result<ListedFiles, RemoteError> {
+        let action = "list the table files";
+        let message = ListTableFilesRequest {
+            repo_id: self.repo_id(),
+            repo_path: self.url.repo_path.clone(),
+            ..ListTableFilesRequest::default()
+        };
+        let answer = self
+            .call(action, |mut calls| {
+                let request = self.request(message.clone());
+                async move { calls.list_table_files(request).await }
+            })
+            .await?;
+        // What the appendix names lies in the other files as well.
+        let appendix: Vec<_> = answer
+            .appendix_table_file_info
+            .iter()
+            .map(|file| &file.file_id)
+            .collect();
+        let listed = answer.table_file_info.iter();
+        let listed = listed.filter(|file| !appendix.contains(&&file.file_id));
+        Ok(ListedFiles {
+            root: root_of(action, &answer.root_hash)?,
+            files: listed
+                .map(|file| remote_file(action, file))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    async fn read_file(&self, file: &RemoteFile, offset: u64) -> Result<FileBody, RemoteError> {
+        let action = "read a table file";
+        let mut request = self.data.get(&file.place);
+        if offset > 0 {
+            request = request.header(reqwest::header::RANGE, format!("bytes={offset}-"));
+        }
+        let response = request.send().await.map_err(http(action))?;
+        let status = response.status().as_u16();
+        match (status, offset) {
+            (200, _) => {}
+            (206, 1..) => check_range(action, &response, offset)?,
+            _ => return Err(refusal(action, response).await),
+        }
+        let begins_at = if status == 206 { offset } else { 0 };
+        let rest = response.content_length();
+        Ok(FileBody {
+            begins_at,
+            len: rest.map(|rest| begins_at + rest),
+            bytes: Box::pin(futures::TryStreamExt::map_err(
+                response.bytes_stream(),
+                http(action),
+            )),
+        })
+    }
+
+    async fn absent(&self, _addresses: &[ChunkAddress]) -> Result<Vec<ChunkAddress>, RemoteError> {
+        todo!()
+    }
+
+    async fn read(
+        &self,
+        _addresses: &[ChunkAddress],
+        _reach: Reach,
+    ) -> Result<Vec<Option<RemoteChunk>>, RemoteError> {
+        todo!()
+    }
+
+    async fn upload(&self, _file: &OutgoingFile) -> Result<Uploaded, RemoteError> {
+        todo!()
+    }
+
+    async fn add_files(&self, _files: &[ListedFile]) -> Result<(), RemoteError> {
+        todo!()
+    }
+
+    async fn commit(
+        &self,
+        _root: RootAddress,
+        _last: RootAddress,
+        _files: &[ListedFile],
+    ) -> Result<Swap, RemoteError> {
+        todo!()
     }
 }
 
@@ -342,6 +343,6 @@ fn remote_file(action: &'static str, file: &TableFileInfo) -> Result<RemoteFile,
             true => FileKind::Archive,
             false => FileKind::Table,
         },
-        url: file.url.clone(),
+        place: file.url.clone(),
     })
 }

@@ -22,7 +22,7 @@ use super::error::TransferError;
 use super::events::Observer;
 use super::refs::{ClonedRefs, RemoteRefs, cloned_refs};
 use crate::database::{DatabasePaths, RemoteEntry, RepoState, StoreSource, io, replace_file};
-use crate::remote::Server;
+use crate::remote::Remote;
 
 /// Who is written into the working set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Identity {
 #[derive(Debug, Clone)]
 pub struct CloneRequest {
     /// The remote.
-    pub remote: Server,
+    pub remote: Arc<dyn Remote>,
     /// What the remote is called in the clone.
     pub remote_name: String,
     /// The branch that is checked out; nothing for the remote's usual one.
@@ -66,7 +66,7 @@ pub async fn clone(
     request: &CloneRequest,
     directory: &Path,
     pool: &BlockingPool,
-    clock: &dyn Clock,
+    clock: &Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
 ) -> Result<Cloned, TransferError> {
     let metadata = request.remote.metadata().await?;
@@ -80,11 +80,12 @@ pub async fn clone(
     let paths = DatabasePaths::new(directory);
     let place = Place {
         paths: paths.clone(),
-        url: request.remote.url().to_string(),
+        url: request.remote.address(),
     };
     pool.run(move || place.prepare()).await?;
     let downloader = Downloader {
-        remote: request.remote.clone(),
+        remote: Arc::clone(&request.remote),
+        clock: Arc::clone(clock),
         parts: paths.parts(),
         store: paths.store(),
         pool: pool.clone(),
@@ -102,7 +103,7 @@ pub async fn clone(
     let now = clock.now().seconds();
     let identity = request.identity.as_ref();
     let made = cloned_refs(&source, &refs, &request.remote_name, branch, identity, now).await?;
-    let remote = RemoteEntry::new(&request.remote_name, &request.remote.url().to_string());
+    let remote = RemoteEntry::new(&request.remote_name, &request.remote.address());
     let repo_state = RepoState::cloned(branch, remote);
     pool.run(move || finish(&paths, &made, &repo_state, now))
         .await?;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::format::manifest::{JOURNAL_ID, ListedFile};
 use holdfast_chunkstore::format::{FileKind, table};
 use holdfast_chunkstore::noms_dir::{Journal, NewFile, StoreError, file_name, land};
@@ -20,12 +21,13 @@ use super::check::{check_file, read_checked};
 use super::error::TransferError;
 use super::events::{Observer, TransferEvent};
 use crate::database::io;
-use crate::remote::{Budget, ListedFiles, RemoteFile, Server};
+use crate::remote::{Budget, ListedFiles, Remote, RemoteFile};
 
 /// Takes files of one remote into one directory.
 #[derive(Debug)]
 pub(super) struct Downloader {
-    pub(super) remote: Server,
+    pub(super) remote: Arc<dyn Remote>,
+    pub(super) clock: Arc<dyn Clock>,
     /// Where files that are not whole lie.
     pub(super) parts: PathBuf,
     /// Where the store will be.
@@ -145,7 +147,7 @@ impl Downloader {
             if part.metadata().map_or(0, |metadata| metadata.len()) > have {
                 budget.renew();
             }
-            if !error.kind().is_transient() || !budget.wait(self.remote.clock()).await {
+            if !error.kind().is_transient() || !budget.wait(&*self.clock).await {
                 return Err(error);
             }
         }
