@@ -24,6 +24,7 @@ mod ghosts;
 mod journal;
 mod layout;
 mod lock;
+mod partial;
 mod stored_file;
 mod writer;
 
@@ -35,6 +36,7 @@ pub use create::{NewFile, NewStore, land};
 pub use error::StoreError;
 pub use journal::Journal;
 pub use layout::file_name;
+pub use partial::PartialFile;
 pub use stored_file::StoredFile;
 pub use writer::StoreWriter;
 
