@@ -76,9 +76,19 @@ fn hint(error: &anyhow::Error) -> Option<&'static str> {
             TransferError::NoBranch { .. } => {
                 return Some("`--branch` takes a branch of the remote");
             }
+            TransferError::Diverged { .. } => {
+                return Some("merge with dolt, or push to another branch");
+            }
+            TransferError::Uncommitted => return Some("commit or stash the changes first"),
+            TransferError::Shallow { .. } => {
+                return Some("push from a whole clone, or to where this was cloned from");
+            }
             TransferError::Empty => return Some("push something to it first"),
             _ => {}
         }
+    }
+    if let Some(Complaint::NoUpstream { .. }) = error.downcast_ref() {
+        return Some("name both: holdfast push --set-upstream origin <branch>");
     }
     match kind(error)? {
         ErrorKind::Unauthenticated => Some("give --user, and its password in DOLT_REMOTE_PASSWORD"),
