@@ -24,7 +24,9 @@ mod ghosts;
 mod journal;
 mod layout;
 mod lock;
+mod stamp;
 mod stored_file;
+mod update;
 mod writer;
 
 use std::collections::HashSet;
@@ -35,7 +37,9 @@ pub use create::{NewFile, NewStore, land};
 pub use error::StoreError;
 pub use journal::Journal;
 pub use layout::file_name;
+pub use stamp::StoreStamp;
 pub use stored_file::StoredFile;
+pub use update::ManifestUpdate;
 pub use writer::StoreWriter;
 
 use crate::address::{ChunkAddress, RootAddress};
