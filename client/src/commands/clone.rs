@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use holdfast_chunkstore::clock::{Clock, SystemClock};
-use holdfast_client::remote::{DEFAULT_HOST, RemoteUrl, Server};
+use holdfast_client::remote::{self, Access, DEFAULT_HOST, RemoteUrl};
 use holdfast_client::transfer::{self, CloneRequest, Identity, Observer};
 use serde_json::json;
 
@@ -26,20 +26,22 @@ pub(super) async fn clone(
     let directory = match (arguments.directory, url.directory_name()) {
         (Some(directory), _) => directory,
         (None, Some(name)) => PathBuf::from(name),
-        (None, None) => return Err(Complaint::NoServer.into()),
-    };
-    let RemoteUrl::Server(url) = url else {
-        return Err(Complaint::NoServer.into());
+        (None, None) => return Err(Complaint::NoName.into()),
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let credentials = user.credentials(arguments.user, environment)?;
+    let pool = pool();
+    let access = Access {
+        credentials: user.credentials(arguments.user, environment)?,
+        clock: Arc::clone(&clock),
+        pool: pool.clone(),
+    };
     let identity = |name: &str, email: &str| Identity {
         name: name.to_owned(),
         email: email.to_owned(),
     };
     let settings = &user.settings;
     let request = CloneRequest {
-        remote: Arc::new(Server::new(url, credentials, Arc::clone(&clock))?),
+        remote: remote::open(url, access).await?,
         remote_name: arguments.remote,
         branch: arguments.branch,
         default_branch: settings.get("init.defaultbranch").map(str::to_owned),
@@ -49,7 +51,7 @@ pub(super) async fn clone(
     };
     let progress = Arc::new(Progress::new(output.quiet));
     let observer = Arc::clone(&progress) as Arc<dyn Observer>;
-    let cloned = transfer::clone(&request, &directory, &pool(), &clock, observer).await;
+    let cloned = transfer::clone(&request, &directory, &pool, &clock, observer).await;
     progress.finish();
     let cloned = cloned?;
     match output.format {

@@ -30,9 +30,9 @@ pub(crate) enum Complaint {
         /// How many.
         count: u64,
     },
-    /// A kind of remote that a command does not take yet.
-    #[error("only remotes of the kinds https:// and http:// can be cloned")]
-    NoServer,
+    /// A remote whose address gives a clone no name.
+    #[error("the address has no last part to name a directory after: name one behind it")]
+    NoName,
     /// A user's name without the password.
     #[error("--user needs the password in DOLT_REMOTE_PASSWORD")]
     NoPassword,
@@ -50,7 +50,7 @@ impl Complaint {
         match self {
             Self::Unknown { .. } => ErrorKind::NotFound,
             Self::Damaged { .. } => ErrorKind::Corrupt,
-            Self::NoServer | Self::NoPassword | Self::User { .. } => ErrorKind::Invalid,
+            Self::NoName | Self::NoPassword | Self::User { .. } => ErrorKind::Invalid,
         }
     }
 }
