@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use holdfast_chunkstore::noms_dir::StoreError;
-use holdfast_chunkstore::{ErrorKind, TableFileId};
+use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
 use holdfast_doltdb::write::NameTooLong;
 use holdfast_doltdb::{DecodeError, ReadError};
 
 use super::check::CheckError;
+use super::ref_spec::RefSpecError;
 use crate::database::DatabaseError;
 use crate::remote::RemoteError;
 
@@ -44,6 +45,22 @@ pub enum TransferError {
     Occupied {
         /// Where.
         path: PathBuf,
+    },
+    /// The remote names a chunk and has it not.
+    #[error("the remote lacks chunk {address}, which something of it points at")]
+    Lacks {
+        /// The chunk.
+        address: ChunkAddress,
+    },
+    /// The process is being ended.
+    #[error("stopped before the end")]
+    Stopped,
+    /// Which refs follow which cannot be told.
+    #[error("read which refs follow the remote's")]
+    Spec {
+        /// Why.
+        #[source]
+        source: RefSpecError,
     },
     /// A file came short.
     #[error("file {file} ended after {have} bytes, {want} were said to come")]
@@ -118,8 +135,9 @@ impl TransferError {
             Self::Remote { source } => source.kind(),
             Self::Empty | Self::NoBranch { .. } | Self::NoBranches => ErrorKind::NotFound,
             Self::Occupied { .. } => ErrorKind::Conflict,
-            Self::Short { .. } | Self::Unsteady => ErrorKind::Unavailable,
-            Self::Count { .. } | Self::Head { .. } => ErrorKind::Corrupt,
+            Self::Short { .. } | Self::Unsteady | Self::Stopped => ErrorKind::Unavailable,
+            Self::Count { .. } | Self::Head { .. } | Self::Lacks { .. } => ErrorKind::Corrupt,
+            Self::Spec { .. } => ErrorKind::Invalid,
             Self::Check { source } => source.kind(),
             Self::Read { source } => source.kind(),
             Self::Name { .. } => ErrorKind::Invalid,
