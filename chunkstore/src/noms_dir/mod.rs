@@ -35,6 +35,7 @@ pub use create::{NewFile, NewStore, land};
 pub use error::StoreError;
 pub use journal::Journal;
 pub use layout::file_name;
+pub use lock::{LockState, probe_lock};
 pub use stored_file::StoredFile;
 pub use writer::StoreWriter;
 
