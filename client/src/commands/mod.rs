@@ -2,16 +2,18 @@
 
 mod branch;
 mod clone;
+mod inspect;
 mod log;
+mod manual;
+mod place;
+mod refs;
+mod status;
 mod user;
 mod verify;
-
-use std::path::Path;
 
 use anyhow::Context as _;
 use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::pool::BlockingPool;
-use holdfast_client::database::{Database, StoreSource};
 
 use crate::args::{Arguments, Command, Environment};
 
@@ -33,6 +35,24 @@ pub(crate) enum Complaint {
     /// A kind of remote that a command does not take yet.
     #[error("only remotes of the kinds https:// and http:// can be cloned")]
     NoServer,
+    /// A thing that `inspect` does not find.
+    #[error("{what:?} is no chunk, ref or file here")]
+    Nothing {
+        /// What was asked for.
+        what: String,
+    },
+    /// A place that is none.
+    #[error("{place:?} is no directory, no remote of this database and no address of a remote")]
+    NoPlace {
+        /// What was given.
+        place: String,
+    },
+    /// A store without branches, where one is needed.
+    #[error("there are no branches in {place}")]
+    NoBranches {
+        /// Where.
+        place: String,
+    },
     /// A user's name without the password.
     #[error("--user needs the password in DOLT_REMOTE_PASSWORD")]
     NoPassword,
@@ -48,7 +68,10 @@ impl Complaint {
     /// The class of the error.
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown { .. } => ErrorKind::NotFound,
+            Self::Unknown { .. }
+            | Self::Nothing { .. }
+            | Self::NoPlace { .. }
+            | Self::NoBranches { .. } => ErrorKind::NotFound,
             Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::NoServer | Self::NoPassword | Self::User { .. } => ErrorKind::Invalid,
         }
@@ -65,9 +88,14 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment) -> anyhow::Re
     runtime.block_on(Box::pin(async move {
         match arguments.command {
             Command::Clone(arguments) => clone::clone(arguments, output, environment).await,
-            Command::Log(arguments) => log::log(arguments, output).await,
-            Command::Branch(place) => branch::branch(place, output).await,
-            Command::Verify(place) => verify::verify(place, output).await,
+            Command::Log(arguments) => log::log(arguments, output, environment).await,
+            Command::Branch(place) => branch::branch(place, output, environment).await,
+            Command::Refs(arguments) => refs::refs(arguments, output, environment).await,
+            Command::Status(directory) => status::status(directory, output).await,
+            Command::Inspect(arguments) => inspect::inspect(arguments, output, environment).await,
+            Command::Verify(arguments) => verify::verify(arguments, output, environment).await,
+            Command::Completions(arguments) => manual::completions(&arguments),
+            Command::Man(arguments) => manual::man(&arguments),
         }
     }))
 }
@@ -75,12 +103,4 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment) -> anyhow::Re
 /// Threads for what blocks.
 fn pool() -> BlockingPool {
     BlockingPool::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get) * 2)
-}
-
-/// Opens the database in a directory.
-async fn open(directory: &Path) -> anyhow::Result<(Database, StoreSource)> {
-    let pool = pool();
-    let database = Database::open(directory, &pool).await?;
-    let source = StoreSource::new(std::sync::Arc::clone(database.store()), pool);
-    Ok((database, source))
 }
