@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use holdfast_chunkstore::clock::{Clock, SystemClock};
+use holdfast_chunkstore::clock::{Clock as _, SystemClock};
 use holdfast_client::transfer::{Observer, TransferEvent};
 use indicatif::{
     BinaryBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
