@@ -12,6 +12,8 @@ pub(crate) struct Environment {
     pub(crate) home: Option<OsString>,
     /// The password that goes with `--user`.
     pub(crate) password: Option<String>,
+    /// Whether nothing should be colored: `NO_COLOR` says so, or the terminal cannot.
+    pub(crate) is_plain: bool,
 }
 
 const EXIT_CODES: &str = "\
@@ -46,6 +48,20 @@ pub(crate) struct Output {
     /// Show no progress.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+    /// When to color what is printed; NO_COLOR in the environment means never, unless `always` is given.
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
+    pub(crate) color: Color,
+}
+
+/// When to color.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// A form of output.
@@ -77,8 +93,22 @@ pub(crate) enum Command {
     Log(Log),
     /// List branches, tags and remote branches.
     Branch(Place),
+    /// List the refs of a database or of a remote by their full names.
+    Refs(Refs),
+    /// Show the branch that is checked out, what waits on it, and the state of the database.
+    Status(Directory),
+    /// Show what a chunk, a ref or a file of a store is.
+    Inspect(Inspect),
     /// Check every chunk of a database, and that everything its refs point at is there.
-    Verify(Place),
+    ///
+    /// Of a remote, everything below its root is read and checked.
+    Verify(Verify),
+    /// Print the completions of a shell.
+    ///
+    /// For bash: `holdfast completions bash > ~/.local/share/bash-completion/completions/holdfast`.
+    Completions(Completions),
+    /// Print the manual page, or write those of all commands into a directory.
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
@@ -155,10 +185,10 @@ pub(crate) struct How {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// The user name; its password is taken from DOLT_REMOTE_PASSWORD.
-    #[arg(long, short = 'U')]
+    #[arg(long, short)]
     pub(crate) user: Option<String>,
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) database: Directory,
 }
 
 #[derive(Debug, Args)]
@@ -172,10 +202,72 @@ pub(crate) struct Log {
     pub(crate) place: Place,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Refs {
+    #[command(flatten)]
+    pub(crate) place: NamedPlace,
+    /// List also what people are not shown: working sets, stashes, and what Dolt keeps for itself.
+    #[arg(long, short)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The address of a chunk, a ref, or a table file, an archive, a manifest or a journal.
+    pub(crate) what: String,
+    /// List the chunks of a file.
+    #[arg(long)]
+    pub(crate) chunks: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) place: NamedPlace,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Write one page for each command into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: Option<PathBuf>,
+}
+
 /// A database on this machine.
 #[derive(Debug, Args)]
-pub(crate) struct Place {
+pub(crate) struct Directory {
     /// The directory of the database.
     #[arg(long, short = 'C', default_value = ".", value_name = "DIR")]
     pub(crate) directory: PathBuf,
+}
+
+/// A database on this machine, or a remote.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    #[command(flatten)]
+    pub(crate) database: Directory,
+    /// Look at a remote: its address, or its name in the database.
+    #[arg(long, value_name = "URL|NAME")]
+    pub(crate) remote: Option<String>,
+    /// The user name at the remote; its password is taken from DOLT_REMOTE_PASSWORD.
+    #[arg(long, short)]
+    pub(crate) user: Option<String>,
+}
+
+/// A database on this machine or a remote, which may be named first.
+#[derive(Debug, Args)]
+pub(crate) struct NamedPlace {
+    /// A directory, the address of a remote, or the name of one in the database.
+    #[arg(value_name = "PLACE", conflicts_with = "remote")]
+    pub(crate) named: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }

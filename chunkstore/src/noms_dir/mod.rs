@@ -38,6 +38,7 @@ pub use create::{NewFile, NewStore, land};
 pub use error::StoreError;
 pub use journal::Journal;
 pub use layout::file_name;
+pub use lock::{LockState, probe_lock};
 pub use partial::PartialFile;
 pub use stamp::StoreStamp;
 pub use stored_file::StoredFile;
