@@ -1,15 +1,11 @@
 //! An unmodified `dolt` with a home folder of its own.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::home::Home;
+use super::home::{Home, LIMIT};
 use crate::process;
-
-/// No command of a bench program may take longer.
-pub const LIMIT: Duration = Duration::from_mins(60);
 
 /// Runs dolt.
 #[derive(Debug, Clone)]

@@ -3,8 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Result;
+
+/// No command of a bench program may take longer.
+pub const LIMIT: Duration = Duration::from_mins(60);
 
 const GLOBAL_CONFIG: &str = r#"{
     "metrics.disabled": "true",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-use super::dolt::LIMIT;
+use super::home::LIMIT;
 use crate::process;
 
 /// A tick of the counters in `/proc`.

@@ -2,8 +2,8 @@
 //! servers that they run, and how they measure and count.
 //!
 //! ```text
-//! home → dolt → measure → { database, figures } ─┐
-//! options, programs, server, files ──────────────┴→ the bench programs
+//! home → { dolt, measure } → { database, figures } ─┐
+//! options, programs, server, files ─────────────────┴→ the bench programs
 //! ```
 
 pub mod database;
