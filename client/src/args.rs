@@ -185,7 +185,7 @@ pub(crate) struct How {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// The user name; its password is taken from DOLT_REMOTE_PASSWORD.
-    #[arg(long, short)]
+    #[arg(long)]
     pub(crate) user: Option<String>,
     #[command(flatten)]
     pub(crate) database: Directory,
