@@ -80,6 +80,10 @@ pub(crate) enum Command {
     ///
     /// A clone that was cut off is continued by the same command.
     Clone(Clone),
+    /// Take branches out of a database: what they reach, nothing else, and a list that shows it.
+    ///
+    /// The new database follows the old one: later fetches from it and pushes to it work.
+    MoveOut(MoveOut),
     /// Bring what a remote has, and move the refs that follow it.
     ///
     /// A fetch that was cut off is continued by the same command.
@@ -137,6 +141,27 @@ pub(crate) struct Clone {
     #[arg(long, default_value = "origin", value_name = "NAME")]
     pub(crate) remote: String,
     /// The user name; its password is taken from DOLT_REMOTE_PASSWORD.
+    #[arg(long, short)]
+    pub(crate) user: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveOut {
+    /// Where the branches are: the address of a remote, or file:///path.
+    pub(crate) from: String,
+    /// Where they go: a directory for a new database, or the address of a repository on another forge.
+    pub(crate) to: String,
+    /// A branch to take; may be given several times.
+    #[arg(long, short, required = true)]
+    pub(crate) branch: Vec<String>,
+    /// Where the inventory goes; beside the new database unless given. It is signed with the key of `dolt creds` if
+    /// there is one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<PathBuf>,
+    /// Where the branches are gathered on their way to another forge; a temporary directory unless given.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) via: Option<PathBuf>,
+    /// The user name at both places; its password is taken from DOLT_REMOTE_PASSWORD.
     #[arg(long, short)]
     pub(crate) user: Option<String>,
 }
@@ -239,6 +264,9 @@ pub(crate) struct Inspect {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) place: NamedPlace,
+    /// Check the chunks against the inventory that move-out wrote as well: nothing is missing, nothing else is there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -9,5 +9,6 @@
 
 pub mod ancestry;
 pub mod database;
+pub mod inventory;
 pub mod remote;
 pub mod transfer;

@@ -6,6 +6,7 @@ mod fetch;
 mod inspect;
 mod log;
 mod manual;
+mod move_out;
 mod place;
 mod pull;
 mod push;
@@ -72,6 +73,12 @@ pub(crate) enum Complaint {
         /// The branch.
         branch: String,
     },
+    /// A place that is on another machine.
+    #[error("an inventory is checked against a directory, and {place} is none")]
+    NoStore {
+        /// Which place.
+        place: String,
+    },
     /// Some refs stayed where they are.
     #[error("{count} refs were rejected")]
     Rejected {
@@ -97,9 +104,11 @@ impl Complaint {
             | Self::NoBranches { .. } => ErrorKind::NotFound,
             Self::Rejected { .. } => ErrorKind::Refused,
             Self::Damaged { .. } => ErrorKind::Corrupt,
-            Self::NoName | Self::NoPassword | Self::NoUpstream { .. } | Self::User { .. } => {
-                ErrorKind::Invalid
-            }
+            Self::NoName
+            | Self::NoPassword
+            | Self::NoUpstream { .. }
+            | Self::NoStore { .. }
+            | Self::User { .. } => ErrorKind::Invalid,
         }
     }
 }
@@ -114,6 +123,7 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment) -> anyhow::Re
     runtime.block_on(Box::pin(async move {
         match arguments.command {
             Command::Clone(arguments) => clone::clone(arguments, output, environment).await,
+            Command::MoveOut(arguments) => move_out::move_out(arguments, output, environment).await,
             Command::Fetch(arguments) => fetch::fetch(arguments, output, environment).await,
             Command::Pull(arguments) => pull::pull(arguments, output, environment).await,
             Command::Push(arguments) => push::push(arguments, output, environment).await,

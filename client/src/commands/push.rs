@@ -51,7 +51,12 @@ pub(super) async fn push(
     let pushed = transfer::push(&request, &directory, &pool(), &speaker.clock, observer).await;
     progress.finish();
     let pushed = pushed?;
-    show(&request.remote.address(), &pushed, output)?;
+    show(&request.remote.address(), &pushed, output)
+}
+
+/// Shows what became of each ref; an error if one stayed where it is.
+pub(super) fn show(address: &str, pushed: &Pushed, output: Output) -> anyhow::Result<()> {
+    print(address, pushed, output)?;
     let is_rejected =
         |result: &&(PushRef, PushResult)| matches!(result.1, PushResult::Rejected { .. });
     match pushed.results.iter().filter(is_rejected).count() {
@@ -157,7 +162,7 @@ fn full(text: &str, known: &[RefName]) -> RefName {
     }
 }
 
-fn show(address: &str, pushed: &Pushed, output: Output) -> anyhow::Result<()> {
+fn print(address: &str, pushed: &Pushed, output: Output) -> anyhow::Result<()> {
     if output.format == Format::Json {
         let results: Vec<_> = pushed.results.iter().map(result_json).collect();
         let told = json!({

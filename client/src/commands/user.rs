@@ -55,9 +55,14 @@ impl User {
                 password: Secret::new(password),
             });
         }
+        Ok(self.key()?.map_or(Credentials::Nobody, Credentials::Key))
+    }
+
+    /// The key of the user's settings, if one is named.
+    pub(super) fn key(&self) -> anyhow::Result<Option<SigningKey>> {
         match (self.settings.get("user.creds"), &self.directory) {
-            (Some(id), Some(directory)) => Ok(Credentials::Key(read_key(directory, id)?)),
-            _ => Ok(Credentials::Nobody),
+            (Some(id), Some(directory)) => read_key(directory, id).map(Some),
+            _ => Ok(None),
         }
     }
 }

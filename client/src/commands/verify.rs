@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_chunkstore::noms_dir::NomsDir;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind};
+use holdfast_client::inventory;
 use holdfast_client::transfer::{Observer, TransferEvent, check_file, check_journal};
 use holdfast_doltdb::{ChunkSource, Reached, SourceError, reach};
 use serde_json::json;
@@ -30,6 +32,9 @@ pub(super) async fn verify(
         problems: 0,
     };
     let verified = check(&looked, &mut report).await;
+    if let Some(path) = &arguments.inventory {
+        check_inventory(&looked, path, &mut report).await?;
+    }
     let problems = report.problems;
     progress.finish();
     let (chunks, reached) = verified?;
@@ -56,6 +61,37 @@ pub(super) async fn verify(
         0 => Ok(()),
         count => Err(Complaint::Damaged { count }.into()),
     }
+}
+
+/// Compares the chunks of a store with an inventory.
+async fn check_inventory(
+    looked: &Looked,
+    path: &Path,
+    report: &mut Report<'_>,
+) -> anyhow::Result<()> {
+    let store = looked.store().ok_or_else(|| Complaint::NoStore {
+        place: looked.name.clone(),
+    })?;
+    let (store, path) = (Arc::clone(store), path.to_owned());
+    let compare = move || inventory::compare(&store, &path);
+    let compared = pool().run(compare).await?;
+    let signed = match &compared.signed_by {
+        Some(key) => format!("signed with key {key}"),
+        None => "not signed".to_owned(),
+    };
+    ui::say(&format!(
+        "inventory of {} chunks from {}, {signed}",
+        compared.header.chunks, compared.header.from,
+    ));
+    if compared.missing > 0 {
+        let text = format!("{} chunks of the inventory are missing", compared.missing);
+        report.problem(&text)?;
+    }
+    if compared.extra > 0 {
+        let text = format!("{} chunks are not in the inventory", compared.extra);
+        report.problem(&text)?;
+    }
+    Ok(())
 }
 
 /// Returns how many chunks were checked and how many the root reaches. What comes from a remote is checked where it

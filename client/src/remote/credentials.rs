@@ -111,6 +111,17 @@ impl SigningKey {
         &self.id
     }
 
+    /// The public key.
+    pub fn public_key(&self) -> &[u8] {
+        use ring::signature::KeyPair as _;
+        self.pair.public_key().as_ref()
+    }
+
+    /// Signs bytes with Ed25519.
+    pub fn sign(&self, bytes: &[u8]) -> Vec<u8> {
+        self.pair.sign(bytes).as_ref().to_vec()
+    }
+
     /// A token for a server, named by its host without the port.
     fn token(&self, audience: &str, now_seconds: u64) -> String {
         let header = json!({

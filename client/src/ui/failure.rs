@@ -8,6 +8,7 @@ use std::io;
 use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_client::database::DatabaseError;
+use holdfast_client::inventory::InventoryError;
 use holdfast_client::remote::{RemoteError, UrlError};
 use holdfast_client::transfer::{CheckError, TransferError};
 use holdfast_doltdb::ReadError;
@@ -89,6 +90,7 @@ fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
         kind_of(cause, Complaint::kind)
             .or_else(|| kind_of(cause, TransferError::kind))
             .or_else(|| kind_of(cause, RemoteError::kind))
+            .or_else(|| kind_of(cause, InventoryError::kind))
             .or_else(|| kind_of(cause, DatabaseError::kind))
             .or_else(|| kind_of(cause, StoreError::kind))
             .or_else(|| kind_of(cause, CheckError::kind))

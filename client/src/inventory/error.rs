@@ -1,0 +1,68 @@
+//! Why an inventory cannot be written or read.
+
+use std::path::{Path, PathBuf};
+
+use holdfast_chunkstore::ErrorKind;
+use holdfast_chunkstore::noms_dir::StoreError;
+
+/// Why an inventory cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InventoryError {
+    /// The system refused.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store cannot be read.
+    #[error("read the addresses of the store")]
+    Store {
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// A file that is no inventory, or was changed.
+    #[error("{} is not an inventory as it was written: {what} is wrong", path.display())]
+    Form {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+impl InventoryError {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                    ErrorKind::Denied
+                }
+                std::io::ErrorKind::StorageFull => ErrorKind::Exhausted,
+                _ => ErrorKind::Internal,
+            },
+            Self::Store { source } => source.kind(),
+            Self::Form { .. } => ErrorKind::Corrupt,
+        }
+    }
+}
+
+/// Says what was attempted on what.
+pub(super) fn io<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> InventoryError + 'a {
+    move |source| InventoryError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}
