@@ -12,6 +12,8 @@ pub(crate) struct Environment {
     pub(crate) home: Option<OsString>,
     /// The password that goes with `--user`.
     pub(crate) password: Option<String>,
+    /// Whether nothing should be colored: `NO_COLOR` says so, or the terminal cannot.
+    pub(crate) is_plain: bool,
 }
 
 const EXIT_CODES: &str = "\
@@ -27,7 +29,7 @@ Exit codes:
 
 The password of --user is taken from DOLT_REMOTE_PASSWORD; keys made by `dolt creds` are used as dolt does.";
 
-/// Clone, read and verify Dolt databases without dolt.
+/// Clone, fetch, push and verify Dolt databases without dolt.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -46,6 +48,20 @@ pub(crate) struct Output {
     /// Show no progress.
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+    /// When to color what is printed; NO_COLOR in the environment means never, unless `always` is given.
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
+    pub(crate) color: Color,
+}
+
+/// When to color.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// A form of output.
@@ -63,12 +79,36 @@ pub(crate) enum Command {
     ///
     /// A clone that was cut off is continued by the same command.
     Clone(Clone),
+    /// Bring what a remote has, and move the refs that follow it.
+    ///
+    /// A fetch that was cut off is continued by the same command.
+    Fetch(Fetch),
+    /// Fetch, and move the branch that is checked out along; only forward.
+    Pull(Pull),
+    /// Send what a remote lacks, and move its branches and tags.
+    ///
+    /// A push that was cut off is continued by the same command.
+    Push(Push),
     /// Show the commits of a branch, newest first.
     Log(Log),
     /// List branches, tags and remote branches.
     Branch(Place),
+    /// List the refs of a database or of a remote by their full names.
+    Refs(Refs),
+    /// Show the branch that is checked out, what waits on it, and the state of the database.
+    Status(Directory),
+    /// Show what a chunk, a ref or a file of a store is.
+    Inspect(Inspect),
     /// Check every chunk of a database, and that everything its refs point at is there.
-    Verify(Place),
+    ///
+    /// Of a remote, everything below its root is read and checked.
+    Verify(Verify),
+    /// Print the completions of a shell.
+    ///
+    /// For bash: `holdfast completions bash > ~/.local/share/bash-completion/completions/holdfast`.
+    Completions(Completions),
+    /// Print the manual page, or write those of all commands into a directory.
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
@@ -89,6 +129,69 @@ pub(crate) struct Clone {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    /// The remote; the one that the branch that is checked out follows, or origin, unless given.
+    pub(crate) remote: Option<String>,
+    /// The branches; all unless given.
+    pub(crate) branches: Vec<String>,
+    /// Remove refs that follow branches which the remote no longer has.
+    #[arg(long, short)]
+    pub(crate) prune: bool,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// The remote; the one that the branch that is checked out follows, or origin, unless given.
+    pub(crate) remote: Option<String>,
+    /// The branch of the remote; the one that is followed, or the one of the same name, unless given.
+    pub(crate) branch: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    /// The remote: a name, or an address; the one that the branch that is checked out follows unless given.
+    pub(crate) remote: Option<String>,
+    /// What goes where: <branch>, <branch>:<branch there>, :<branch there> to delete, refs/tags/<tag>; the branch that
+    /// is checked out unless given.
+    pub(crate) refs: Vec<String>,
+    /// Push all branches.
+    #[arg(long, conflicts_with = "refs")]
+    pub(crate) all: bool,
+    /// Push all tags too.
+    #[arg(long)]
+    pub(crate) tags: bool,
+    /// Delete the refs at the remote.
+    #[arg(long, short, requires = "refs", conflicts_with_all = ["all", "tags"])]
+    pub(crate) delete: bool,
+    /// Move branches of the remote even if commits there are lost; refused when a branch is not where the last fetch
+    /// saw it, as with git's --force-with-lease.
+    #[arg(long, short)]
+    pub(crate) force: bool,
+    /// Let each branch that is pushed follow the one there.
+    #[arg(long, short = 'u')]
+    pub(crate) set_upstream: bool,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+/// How a database is brought together with a remote.
+#[derive(Debug, Args)]
+pub(crate) struct How {
+    /// Say what would be done, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The user name; its password is taken from DOLT_REMOTE_PASSWORD.
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) database: Directory,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Log {
     /// A branch, a tag or a commit; the branch that is checked out unless given.
     pub(crate) start: Option<String>,
@@ -99,10 +202,72 @@ pub(crate) struct Log {
     pub(crate) place: Place,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Refs {
+    #[command(flatten)]
+    pub(crate) place: NamedPlace,
+    /// List also what people are not shown: working sets, stashes, and what Dolt keeps for itself.
+    #[arg(long, short)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The address of a chunk, a ref, or a table file, an archive, a manifest or a journal.
+    pub(crate) what: String,
+    /// List the chunks of a file.
+    #[arg(long)]
+    pub(crate) chunks: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) place: NamedPlace,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Write one page for each command into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: Option<PathBuf>,
+}
+
 /// A database on this machine.
 #[derive(Debug, Args)]
-pub(crate) struct Place {
+pub(crate) struct Directory {
     /// The directory of the database.
     #[arg(long, short = 'C', default_value = ".", value_name = "DIR")]
     pub(crate) directory: PathBuf,
+}
+
+/// A database on this machine, or a remote.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    #[command(flatten)]
+    pub(crate) database: Directory,
+    /// Look at a remote: its address, or its name in the database.
+    #[arg(long, value_name = "URL|NAME")]
+    pub(crate) remote: Option<String>,
+    /// The user name at the remote; its password is taken from DOLT_REMOTE_PASSWORD.
+    #[arg(long, short)]
+    pub(crate) user: Option<String>,
+}
+
+/// A database on this machine or a remote, which may be named first.
+#[derive(Debug, Args)]
+pub(crate) struct NamedPlace {
+    /// A directory, the address of a remote, or the name of one in the database.
+    #[arg(value_name = "PLACE", conflicts_with = "remote")]
+    pub(crate) named: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: Place,
 }

@@ -9,21 +9,27 @@ mod args;
 mod commands;
 mod ui;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use args::{Arguments, Environment};
-use ui::failure;
+use ui::{failure, paint};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
     // Another part of the process may have chosen the same provider already; both are ring.
     drop(rustls::crypto::ring::default_provider().install_default());
     let environment = Environment {
         home: std::env::var_os("DOLT_ROOT_PATH").or_else(|| std::env::var_os("HOME")),
         password: std::env::var("DOLT_REMOTE_PASSWORD").ok(),
+        is_plain: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb"),
     };
+    let is_terminal = std::io::stdout().is_terminal();
+    let color = arguments.output.color;
+    arguments.output.color = paint::settled(color, &environment, is_terminal);
     match commands::run(arguments, &environment) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has seen enough.

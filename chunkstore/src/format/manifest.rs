@@ -8,7 +8,7 @@
 //! No line end. A file id has no suffix, also where the file is an archive. The lock is an opaque token of whoever
 //! wrote the manifest; it is computed only for what we write ([`Manifest::replaced`]).
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use sha2::Digest as _;
 
@@ -119,6 +119,18 @@ impl GcGeneration {
     pub const NONE: Self = Self([0; 20]);
 }
 
+impl fmt::Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&RootAddress::new(self.0), f)
+    }
+}
+
+impl fmt::Display for GcGeneration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&RootAddress::new(self.0), f)
+    }
+}
+
 /// A decoded manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
@@ -193,12 +205,9 @@ impl Manifest {
 
     /// The text of the manifest, version 5.
     pub fn encode(&self) -> String {
-        let shown = |bytes: &[u8; 20]| RootAddress::new(*bytes);
         let mut text = format!(
             "{VERSION}:{CHUNK_FORMAT}:{}:{}:{}",
-            shown(&self.lock.0),
-            self.root,
-            shown(&self.gc_generation.0),
+            self.lock, self.root, self.gc_generation,
         );
         for ListedFile { id, chunks } in &self.files {
             write!(text, ":{id}:{chunks}").expect("text takes everything");

@@ -38,6 +38,7 @@ pub use create::{NewFile, NewStore, land};
 pub use error::StoreError;
 pub use journal::Journal;
 pub use layout::file_name;
+pub use lock::{LockState, probe_lock};
 pub use partial::PartialFile;
 pub use stamp::StoreStamp;
 pub use stored_file::StoredFile;
@@ -45,6 +46,7 @@ pub use update::ManifestUpdate;
 pub use writer::StoreWriter;
 
 use crate::address::{ChunkAddress, RootAddress};
+use crate::format::MAX_CHUNK_LEN;
 use crate::format::archive::Decoder;
 use crate::format::manifest::{JOURNAL_ID, Manifest};
 use crate::index::{ByteSpan, ChunkSpan};
@@ -191,6 +193,33 @@ impl NomsDir {
                 directory: self.directory.clone(),
             }),
         }
+    }
+}
+
+impl NomsDir {
+    /// Reads the chunk at a place onto the end of `chunk`, and its stored form onto the end of `record` if that is the
+    /// form of a table file; the address is not checked.
+    pub fn read_record(
+        &self,
+        place: Place,
+        decoder: &mut Decoder,
+        record: &mut Vec<u8>,
+        chunk: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let path = match (place, &self.journal) {
+            (Place::File { file, span }, _) if span.dictionary.is_none() => {
+                self.files[file].read_stored(span.data, record)?;
+                self.files[file].path()
+            }
+            (Place::Journal { span }, Some(journal)) => {
+                journal.read_stored(span, record)?;
+                journal.path()
+            }
+            _ => return self.read_chunk(place, decoder, chunk),
+        };
+        let decoded = crate::format::table::record::decode(record, MAX_CHUNK_LEN, chunk);
+        decoded.map_err(error::damaged(path))?;
+        Ok(())
     }
 }
 

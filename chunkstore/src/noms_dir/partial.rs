@@ -94,6 +94,11 @@ impl PartialFile {
         self.kept.keys().copied()
     }
 
+    /// Whether a chunk was there when it was opened.
+    pub fn has_kept(&self, address: ChunkAddress) -> bool {
+        self.kept.contains_key(&address)
+    }
+
     /// Reads a chunk that was there when it was opened.
     pub fn read_kept(&self, address: ChunkAddress) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(span) = self.kept.get(&address) else {
@@ -172,7 +177,8 @@ impl PartialFile {
             return Ok(None);
         }
         let records = self.entries.iter();
-        let index = table::Index::of_records(records.map(|entry| (entry.address, entry.record_len)));
+        let index =
+            table::Index::of_records(records.map(|entry| (entry.address, entry.record_len)));
         let chunk_lens = self.entries.iter().map(|entry| u64::from(entry.chunk_len));
         let tail = index.encode(chunk_lens.sum());
         self.records

@@ -3,14 +3,18 @@
 use holdfast_doltdb::{RefName, Refs};
 use serde_json::json;
 
-use super::open;
-use crate::args::{Format, Output, Place};
-use crate::ui;
+use super::place;
+use crate::args::{Environment, Format, Output, Place};
+use crate::ui::{self, paint::Paint};
 
-pub(super) async fn branch(place: Place, output: Output) -> anyhow::Result<()> {
-    let (database, source) = open(&place.directory).await?;
-    let current = database.repo_state().branch();
-    let mut refs = Refs::open(&source, database.store().root()).await?;
+pub(super) async fn branch(
+    place: Place,
+    output: Output,
+    environment: &Environment,
+) -> anyhow::Result<()> {
+    let looked = place::look(&place, environment).await?;
+    let current = looked.current_branch();
+    let mut refs = Refs::open(&*looked.source, looked.root).await?;
     while let Some((name, address)) = refs.next().await? {
         let (kind, text) = match &name {
             RefName::Branch(branch) => ("branch", branch.clone()),
@@ -22,7 +26,11 @@ pub(super) async fn branch(place: Place, output: Output) -> anyhow::Result<()> {
         match output.format {
             Format::Text => {
                 let mark = if is_current { '*' } else { ' ' };
-                ui::print(&format!("{mark} {kind:<7} {text:<32} {address}"))?;
+                let mut shown = format!("{:<32}", ui::plain(&text));
+                if is_current {
+                    shown = output.paint(Paint::Good, &shown);
+                }
+                ui::print(&format!("{mark} {kind:<7} {shown} {address}"))?;
             }
             Format::Json => ui::print(
                 &json!({

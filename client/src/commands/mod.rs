@@ -2,16 +2,22 @@
 
 mod branch;
 mod clone;
+mod fetch;
+mod inspect;
 mod log;
+mod manual;
+mod place;
+mod pull;
+mod push;
+mod refs;
+mod remotes;
+mod status;
 mod user;
 mod verify;
-
-use std::path::Path;
 
 use anyhow::Context as _;
 use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::pool::BlockingPool;
-use holdfast_client::database::{Database, StoreSource};
 
 use crate::args::{Arguments, Command, Environment};
 
@@ -33,9 +39,45 @@ pub(crate) enum Complaint {
     /// A remote whose address gives a clone no name.
     #[error("the address has no last part to name a directory after: name one behind it")]
     NoName,
+    /// A thing that `inspect` does not find.
+    #[error("{what:?} is no chunk, ref or file here")]
+    Nothing {
+        /// What was asked for.
+        what: String,
+    },
+    /// A place that is none.
+    #[error("{place:?} is no directory, no remote of this database and no address of a remote")]
+    NoPlace {
+        /// What was given.
+        place: String,
+    },
+    /// A store without branches, where one is needed.
+    #[error("there are no branches in {place}")]
+    NoBranches {
+        /// Where.
+        place: String,
+    },
     /// A user's name without the password.
     #[error("--user needs the password in DOLT_REMOTE_PASSWORD")]
     NoPassword,
+    /// A remote that is not known.
+    #[error("{name:?} is neither a remote of this database nor an address")]
+    NoRemote {
+        /// The name.
+        name: String,
+    },
+    /// A branch that follows nothing, and nothing was named.
+    #[error("branch {branch:?} follows no branch of a remote")]
+    NoUpstream {
+        /// The branch.
+        branch: String,
+    },
+    /// Some refs stayed where they are.
+    #[error("{count} refs were rejected")]
+    Rejected {
+        /// How many.
+        count: usize,
+    },
     /// Something in the user's settings or keys.
     #[error("{text}")]
     User {
@@ -48,9 +90,16 @@ impl Complaint {
     /// The class of the error.
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown { .. } => ErrorKind::NotFound,
+            Self::Unknown { .. }
+            | Self::NoRemote { .. }
+            | Self::Nothing { .. }
+            | Self::NoPlace { .. }
+            | Self::NoBranches { .. } => ErrorKind::NotFound,
+            Self::Rejected { .. } => ErrorKind::Refused,
             Self::Damaged { .. } => ErrorKind::Corrupt,
-            Self::NoName | Self::NoPassword | Self::User { .. } => ErrorKind::Invalid,
+            Self::NoName | Self::NoPassword | Self::NoUpstream { .. } | Self::User { .. } => {
+                ErrorKind::Invalid
+            }
         }
     }
 }
@@ -65,9 +114,17 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment) -> anyhow::Re
     runtime.block_on(Box::pin(async move {
         match arguments.command {
             Command::Clone(arguments) => clone::clone(arguments, output, environment).await,
-            Command::Log(arguments) => log::log(arguments, output).await,
-            Command::Branch(place) => branch::branch(place, output).await,
-            Command::Verify(place) => verify::verify(place, output).await,
+            Command::Fetch(arguments) => fetch::fetch(arguments, output, environment).await,
+            Command::Pull(arguments) => pull::pull(arguments, output, environment).await,
+            Command::Push(arguments) => push::push(arguments, output, environment).await,
+            Command::Log(arguments) => log::log(arguments, output, environment).await,
+            Command::Branch(place) => branch::branch(place, output, environment).await,
+            Command::Refs(arguments) => refs::refs(arguments, output, environment).await,
+            Command::Status(directory) => status::status(directory, output).await,
+            Command::Inspect(arguments) => inspect::inspect(arguments, output, environment).await,
+            Command::Verify(arguments) => verify::verify(arguments, output, environment).await,
+            Command::Completions(arguments) => manual::completions(&arguments),
+            Command::Man(arguments) => manual::man(&arguments),
         }
     }))
 }
@@ -75,12 +132,4 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment) -> anyhow::Re
 /// Threads for what blocks.
 fn pool() -> BlockingPool {
     BlockingPool::new(std::thread::available_parallelism().map_or(2, std::num::NonZero::get) * 2)
-}
-
-/// Opens the database in a directory.
-async fn open(directory: &Path) -> anyhow::Result<(Database, StoreSource)> {
-    let pool = pool();
-    let database = Database::open(directory, &pool).await?;
-    let source = StoreSource::new(std::sync::Arc::clone(database.store()), pool);
-    Ok((database, source))
 }

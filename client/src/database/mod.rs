@@ -10,6 +10,7 @@
 mod repo_state;
 mod settings;
 mod source;
+mod unfinished;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use holdfast_chunkstore::pool::BlockingPool;
 pub use repo_state::{RemoteEntry, RepoState, Upstream};
 pub use settings::DoltSettings;
 pub use source::StoreSource;
+pub use unfinished::Unfinished;
 
 /// The directory in a database's directory where everything lies.
 const DOLT: &str = ".dolt";
@@ -79,7 +81,9 @@ impl DatabaseError {
                 std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
                     ErrorKind::Denied
                 }
-                std::io::ErrorKind::StorageFull => ErrorKind::Exhausted,
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                    ErrorKind::Exhausted
+                }
                 _ => ErrorKind::Internal,
             },
             Self::None { .. } => ErrorKind::NotFound,
@@ -184,18 +188,7 @@ impl Database {
     }
 
     fn read(paths: DatabasePaths) -> Result<Self, DatabaseError> {
-        let path = paths.repo_state();
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(DatabaseError::None {
-                    path: paths.directory,
-                });
-            }
-            Err(error) => return Err(io("read", &path)(error)),
-        };
-        let repo_state = RepoState::decode(&text);
-        let repo_state = repo_state.map_err(|source| DatabaseError::File { path, source })?;
+        let repo_state = RepoState::load(&paths)?;
         let store = NomsDir::open(&paths.store());
         let store = store.map_err(|source| DatabaseError::Store { source })?;
         Ok(Self {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::{DatabaseError, DatabasePaths, io};
+
 /// What `repo_state.json` says. Fields that we do not know are kept as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepoState {
@@ -79,6 +81,21 @@ impl RepoState {
     /// The name of the branch that is checked out, if a branch is.
     pub fn branch(&self) -> Option<&str> {
         self.head.strip_prefix("refs/heads/")
+    }
+
+    /// Reads the file of a database. Blocks.
+    pub fn load(paths: &DatabasePaths) -> Result<Self, DatabaseError> {
+        let path = paths.repo_state();
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(DatabaseError::None {
+                    path: paths.directory().to_owned(),
+                });
+            }
+            Err(error) => return Err(io("read", &path)(error)),
+        };
+        Self::decode(&text).map_err(|source| DatabaseError::File { path, source })
     }
 
     /// Reads the text of the file.

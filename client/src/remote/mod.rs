@@ -17,7 +17,7 @@ pub use directory::Directory;
 pub use error::RemoteError;
 pub use open::{Access, open};
 pub(crate) use retry::Budget;
-pub use server::Server;
+pub use server::{ProxySettings, Server};
 pub use source::RemoteSource;
 pub use url::{BucketUrl, DEFAULT_HOST, RemoteUrl, ServerUrl, UrlError};
 

@@ -7,7 +7,7 @@
 //! Before `repo_state.json` there is no database for Dolt, and the same call goes on. Every file that landed was
 //! checked; one that is half there is continued.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use holdfast_chunkstore::clock::Clock;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
+use holdfast_doltdb::ReadError;
 use holdfast_doltdb::write::NameTooLong;
-use holdfast_doltdb::{DecodeError, ReadError};
 
 use super::check::CheckError;
 use super::ref_spec::RefSpecError;
@@ -52,6 +52,32 @@ pub enum TransferError {
         /// The chunk.
         address: ChunkAddress,
     },
+    /// A shallow clone does not hold what the remote lacks.
+    #[error("commit {address} was left out by a shallow clone, and the remote lacks it")]
+    Shallow {
+        /// The commit.
+        address: ChunkAddress,
+    },
+    /// A ref that is not there.
+    #[error("{name} is no branch or tag here")]
+    NoRef {
+        /// The full name.
+        name: String,
+    },
+    /// Both sides have commits that the other has not.
+    #[error("the branch and the remote's have diverged: here {here}, there {there}")]
+    Diverged {
+        /// The head here.
+        here: ChunkAddress,
+        /// The head there.
+        there: ChunkAddress,
+    },
+    /// A pull would overwrite what is not committed.
+    #[error("the working set has changes that are not committed")]
+    Uncommitted,
+    /// Others moved the remote's root again and again.
+    #[error("others pushed to the remote at the same time, again and again")]
+    Contended,
     /// The process is being ended.
     #[error("stopped before the end")]
     Stopped,
@@ -96,15 +122,6 @@ pub enum TransferError {
         #[source]
         source: ReadError,
     },
-    /// A chunk that came cannot be understood.
-    #[error("read the head of branch {branch:?}")]
-    Head {
-        /// The branch.
-        branch: String,
-        /// What is wrong with it.
-        #[source]
-        source: DecodeError,
-    },
     /// A ref that cannot be written down.
     #[error("write the refs")]
     Name {
@@ -136,8 +153,11 @@ impl TransferError {
             Self::Empty | Self::NoBranch { .. } | Self::NoBranches => ErrorKind::NotFound,
             Self::Occupied { .. } => ErrorKind::Conflict,
             Self::Short { .. } | Self::Unsteady | Self::Stopped => ErrorKind::Unavailable,
-            Self::Count { .. } | Self::Head { .. } | Self::Lacks { .. } => ErrorKind::Corrupt,
+            Self::Count { .. } | Self::Lacks { .. } => ErrorKind::Corrupt,
             Self::Spec { .. } => ErrorKind::Invalid,
+            Self::Shallow { .. } | Self::Diverged { .. } | Self::Uncommitted => ErrorKind::Refused,
+            Self::NoRef { .. } => ErrorKind::NotFound,
+            Self::Contended => ErrorKind::Unavailable,
             Self::Check { source } => source.kind(),
             Self::Read { source } => source.kind(),
             Self::Name { .. } => ErrorKind::Invalid,

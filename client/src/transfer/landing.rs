@@ -9,14 +9,13 @@
 //! blocks.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::TableFileId;
+use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::format::archive::Decoder;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::format::table::record;
-use holdfast_chunkstore::format::{FileKind, table};
 use holdfast_chunkstore::noms_dir::{PartialFile, StoreError, StoredFile, land};
 use holdfast_chunkstore::objects::durable;
 

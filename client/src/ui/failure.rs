@@ -1,29 +1,66 @@
 //! What went wrong, for people and for scripts.
 
+mod hint;
+
+use std::error::Error;
+use std::io;
+
 use holdfast_chunkstore::ErrorKind;
+use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_client::database::DatabaseError;
 use holdfast_client::remote::{RemoteError, UrlError};
-use holdfast_client::transfer::TransferError;
+use holdfast_client::transfer::{CheckError, TransferError};
 use holdfast_doltdb::ReadError;
 
 use crate::commands::Complaint;
 
 /// The error with all its causes, and what to do next where that is known.
 pub(crate) fn text(error: &anyhow::Error) -> String {
-    let mut text = format!("error: {error}");
-    for cause in error.chain().skip(1) {
-        text.push_str(&format!("\n  caused by: {cause}"));
+    let mut text = String::new();
+    for cause in causes(error) {
+        let told = cause.to_string();
+        let told = super::plain(&told);
+        match text.as_str() {
+            "" => text = format!("error: {told}"),
+            // Some say what their cause says.
+            known if known.contains(&*told) => {}
+            _ => text.push_str(&format!("\n  caused by: {told}")),
+        }
     }
-    if let Some(hint) = hint(error) {
+    if let Some(hint) = hint::of(error) {
         text.push_str(&format!("\nhint: {hint}"));
     }
     text
 }
 
+/// An error and its causes, those included that the answer to a call and an error of the system hide.
+fn causes(error: &anyhow::Error) -> Vec<&(dyn Error + 'static)> {
+    let mut all = Vec::new();
+    for cause in error.chain() {
+        all.push(cause);
+        if let Some(RemoteError::Call { status, .. }) = cause.downcast_ref() {
+            let mut next = Error::source(&**status);
+            while let Some(cause) = next {
+                all.push(cause);
+                all.extend(inside(cause));
+                next = cause.source();
+            }
+        }
+        all.extend(inside(cause));
+    }
+    all
+}
+
+/// What an error of the system was made from: its own chain begins behind that.
+fn inside<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let inner = cause.downcast_ref::<io::Error>()?.get_ref()?;
+    Some(inner)
+}
+
 /// Whether the output went nowhere any more.
 pub(crate) fn is_of_a_closed_pipe(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<std::io::Error>();
-    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// The exit code that the help names.
@@ -49,43 +86,117 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 
 fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
     error.chain().find_map(|cause| {
-        cause
-            .downcast_ref::<Complaint>()
-            .map(Complaint::kind)
-            .or_else(|| {
-                cause
-                    .downcast_ref::<TransferError>()
-                    .map(TransferError::kind)
-            })
-            .or_else(|| cause.downcast_ref::<RemoteError>().map(RemoteError::kind))
-            .or_else(|| {
-                cause
-                    .downcast_ref::<DatabaseError>()
-                    .map(DatabaseError::kind)
-            })
-            .or_else(|| cause.downcast_ref::<ReadError>().map(ReadError::kind))
+        kind_of(cause, Complaint::kind)
+            .or_else(|| kind_of(cause, TransferError::kind))
+            .or_else(|| kind_of(cause, RemoteError::kind))
+            .or_else(|| kind_of(cause, DatabaseError::kind))
+            .or_else(|| kind_of(cause, StoreError::kind))
+            .or_else(|| kind_of(cause, CheckError::kind))
+            .or_else(|| kind_of(cause, ReadError::kind))
     })
 }
 
-fn hint(error: &anyhow::Error) -> Option<&'static str> {
-    if let Some(error) = error.downcast_ref::<TransferError>() {
-        match error {
-            TransferError::Occupied { .. } => {
-                return Some("name another directory, or remove this one");
-            }
-            TransferError::NoBranch { .. } => {
-                return Some("`--branch` takes a branch of the remote");
-            }
-            TransferError::Empty => return Some("push something to it first"),
-            _ => {}
-        }
+fn kind_of<E: Error + 'static>(
+    cause: &(dyn Error + 'static),
+    kind: fn(&E) -> ErrorKind,
+) -> Option<ErrorKind> {
+    cause.downcast_ref().map(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn io_error(source: io::Error) -> anyhow::Error {
+        let path = PathBuf::from("/data");
+        let action = "write";
+        anyhow::Error::from(DatabaseError::Io {
+            action,
+            path,
+            source,
+        })
     }
-    match kind(error)? {
-        ErrorKind::Unauthenticated => Some("give --user, and its password in DOLT_REMOTE_PASSWORD"),
-        ErrorKind::Unavailable => {
-            Some("run the same command again: it goes on where it was cut off")
-        }
-        ErrorKind::Exhausted => Some("make room, and run the same command again"),
-        _ => None,
+
+    fn assert_told(error: &anyhow::Error, words: &str, code: u8) {
+        let told = text(error);
+        assert!(told.contains(words), "{told}");
+        assert_eq!(exit_code(error), code, "{told}");
+    }
+
+    #[test]
+    fn the_system_refuses_in_its_own_ways() {
+        let full = io_error(io::ErrorKind::StorageFull.into());
+        assert_told(&full, "hint: make room", 7);
+        let denied = io_error(io::ErrorKind::PermissionDenied.into());
+        assert_told(&denied, "hint: give this user the rights", 4);
+        let read_only = io_error(io::ErrorKind::ReadOnlyFilesystem.into());
+        assert_told(&read_only, "mounted read-only", 4);
+    }
+
+    #[test]
+    fn a_database_in_use_says_who_has_it() {
+        let path = PathBuf::from("/data/.dolt/noms/LOCK");
+        let error = DatabaseError::Store {
+            source: StoreError::Held { path },
+        };
+        let error = anyhow::Error::from(error);
+        assert_told(&error, "hint: stop the dolt process", 5);
+        let none = DatabaseError::None { path: ".".into() };
+        assert_told(&none.into(), "with -C", 3);
+    }
+
+    fn called(status: tonic::Status) -> anyhow::Error {
+        let status = Box::new(status);
+        let action = "ask for the root";
+        RemoteError::Call { action, status }.into()
+    }
+
+    #[test]
+    fn a_remote_that_refuses_is_told_from_one_that_is_not_there() {
+        let error = called(tonic::Status::unauthenticated("wrong password"));
+        assert_told(&error, "hint: check --user", 4);
+        let error = called(tonic::Status::permission_denied("no"));
+        assert_told(&error, "hint: ask whoever runs the remote", 4);
+        let error = called(tonic::Status::resource_exhausted("full"));
+        assert_told(&error, "hint: the remote has no room", 7);
+        let error = called(tonic::Status::not_found("repository"));
+        assert_told(&error, "hint: check the owner", 3);
+        let error = called(tonic::Status::unavailable("busy"));
+        assert_told(&error, "hint: run the same command again", 5);
+    }
+
+    /// What a connection fails with has layers; the innermost is told.
+    fn failed(inner: impl Error + Send + Sync + 'static) -> anyhow::Error {
+        called(tonic::Status::from_error(Box::new(io::Error::other(inner))))
+    }
+
+    #[test]
+    fn failures_of_a_connection_are_told_apart() {
+        let certificate = rustls::CertificateError::UnknownIssuer;
+        let error = failed(rustls::Error::InvalidCertificate(certificate));
+        assert!(text(&error).contains("SSL_CERT_FILE"), "{}", text(&error));
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let error = failed(refused);
+        assert!(
+            text(&error).contains("nothing answers there"),
+            "{}",
+            text(&error)
+        );
+        let error = failed(io::Error::other("dns error"));
+        assert!(
+            text(&error).contains("name is not known"),
+            "{}",
+            text(&error)
+        );
+    }
+
+    #[test]
+    fn what_a_cause_repeats_is_said_once() {
+        let error = anyhow::Error::msg("inner").context("outer: inner");
+        assert_eq!(text(&error), "error: outer: inner");
+        let error = anyhow::Error::msg("inner").context("outer");
+        assert_eq!(text(&error), "error: outer\n  caused by: inner");
     }
 }
