@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -75,7 +76,7 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Copy a whole database from a remote; every chunk is checked against its address.
+    /// Copy a database, or one branch of it, from a remote; every chunk is checked against its address.
     ///
     /// A clone that was cut off is continued by the same command.
     Clone(Clone),
@@ -120,6 +121,18 @@ pub(crate) struct Clone {
     /// The branch to check out; main, master or the first one unless given.
     #[arg(long, short)]
     pub(crate) branch: Option<String>,
+    /// Take only what the branch to check out reaches, and not a byte of other branches.
+    #[arg(long)]
+    pub(crate) single_branch: bool,
+    /// Take only so many generations of commits of the branch; the rest is left out, as with `dolt clone --depth`.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) depth: Option<NonZeroU32>,
+    /// Take the branch as it was at a tag, a commit or another revision.
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) at: Option<String>,
+    /// Make a store alone, with the refs as the remote has them, to be used as a file:// remote.
+    #[arg(long)]
+    pub(crate) bare: bool,
     /// What the remote is called in the clone.
     #[arg(long, default_value = "origin", value_name = "NAME")]
     pub(crate) remote: String,

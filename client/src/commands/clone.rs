@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use holdfast_client::transfer::{self, CloneRequest, Observer};
+use holdfast_client::transfer::{self, CloneRequest, Form, Observer, Scope};
 use serde_json::json;
 
 use super::remotes::Speaker;
@@ -28,6 +28,14 @@ pub(super) async fn clone(
         remote: speaker.open(&arguments.url).await?,
         remote_name: arguments.remote,
         branch: arguments.branch,
+        scope: match (arguments.single_branch, arguments.depth, arguments.at) {
+            (false, None, None) => Scope::Everything,
+            (_, depth, at) => Scope::Branch { depth, at },
+        },
+        form: match arguments.bare {
+            true => Form::Bare,
+            false => Form::Database,
+        },
         default_branch: (speaker.user.settings)
             .get("init.defaultbranch")
             .map(str::to_owned),

@@ -147,11 +147,6 @@ impl DatabasePaths {
         self.dolt().join("holdfast")
     }
 
-    /// Files that are not whole.
-    pub(crate) fn parts(&self) -> PathBuf {
-        self.holdfast().join("parts")
-    }
-
     /// Chunks that a fetch brought and that the store does not list yet.
     pub(crate) fn incoming(&self) -> PathBuf {
         self.holdfast().join("incoming")
@@ -162,7 +157,7 @@ impl DatabasePaths {
         self.holdfast().join("outgoing")
     }
 
-    /// The address of the remote that an unfinished clone is of.
+    /// What an unfinished clone is of.
     pub(crate) fn clone_origin(&self) -> PathBuf {
         self.holdfast().join("clone-origin")
     }

@@ -67,9 +67,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let paths = DatabasePaths::new(directory.path());
         assert_eq!(Unfinished::find(&paths).unwrap(), None);
-        durable::create_root(&paths.parts()).unwrap();
+        durable::create_root(&paths.incoming()).unwrap();
         assert_eq!(Unfinished::find(&paths).unwrap(), None, "an empty folder");
-        let part = paths.parts().join("one");
+        let part = paths.incoming().join("one");
         durable::write_over(&part, "new-", 0o644, b"12345").unwrap();
         let found = Unfinished::find(&paths).unwrap().unwrap();
         assert_eq!((found.files, found.len_bytes), (1, 5));

@@ -75,6 +75,12 @@ pub enum TransferError {
     /// A pull would overwrite what is not committed.
     #[error("the working set has changes that are not committed")]
     Uncommitted,
+    /// A revision that the remote has not.
+    #[error("{name:?} is no branch, tag or commit of the remote")]
+    NoRevision {
+        /// What was asked for.
+        name: String,
+    },
     /// Others moved the remote's root again and again.
     #[error("others pushed to the remote at the same time, again and again")]
     Contended,
@@ -156,7 +162,7 @@ impl TransferError {
             Self::Count { .. } | Self::Lacks { .. } => ErrorKind::Corrupt,
             Self::Spec { .. } => ErrorKind::Invalid,
             Self::Shallow { .. } | Self::Diverged { .. } | Self::Uncommitted => ErrorKind::Refused,
-            Self::NoRef { .. } => ErrorKind::NotFound,
+            Self::NoRef { .. } | Self::NoRevision { .. } => ErrorKind::NotFound,
             Self::Contended => ErrorKind::Unavailable,
             Self::Check { source } => source.kind(),
             Self::Read { source } => source.kind(),

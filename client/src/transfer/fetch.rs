@@ -107,8 +107,7 @@ struct Plan {
     /// The datasets of the database.
     local: Datasets,
     updates: Vec<RefUpdate>,
-    /// Tags that the database lacks: their own chunks, and the commits that they stand for.
-    tags: Vec<(RefName, NewChunk, ChunkAddress)>,
+    tags: Vec<UnknownTag>,
 }
 
 impl Plan {
@@ -199,12 +198,33 @@ fn check_names(branches: Option<&[String]>, remote: &Datasets) -> Result<(), Tra
     Ok(())
 }
 
+/// A tag of a remote that the database lacks.
+#[derive(Debug, Clone)]
+pub(super) struct UnknownTag {
+    name: RefName,
+    /// Its own chunk.
+    pub(super) chunk: NewChunk,
+    /// The commit that it stands for.
+    pub(super) commit: ChunkAddress,
+}
+
+impl UnknownTag {
+    /// Its short name and its address.
+    pub(super) fn named(&self) -> (String, ChunkAddress) {
+        let name = match &self.name {
+            RefName::Tag(name) => name.clone(),
+            other => other.to_string(),
+        };
+        (name, self.chunk.address)
+    }
+}
+
 /// The tags of a remote that the database has not, with their chunks.
-async fn unknown_tags(
+pub(super) async fn unknown_tags(
     source: &dyn ChunkSource,
     remote: &Datasets,
     local: &Datasets,
-) -> Result<Vec<(RefName, NewChunk, ChunkAddress)>, TransferError> {
+) -> Result<Vec<UnknownTag>, TransferError> {
     let unknown: Vec<_> = remote
         .iter()
         .filter(|(name, _)| matches!(name, RefName::Tag(_)) && local.get(name).is_none())
@@ -220,8 +240,11 @@ async fn unknown_tags(
     for ((name, address), chunk) in unknown.into_iter().zip(chunks) {
         let bytes = chunk.ok_or(TransferError::Lacks { address })?;
         let tag = Tag::decode(&bytes).map_err(|source| ReadError::Decode { address, source })?;
-        let commit = tag.commit;
-        tags.push((name, NewChunk { address, bytes }, commit));
+        tags.push(UnknownTag {
+            name,
+            commit: tag.commit,
+            chunk: NewChunk { address, bytes },
+        });
     }
     Ok(tags)
 }
@@ -263,7 +286,12 @@ impl Fetcher<'_> {
         };
         let gathered = gather.run(roots).await?;
         let mut chunks = Vec::new();
-        for (name, chunk, commit) in tags {
+        for UnknownTag {
+            name,
+            chunk,
+            commit,
+        } in tags
+        {
             if gathered.seen.contains(&commit) || writer.store().find(commit)?.is_some() {
                 updates.push(RefUpdate {
                     name,

@@ -20,7 +20,7 @@ mod refs;
 mod working_set;
 
 pub use check::{CheckError, JournalCheck, check_file, check_journal};
-pub use clone::{CloneRequest, Cloned, Identity, clone};
+pub use clone::{CloneRequest, Cloned, Form, Identity, Scope, clone};
 pub use error::TransferError;
 pub use events::{Observer, Silent, TransferEvent};
 pub use fetch::{Extent, FetchRequest, Fetched, RefUpdate, Vanished, fetch};

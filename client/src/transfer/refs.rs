@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
-use holdfast_doltdb::write::{NewChunk, store_root};
+use holdfast_doltdb::write::{NameTooLong, NewRoot};
 use holdfast_doltdb::{ChunkSource, ReadError, RefName, Refs};
 
 use super::clone::Identity;
+use super::datasets::Datasets;
 use super::error::TransferError;
 use super::working_set;
 
@@ -72,41 +72,58 @@ impl RemoteRefs {
     }
 }
 
-/// What a clone adds to the chunks of the remote.
-#[derive(Debug)]
-pub(super) struct ClonedRefs {
-    pub(super) root: RootAddress,
-    pub(super) chunks: Vec<NewChunk>,
+/// The refs of a clone.
+pub(super) struct NewRefs<'a> {
+    /// What the remote is called.
+    pub(super) remote: &'a str,
+    /// The branches of the remote that are followed.
+    pub(super) followed: Vec<(String, ChunkAddress)>,
+    pub(super) tags: Vec<(String, ChunkAddress)>,
+    /// The branches of the clone itself, each with a clean working set.
+    pub(super) local: Vec<(String, ChunkAddress)>,
+    /// Who clones.
+    pub(super) identity: Option<&'a Identity>,
 }
 
-/// Makes the refs of a clone that has `branch` checked out.
-pub(super) async fn cloned_refs(
-    source: &dyn ChunkSource,
-    refs: &RemoteRefs,
-    remote: &str,
-    branch: &str,
-    identity: Option<&Identity>,
-    now_seconds: u64,
-) -> Result<ClonedRefs, TransferError> {
-    let head = refs.branches[branch];
-    let working_set = working_set::clean(source, head, identity, NOTE, now_seconds).await?;
-    let mut datasets: BTreeMap<Bytes, ChunkAddress> = BTreeMap::new();
-    for (name, address) in &refs.branches {
-        datasets.insert(format!("refs/remotes/{remote}/{name}").into(), *address);
+impl NewRefs<'_> {
+    /// Writes them with working sets.
+    pub(super) async fn write(
+        &self,
+        source: &dyn ChunkSource,
+        now_seconds: u64,
+    ) -> Result<NewRoot, TransferError> {
+        let mut datasets = self.datasets();
+        let mut working_sets = Vec::new();
+        for (branch, head) in &self.local {
+            let clean = working_set::clean(source, *head, self.identity, NOTE, now_seconds).await?;
+            datasets.set(&RefName::WorkingSet(branch.clone()), Some(clean.address));
+            working_sets.push(clean);
+        }
+        let mut written = datasets.write()?;
+        written.chunks.extend(working_sets);
+        Ok(written)
     }
-    for (name, address) in &refs.tags {
-        datasets.insert(format!("refs/tags/{name}").into(), *address);
+
+    /// Writes them as a remote has them, where nobody works.
+    pub(super) fn write_bare(&self) -> Result<NewRoot, NameTooLong> {
+        self.datasets().write()
     }
-    datasets.insert(format!("refs/heads/{branch}").into(), head);
-    datasets.insert(
-        format!("workingSets/heads/{branch}").into(),
-        working_set.address,
-    );
-    let written = store_root(&datasets)?;
-    let mut chunks = written.chunks;
-    chunks.push(working_set);
-    Ok(ClonedRefs {
-        root: written.root,
-        chunks,
-    })
+
+    fn datasets(&self) -> Datasets {
+        let mut datasets = Datasets::default();
+        for (branch, head) in &self.followed {
+            let name = RefName::RemoteBranch {
+                remote: self.remote.to_owned(),
+                branch: branch.clone(),
+            };
+            datasets.set(&name, Some(*head));
+        }
+        for (tag, address) in &self.tags {
+            datasets.set(&RefName::Tag(tag.clone()), Some(*address));
+        }
+        for (branch, head) in &self.local {
+            datasets.set(&RefName::Branch(branch.clone()), Some(*head));
+        }
+        datasets
+    }
 }

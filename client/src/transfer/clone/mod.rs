@@ -1,0 +1,155 @@
+//! A database from a remote: its files as they are, or chunk by chunk what some branches reach; then refs as Dolt's own
+//! clone makes them.
+//!
+//! # Order
+//! The marker that says "unfinished", the files, the manifest, the refs of the clone, settings, `repo_state.json`, and
+//! the marker goes.
+//! # Crash
+//! Before `repo_state.json` there is no database for Dolt, and the same call goes on. Everything that landed was
+//! checked; what is half there is continued.
+
+mod part;
+mod place;
+mod whole;
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+
+use holdfast_chunkstore::ChunkAddress;
+use holdfast_chunkstore::clock::Clock;
+use holdfast_chunkstore::pool::BlockingPool;
+
+pub use place::Form;
+
+use self::place::Place;
+use super::error::TransferError;
+use super::events::Observer;
+use super::refs::RemoteRefs;
+use crate::database::{DatabasePaths, RemoteEntry, RepoState};
+use crate::remote::Remote;
+
+/// Who is written into the working set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// A name.
+    pub name: String,
+    /// An e-mail address.
+    pub email: String,
+}
+
+/// What is to be cloned.
+#[derive(Debug, Clone)]
+pub struct CloneRequest {
+    /// The remote.
+    pub remote: Arc<dyn Remote>,
+    /// What the remote is called in the clone.
+    pub remote_name: String,
+    /// The branch that is checked out; nothing for the remote's usual one.
+    pub branch: Option<String>,
+    /// The branch that the user's settings call the first one.
+    pub default_branch: Option<String>,
+    /// How much of it.
+    pub scope: Scope,
+    /// What is made.
+    pub form: Form,
+    /// Who clones.
+    pub identity: Option<Identity>,
+}
+
+/// How much of a remote is cloned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it, also what no branch reaches any more.
+    Everything,
+    /// What the branch that is checked out reaches.
+    Branch {
+        /// Only so many generations of its commits.
+        depth: Option<NonZeroU32>,
+        /// As it was at this revision: a tag, a commit, another branch.
+        at: Option<String>,
+    },
+    /// What these branches reach, each of which is a branch of the clone as well.
+    Branches(Vec<String>),
+}
+
+/// What was cloned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cloned {
+    /// The branch that is checked out.
+    pub branch: String,
+    /// How many branches of the remote were taken.
+    pub branches: usize,
+    /// How many tags.
+    pub tags: usize,
+    /// How many chunks came and were checked.
+    pub chunks: u64,
+}
+
+/// Clones a database into `directory`, which must be missing, empty, or of an unfinished clone of the same.
+pub async fn clone(
+    request: &CloneRequest,
+    directory: &Path,
+    pool: &BlockingPool,
+    clock: &Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+) -> Result<Cloned, TransferError> {
+    let place = Place {
+        paths: DatabasePaths::new(directory),
+        form: request.form,
+        origin: origin(request),
+    };
+    let cloner = Cloner {
+        request,
+        place,
+        pool,
+        clock,
+        observer,
+    };
+    match &request.scope {
+        Scope::Everything => cloner.whole().await,
+        Scope::Branch { .. } | Scope::Branches(_) => cloner.part().await,
+    }
+}
+
+/// What of which remote, in a line that tells clones apart.
+fn origin(request: &CloneRequest) -> String {
+    let address = request.remote.address();
+    match &request.scope {
+        Scope::Everything => address,
+        scope => format!("{address} {:?} {scope:?}", request.branch),
+    }
+}
+
+struct Cloner<'a> {
+    request: &'a CloneRequest,
+    place: Place,
+    pool: &'a BlockingPool,
+    clock: &'a Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Cloner<'_> {
+    async fn prepare(&self) -> Result<(), TransferError> {
+        let place = self.place.clone();
+        self.pool.run(move || place.prepare()).await
+    }
+
+    fn choose<'r>(&self, refs: &'r RemoteRefs) -> Result<&'r str, TransferError> {
+        let request = self.request;
+        refs.choose(request.branch.as_deref(), request.default_branch.as_deref())
+    }
+
+    /// What the clone says of itself: the branch that is checked out, and the branches that are followed.
+    fn repo_state(&self, branch: &str, followed: Option<&[(String, ChunkAddress)]>) -> RepoState {
+        let name = &self.request.remote_name;
+        let mut remote = RemoteEntry::new(name, &self.request.remote.address());
+        if let Some(followed) = followed {
+            let spec = |(branch, _): &(String, _)| {
+                format!("refs/heads/{branch}:refs/remotes/{name}/{branch}")
+            };
+            remote.fetch_specs = followed.iter().map(spec).collect();
+        }
+        RepoState::cloned(branch, remote)
+    }
+}

@@ -1,0 +1,134 @@
+//! Where a clone goes: a database in a directory, or a store alone.
+
+use std::path::{Path, PathBuf};
+
+use holdfast_chunkstore::format::manifest::ListedFile;
+use holdfast_chunkstore::noms_dir::{NewStore, NomsDir, StoreError, StoreWriter};
+use holdfast_chunkstore::objects::durable;
+use holdfast_chunkstore::{ChunkAddress, RootAddress};
+
+use crate::database::{DatabasePaths, RepoState, io, remove, replace_file};
+use crate::transfer::error::TransferError;
+
+/// What a clone makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A database to work in.
+    Database,
+    /// A store alone, with the refs as the remote has them: it can be cloned from as `file://`.
+    Bare,
+}
+
+/// A directory that becomes a clone.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) paths: DatabasePaths,
+    pub(super) form: Form,
+    /// Of what: the remote's address, and what of it. Another clone does not go on with the parts of this one.
+    pub(super) origin: String,
+}
+
+impl Place {
+    /// Where the store lies.
+    pub(super) fn store(&self) -> PathBuf {
+        match self.form {
+            Form::Database => self.paths.store(),
+            Form::Bare => self.paths.directory().to_owned(),
+        }
+    }
+
+    /// What is kept until the clone is whole.
+    fn folder(&self) -> PathBuf {
+        match self.form {
+            Form::Database => self.paths.holdfast(),
+            Form::Bare => self.paths.directory().join("holdfast"),
+        }
+    }
+
+    /// Files that are not whole.
+    pub(super) fn parts(&self) -> PathBuf {
+        self.folder().join("parts")
+    }
+
+    /// Chunks that came one by one.
+    pub(super) fn incoming(&self) -> PathBuf {
+        self.folder().join("incoming")
+    }
+
+    fn origin_file(&self) -> PathBuf {
+        match self.form {
+            Form::Database => self.paths.clone_origin(),
+            Form::Bare => self.folder().join("clone-origin"),
+        }
+    }
+
+    /// Makes the directories, or finds those of an unfinished clone of the same. Blocks.
+    pub(super) fn prepare(&self) -> Result<(), TransferError> {
+        let directory = self.paths.directory();
+        let is_ours = !self.paths.repo_state().exists()
+            && std::fs::read(self.origin_file()).is_ok_and(|told| told == self.origin.as_bytes());
+        if !is_ours && !is_empty(directory)? {
+            return Err(TransferError::Occupied {
+                path: directory.to_owned(),
+            });
+        }
+        for needed in [directory.to_owned(), self.parts(), self.store()] {
+            durable::create_root(&needed).map_err(io("make", &needed))?;
+        }
+        if self.form == Form::Database {
+            replace_file(&self.paths.unfinished(), b"")?;
+        }
+        replace_file(&self.origin_file(), self.origin.as_bytes())?;
+        Ok(())
+    }
+
+    /// Writes the manifest, unless an earlier attempt came further. Blocks.
+    pub(super) fn begin_store(
+        &self,
+        root: RootAddress,
+        files: Vec<ListedFile>,
+    ) -> Result<NomsDir, StoreError> {
+        let directory = self.store();
+        match NewStore::create(&directory) {
+            Ok(store) => store.finish(root, files)?,
+            Err(StoreError::Exists { .. }) => {
+                StoreWriter::open(&directory)?.commit(root, &files, &[], 0)?;
+            }
+            Err(error) => return Err(error),
+        }
+        NomsDir::open(&directory)
+    }
+
+    /// Notes the commits that are left out; before the manifest. Blocks.
+    pub(super) fn write_ghosts(&self, ghosts: Vec<ChunkAddress>) -> Result<(), StoreError> {
+        match NewStore::create(&self.store()) {
+            Ok(store) => store.write_ghosts(ghosts),
+            // An earlier attempt came further, and noted them before.
+            Err(StoreError::Exists { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what was kept, and makes a database of the store: from here on Dolt sees it. Blocks.
+    pub(super) fn finish(&self, repo_state: &RepoState) -> Result<(), TransferError> {
+        if self.form == Form::Database {
+            replace_file(&self.paths.settings(), b"{}")?;
+        }
+        remove(&self.folder())?;
+        if self.form == Form::Database {
+            replace_file(&self.paths.repo_state(), &repo_state.encode())?;
+            remove(&self.paths.unfinished())?;
+        }
+        let directory = self.paths.directory();
+        durable::sync_directory(directory).map_err(io("sync", directory))?;
+        Ok(())
+    }
+}
+
+fn is_empty(directory: &Path) -> Result<bool, TransferError> {
+    match std::fs::read_dir(directory) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(io("list", directory)(error).into()),
+    }
+}
