@@ -9,4 +9,5 @@ pub mod generate;
 pub mod index_contract;
 pub mod mutate;
 pub mod object_contract;
+pub mod version_contract;
 pub mod worlds;

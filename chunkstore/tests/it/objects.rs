@@ -26,6 +26,7 @@ use holdfast_chunkstore::objects::{
 };
 use holdfast_chunkstore::testing::faults::{Break, FaultPlan, FaultyStore, Operation};
 use holdfast_chunkstore::testing::object_contract::{TestStore, object_store_contract};
+use holdfast_chunkstore::testing::version_contract::versioned_store_contract;
 use parking_lot::Mutex;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -79,6 +80,12 @@ async fn open_local(folder: &tempfile::TempDir, options: LocalOptions) -> LocalS
 #[tokio::test(flavor = "multi_thread")]
 async fn the_memory_store_keeps_the_contract() {
     object_store_contract(async || tested(memory(), tempfile::tempdir().unwrap())).await;
+}
+
+#[tokio::test]
+async fn the_memory_store_replaces_only_the_version_that_is_there() {
+    let store = MemoryStore::new(Arc::new(SystemClock::new()));
+    versioned_store_contract(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use holdfast_tests::world::{BRANCHES, Contents, Side, TAGS, World};
 
 use crate::holdfast::{exit_code, holdfast};
 
-fn dolt() -> Option<Dolt> {
+pub(crate) fn dolt() -> Option<Dolt> {
     let dolt = Dolt::find();
     if dolt.is_none() {
         say::skipped("no dolt; set HOLDFAST_DOLT or put it on PATH");
@@ -20,7 +20,7 @@ fn dolt() -> Option<Dolt> {
 }
 
 /// A world whose branches and tags are pushed.
-fn published(workshop: &Workshop, world: World, url: &str) -> Database {
+pub(crate) fn published(workshop: &Workshop, world: World, url: &str) -> Database {
     let owner = world.make(workshop, "owner");
     owner.ok(&["remote", "add", "origin", url]);
     for name in BRANCHES.iter().chain(&TAGS) {
@@ -30,7 +30,7 @@ fn published(workshop: &Workshop, world: World, url: &str) -> Database {
 }
 
 /// A clone by us is what a clone by dolt is, and dolt goes on with it.
-fn assert_dolt_goes_on(owner: &Database, copy: &Database) {
+pub(crate) fn assert_dolt_goes_on(owner: &Database, copy: &Database) {
     assert_eq!(
         Contents::of(copy, Side::Origin, &BRANCHES),
         Contents::of(owner, Side::Local, &BRANCHES)
@@ -49,7 +49,7 @@ fn assert_dolt_goes_on(owner: &Database, copy: &Database) {
     assert_eq!(copy.log(), owner.log());
 }
 
-fn cloned(workshop: &Workshop, url: &str, more: &[&str]) -> Database {
+pub(crate) fn cloned(workshop: &Workshop, url: &str, more: &[&str]) -> Database {
     let arguments = [&["clone", url, "copy"], more].concat();
     let printed = holdfast(workshop, workshop.folder(), &arguments).expect_success();
     assert!(

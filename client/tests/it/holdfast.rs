@@ -10,7 +10,7 @@ use holdfast_tests::process::{self, Finished};
 /// No command of a test takes so long.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs it in `folder`, with the home of `workshop`.
+/// Runs it in `folder`, with the home and the settings of `workshop`.
 pub(crate) fn holdfast(workshop: &Workshop, folder: &Path, arguments: &[&str]) -> Finished {
     process::run(command(workshop, folder, arguments), "", LIMIT)
 }
@@ -26,6 +26,12 @@ fn command(workshop: &Workshop, folder: &Path, arguments: &[&str]) -> Command {
     command
         .env_clear()
         .env("HOME", workshop.home())
+        .envs(
+            workshop
+                .settings()
+                .iter()
+                .map(|(name, value)| (name, value)),
+        )
         .args(arguments)
         .current_dir(folder);
     command

@@ -5,3 +5,4 @@
 mod clone;
 mod holdfast;
 mod looking;
+mod places;

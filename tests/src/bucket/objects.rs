@@ -13,7 +13,7 @@ use s3s::dto::{
     CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput,
     DeleteObjectInput, DeleteObjectOutput, ETag, ExpirationStatus,
     GetBucketLifecycleConfigurationInput, GetBucketLifecycleConfigurationOutput, GetObjectInput,
-    GetObjectOutput, HeadObjectInput, HeadObjectOutput, IfNoneMatch, LifecycleExpiration,
+    GetObjectOutput, HeadObjectInput, HeadObjectOutput, IfMatch, IfNoneMatch, LifecycleExpiration,
     LifecycleRule, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput,
     PutObjectOutput, StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
 };
@@ -118,6 +118,22 @@ impl Storage {
             return Err(s3_error!(PreconditionFailed));
         }
         Ok(())
+    }
+
+    /// Refuses if the condition asks for another version under the key than the one that is there.
+    fn check_version(&self, state: &State, key: &str, wanted: Option<&IfMatch>) -> S3Result<()> {
+        let Some(wanted) = wanted else {
+            return Ok(());
+        };
+        if self.shared.misbehavior().ignores_conditions {
+            return Ok(());
+        }
+        let stored = state.objects.get(key);
+        let stored = stored.ok_or_else(|| s3_error!(NoSuchKey))?;
+        match wanted.as_etag() {
+            Some(tag) if Some(tag) != stored.tag().as_ref() => Err(s3_error!(PreconditionFailed)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -224,6 +240,7 @@ impl S3 for Storage {
         let e_tag = stored.tag();
         let mut state = self.objects.state();
         self.check(&state, &input.key, input.if_none_match.as_ref())?;
+        self.check_version(&state, &input.key, input.if_match.as_ref())?;
         state.objects.insert(input.key, stored);
         Ok(S3Response::new(PutObjectOutput {
             e_tag,

@@ -22,8 +22,11 @@ use holdfast_chunkstore::error::ErrorKind;
 use holdfast_chunkstore::objects::probe::{ProbeError, probe_creation};
 use holdfast_chunkstore::objects::retrying::{RetryPolicy, RetryingStore};
 use holdfast_chunkstore::objects::s3::{Lifecycle, S3Credentials, S3Settings, S3Store};
-use holdfast_chunkstore::objects::{ObjectError, ObjectKey, ObjectStore as _, ObjectStoreExt as _};
+use holdfast_chunkstore::objects::{
+    ObjectError, ObjectKey, ObjectStore as _, ObjectStoreExt as _, Replacement, VersionedStore as _,
+};
 use holdfast_chunkstore::testing::object_contract::{Fetch, TestStore, object_store_contract};
+use holdfast_chunkstore::testing::version_contract::versioned_store_contract;
 use holdfast_tests::bucket::{Bucket, Misbehavior, Trouble};
 use holdfast_tests::{say, wait};
 use rand::SeedableRng as _;
@@ -102,6 +105,28 @@ async fn a_bucket_keeps_the_contract() {
     contract(settings(&bucket)).await;
     // One upload was dropped without a word, below the size that leaves parts.
     assert_eq!(bucket.open_uploads(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_replaces_only_the_version_that_is_there() {
+    let bucket = Bucket::start().await;
+    versioned_store_contract(&open(settings(&bucket)).await).await;
+    // Amazon answers so to one of several at once: nothing was done.
+    let store = open(settings(&bucket)).await;
+    let replace = |body: &'static [u8]| {
+        let body = Bytes::from_static(body);
+        let store = store.clone();
+        async move { store.replace(&key("raced"), body, None).await }
+    };
+    bucket.trouble("PUT", Trouble::Conflict, 1);
+    assert_eq!(replace(b"one").await.unwrap(), Replacement::Outdated);
+    bucket.trouble("PUT", Trouble::LostAnswer, 1);
+    let error = replace(b"two").await.unwrap_err();
+    assert!(error.kind().is_transient(), "{error}");
+    assert_eq!(bucket.object("raced").unwrap(), "two");
+    bucket.trouble("GET", Trouble::SlowDown, 2);
+    let read = store.read_version(&key("raced"), 9).await.unwrap();
+    assert_eq!(read.unwrap().0, "two");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,10 +29,13 @@ impl BucketUrl {
         let syntax = || UrlError::Syntax {
             text: text.to_owned(),
         };
-        let url = Url::parse(text).map_err(|_| syntax())?;
-        if !url.username().is_empty() || url.password().is_some() {
+        // Before anything repeats the text.
+        let (_, rest) = text.split_once("://").ok_or_else(syntax)?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
             return Err(UrlError::Keys);
         }
+        let url = Url::parse(text).map_err(|_| syntax())?;
         let host = url.host_str().filter(|host| !host.is_empty());
         let bucket = host.filter(|_| url.port().is_none()).ok_or_else(syntax)?;
         let path = percent_decoded(url.path()).ok_or_else(syntax)?;
@@ -50,6 +53,12 @@ impl BucketUrl {
                 return Err(parameter(&name, "needs exactly one value"));
             }
             match &*name {
+                "endpoint" if !is_server(&value) => {
+                    return Err(parameter(
+                        &name,
+                        "is not the http or https address of a server",
+                    ));
+                }
                 "endpoint" => found.endpoint = Some(value.into_owned()),
                 "region" => found.region = Some(value.into_owned()),
                 "path-style" => {
@@ -84,6 +93,15 @@ fn prefix(path: &str) -> Result<Option<ObjectKey>, UrlError> {
     let prefix = ObjectKey::parse(parts.join("/"));
     prefix.map(Some).map_err(|_| UrlError::Prefix {
         path: path.to_owned(),
+    })
+}
+
+/// Whether text is the address of a server, without keys in it.
+fn is_server(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none()
     })
 }
 
@@ -152,6 +170,8 @@ mod tests {
             "s3://b/p?region",
             "s3://b/p?region=a&region=b",
             "s3://b/p?path-style=yes",
+            "s3://b/p?endpoint=localhost:9000",
+            "s3://b/p?endpoint=http://key:secret@localhost",
         ] {
             let refused = parse(text);
             assert!(
@@ -167,7 +187,7 @@ mod tests {
 
     #[test]
     fn keys_in_an_address_are_refused_and_not_repeated() {
-        for text in ["s3://key:secret@b/p", "s3://key@b/p"] {
+        for text in ["s3://key:secret@b/p", "s3://key@b/p", "s3://key:secret @b"] {
             let refused = parse(text).unwrap_err();
             assert_eq!(refused, UrlError::Keys);
             assert!(!refused.to_string().contains("secret"));
