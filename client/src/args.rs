@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use holdfast_client::remote::ProxySettings;
 
 /// What the process was given by its environment.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(crate) struct Environment {
     pub(crate) home: Option<OsString>,
     /// The password that goes with `--user`.
     pub(crate) password: Option<String>,
+    /// The proxies that stand between the user and servers.
+    pub(crate) proxies: ProxySettings,
     /// Whether nothing should be colored: `NO_COLOR` says so, or the terminal cannot.
     pub(crate) is_plain: bool,
 }

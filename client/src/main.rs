@@ -13,6 +13,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use holdfast_client::remote::ProxySettings;
 
 use args::{Arguments, Environment};
 use ui::{failure, paint};
@@ -24,6 +25,12 @@ fn main() -> ExitCode {
     let environment = Environment {
         home: std::env::var_os("DOLT_ROOT_PATH").or_else(|| std::env::var_os("HOME")),
         password: std::env::var("DOLT_REMOTE_PASSWORD").ok(),
+        proxies: ProxySettings {
+            http: either("http_proxy", "HTTP_PROXY"),
+            https: either("https_proxy", "HTTPS_PROXY"),
+            all: either("all_proxy", "ALL_PROXY"),
+            direct: either("no_proxy", "NO_PROXY"),
+        },
         is_plain: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb"),
     };
@@ -39,4 +46,10 @@ fn main() -> ExitCode {
             ExitCode::from(failure::exit_code(&error))
         }
     }
+}
+
+/// What the environment says under one of two spellings; what is empty says nothing.
+fn either(lower: &str, upper: &str) -> Option<String> {
+    let values = [lower, upper].map(|name| std::env::var(name).ok());
+    values.into_iter().flatten().find(|value| !value.is_empty())
 }

@@ -74,6 +74,7 @@ impl<'a> Speaker<'a> {
     pub(super) async fn open(&self, text: &str) -> anyhow::Result<Arc<dyn Remote>> {
         let access = Access {
             credentials: self.user.credentials(self.name.clone(), self.environment)?,
+            proxies: self.environment.proxies.clone(),
             clock: Arc::clone(&self.clock),
             pool: pool(),
         };

@@ -6,13 +6,15 @@ use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::pool::BlockingPool;
 
 use super::credentials::Credentials;
-use super::{Directory, Remote, RemoteError, RemoteUrl, Server};
+use super::{Directory, ProxySettings, Remote, RemoteError, RemoteUrl, Server};
 
 /// What the kinds of remotes need.
 #[derive(Debug, Clone)]
 pub struct Access {
     /// Who speaks to a server. Keys of buckets come from where the AWS SDK looks for them.
     pub credentials: Credentials,
+    /// What stands between the user and servers.
+    pub proxies: ProxySettings,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Threads for what blocks.
@@ -22,11 +24,7 @@ pub struct Access {
 /// Prepares to speak to the remote at an address; nothing is sent yet.
 pub async fn open(url: RemoteUrl, access: Access) -> Result<Arc<dyn Remote>, RemoteError> {
     match url {
-        RemoteUrl::Server(url) => Ok(Arc::new(Server::new(
-            url,
-            access.credentials,
-            access.clock,
-        )?)),
+        RemoteUrl::Server(url) => Ok(Arc::new(Server::new(url, access)?)),
         RemoteUrl::Directory(path) => Ok(Arc::new(Directory::new(&path, access.pool))),
         #[cfg(feature = "s3")]
         RemoteUrl::Bucket(url) => Ok(Arc::new(

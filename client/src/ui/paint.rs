@@ -39,6 +39,8 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_client::remote::ProxySettings;
+
     use super::*;
     use crate::args::Format;
 
@@ -46,6 +48,7 @@ mod tests {
         Environment {
             home: None,
             password: None,
+            proxies: ProxySettings::default(),
             is_plain,
         }
     }

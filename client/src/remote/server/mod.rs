@@ -31,15 +31,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::format::manifest::ListedFile;
-use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_proto::remotesapi::ClientCapability;
 
-use super::credentials::Credentials;
 use super::{
-    FileBody, ListedFiles, Metadata, OutgoingFile, Reach, Remote, RemoteChunk, RemoteError,
+    Access, FileBody, ListedFiles, Metadata, OutgoingFile, Reach, Remote, RemoteChunk, RemoteError,
     RemoteFile, ServerUrl, Swap, Uploaded,
 };
 use connection::Connection;
@@ -65,28 +62,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Prepares to speak to a server directly; nothing is sent yet.
-    pub fn new(
-        url: ServerUrl,
-        credentials: Credentials,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, RemoteError> {
-        Self::behind(ProxySettings::default(), url, credentials, clock)
-    }
-
-    /// Prepares to speak to a server through the proxies that the user's environment names; nothing is sent yet.
-    pub fn behind(
-        proxies: ProxySettings,
-        url: ServerUrl,
-        credentials: Credentials,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, RemoteError> {
+    /// Prepares to speak to a server; nothing is sent yet.
+    pub fn new(url: ServerUrl, access: Access) -> Result<Self, RemoteError> {
+        let Access {
+            credentials,
+            proxies,
+            clock,
+            pool,
+        } = access;
         let proxies = Proxies::new(proxies);
-        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let fetcher = Fetcher {
             data: Data::new(&proxies, Arc::clone(&clock))?,
             dictionaries: Dictionaries::new(),
-            pool: BlockingPool::new(threads),
+            pool,
         };
         Ok(Self {
             connection: Connection::new(url, credentials, &proxies, clock)?,

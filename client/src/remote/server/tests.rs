@@ -1,1 +1,5 @@
+//! What the client does with a server, right or wrong.
 
+mod moves;
+mod reads;
+mod streams;

@@ -1,1 +1,220 @@
-//! x
+//! A server that answers as a test wants: calls on one port, data on another, both on this machine.
+
+mod calls;
+mod host;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use holdfast_chunkstore::clock::{Clock, Timestamp};
+use holdfast_chunkstore::format::table::record;
+use holdfast_chunkstore::hash::hash_chunk;
+use holdfast_chunkstore::index::ByteSpan;
+use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_chunkstore::{ChunkAddress, RootAddress};
+use tokio::task::JoinSet;
+
+use super::connection::PATIENCE;
+use crate::remote::credentials::Credentials;
+use crate::remote::{Access, ProxySettings, RemoteUrl, Server};
+
+/// A server that is told what to do.
+#[derive(Debug)]
+pub(super) struct Fake {
+    pub(super) world: Arc<World>,
+    url: String,
+    _tasks: JoinSet<()>,
+}
+
+/// What a server has, does wrong, and was asked.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Where data is: `http://host:port`.
+    pub(super) host: String,
+    pub(super) has_location_records: bool,
+    pub(super) working_sets: i32,
+    pub(super) root: Vec<u8>,
+    pub(super) token: String,
+    /// The files, by their names.
+    pub(super) files: HashMap<String, Bytes>,
+    pub(super) chunks: BTreeMap<ChunkAddress, Placed>,
+    /// What addresses must carry to be good.
+    pub(super) signature: u32,
+    /// How many ranges may be read before addresses end, each time.
+    pub(super) good_for: VecDeque<u32>,
+    /// After how many answers streams break, and how, the next one first.
+    pub(super) breaks: VecDeque<(usize, Break)>,
+    /// What is done wrong with the next reads.
+    pub(super) wrongs: VecDeque<Wrong>,
+    /// The answer to HasChunks, where it is not the right one.
+    pub(super) absent: Option<Vec<i32>>,
+    /// Codes that the next calls are refused with.
+    pub(super) refusals: VecDeque<tonic::Code>,
+    /// Statuses that the next uploads are refused with.
+    pub(super) upload_refusals: VecDeque<u16>,
+    pub(super) knows_all_files: bool,
+    pub(super) adds_nothing: bool,
+    /// Whether the answers to commits are lost on their way.
+    pub(super) loses_commits: bool,
+    /// What was asked.
+    pub(super) seen: Seen,
+}
+
+/// What was asked.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The tokens of calls, by the call.
+    pub(super) tokens: Vec<(&'static str, String)>,
+    /// How many messages each stream had.
+    pub(super) streams: Vec<usize>,
+    /// The ranges that were read.
+    pub(super) ranges: Vec<(String, u64, u64)>,
+    /// What was sent: the path, and each header.
+    pub(super) uploads: Vec<(String, HashMap<String, String>, Bytes)>,
+    pub(super) details: Vec<holdfast_proto::remotesapi::TableFileDetails>,
+}
+
+/// Where a chunk lies.
+#[derive(Debug, Clone)]
+pub(super) struct Placed {
+    pub(super) file: String,
+    pub(super) span: ByteSpan,
+    pub(super) dictionary: Option<ByteSpan>,
+}
+
+/// How a stream breaks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Break {
+    Code(tonic::Code),
+    End,
+}
+
+/// What may be wrong with an answer to a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// The connection ends after as many bytes.
+    Cut(usize),
+    /// The body is as much shorter, and says so.
+    Short(usize),
+    /// The whole file.
+    Whole,
+    /// Another range.
+    Elsewhere,
+    /// Bytes that are not what they were.
+    Flipped,
+    /// Another status.
+    Status(u16),
+}
+
+/// Time that does not pass: tries wait for nothing, and nobody loses patience.
+#[derive(Debug)]
+struct Hurry;
+
+#[async_trait]
+impl Clock for Hurry {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_000_000)
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        match duration < PATIENCE {
+            true => tokio::task::yield_now().await,
+            false => std::future::pending().await,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl Fake {
+    /// Starts a server with nothing on it.
+    pub(super) async fn start() -> Self {
+        // Another test may have chosen the same provider already.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let world = Arc::new(World::default());
+        let mut tasks = JoinSet::new();
+        let host = host::start(&world, &mut tasks).await;
+        let url = calls::start(&world, &mut tasks);
+        {
+            let mut state = world.state();
+            state.host = host;
+            state.has_location_records = true;
+            state.root = RootAddress::ZERO.as_bytes().to_vec();
+        }
+        Self {
+            world,
+            url,
+            _tasks: tasks,
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.world.state()
+    }
+
+    /// A client of it.
+    pub(super) fn client(&self) -> Server {
+        self.client_of(Credentials::Nobody)
+    }
+
+    /// A client of it that says who it is.
+    pub(super) fn client_of(&self, credentials: Credentials) -> Server {
+        let RemoteUrl::Server(url) = RemoteUrl::parse(&format!("{}/a/b", self.url), "h").unwrap()
+        else {
+            panic!("{} is a server's address", self.url);
+        };
+        let access = Access {
+            credentials,
+            proxies: ProxySettings::default(),
+            clock: Arc::new(Hurry),
+            pool: BlockingPool::new(2),
+        };
+        Server::new(url, access).unwrap()
+    }
+
+    /// Puts chunks into a file as records, with as many bytes between.
+    pub(super) fn hold(&self, file: &str, chunks: &[Vec<u8>], gap: usize) -> Vec<ChunkAddress> {
+        let mut bytes = vec![0xee; gap];
+        let mut state = self.state();
+        let mut addresses = Vec::new();
+        for chunk in chunks {
+            let offset = bytes.len() as u64;
+            let len = record::Encoder::new().encode(chunk, &mut bytes).unwrap();
+            bytes.resize(bytes.len() + gap, 0xee);
+            let placed = Placed {
+                file: file.to_owned(),
+                span: ByteSpan {
+                    offset,
+                    len: u32::try_from(len).unwrap(),
+                },
+                dictionary: None,
+            };
+            addresses.push(hash_chunk(chunk));
+            state.chunks.insert(hash_chunk(chunk), placed);
+        }
+        state.files.insert(file.to_owned(), bytes.into());
+        addresses
+    }
+}
+
+/// Different chunks of some length.
+pub(super) fn chunks(count: usize) -> Vec<Vec<u8>> {
+    let chunk = |number: usize| format!("chunk {number} {}", "-".repeat(number % 97)).into_bytes();
+    (0..count).map(chunk).collect()
+}
