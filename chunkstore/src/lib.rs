@@ -10,6 +10,7 @@
 //! Nothing under [`mod@format`] does I/O, is async, or reads a clock.
 
 pub mod address;
+pub mod address_set;
 pub mod clock;
 pub mod error;
 pub mod format;
@@ -17,6 +18,7 @@ pub mod hash;
 pub mod id;
 pub mod index;
 mod items;
+mod merge;
 pub mod noms_dir;
 pub mod objects;
 pub mod pool;

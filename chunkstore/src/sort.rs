@@ -12,8 +12,6 @@
 //! * Memory: the budget while sorting; at most 4 MiB plus one block for each run while reading.
 //! * Room: asked of a [`SpillRoom`] before anything is written, and given back with the last handle.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -22,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::items::ItemReader;
+use crate::merge::Merge;
 
 /// What the blocks of all runs together take while they are merged.
 const MERGE_BYTES: usize = 4 << 20;
@@ -231,7 +230,8 @@ impl Spilled {
     }
 }
 
-fn sort_records<const N: usize>(records: &mut [[u8; N]]) {
+/// Sorts records as plain bytes.
+pub(crate) fn sort_records<const N: usize>(records: &mut [[u8; N]]) {
     // Nearly all comparisons end in the first eight bytes, which compare faster as a number.
     records.sort_unstable_by(|left, right| {
         head(left)
@@ -347,47 +347,19 @@ impl<const N: usize> Iterator for SortedIter<N> {
 struct MergedRuns<const N: usize> {
     /// Kept for its room.
     _file: SpilledFile,
-    readers: Vec<ItemReader<N>>,
-    /// The next record of each run that is not at its end, and the number of the run.
-    heads: BinaryHeap<Reverse<([u8; N], usize)>>,
-    failed: bool,
+    records: Merge<N>,
 }
 
 impl<const N: usize> MergedRuns<N> {
     fn open(file: &SpilledFile, runs: &[Run]) -> io::Result<Self> {
         let block_bytes = (MERGE_BYTES / runs.len().max(1)).clamp(MIN_BLOCK_BYTES, MAX_BLOCK_BYTES);
-        let mut readers: Vec<_> = runs
-            .iter()
-            .map(|run| {
-                ItemReader::<N>::new(Arc::clone(&file.bytes), run.offset, run.len, block_bytes)
-            })
-            .collect();
-        let mut heads = BinaryHeap::with_capacity(readers.len());
-        for (number, reader) in readers.iter_mut().enumerate() {
-            if let Some(record) = reader.next_item()? {
-                heads.push(Reverse((record, number)));
-            }
-        }
+        let readers = runs.iter().map(|run| {
+            ItemReader::<N>::new(Arc::clone(&file.bytes), run.offset, run.len, block_bytes)
+        });
         Ok(Self {
             _file: file.clone(),
-            readers,
-            heads,
-            failed: false,
+            records: Merge::open(readers.collect())?,
         })
-    }
-
-    fn advance(&mut self) -> io::Result<Option<[u8; N]>> {
-        let Some(mut head) = self.heads.peek_mut() else {
-            return Ok(None);
-        };
-        let Reverse((record, number)) = *head;
-        match self.readers[number].next_item()? {
-            Some(next) => *head = Reverse((next, number)),
-            None => {
-                std::collections::binary_heap::PeekMut::pop(head);
-            }
-        }
-        Ok(Some(record))
     }
 }
 
@@ -395,12 +367,7 @@ impl<const N: usize> Iterator for MergedRuns<N> {
     type Item = io::Result<[u8; N]>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let next = self.advance();
-        self.failed = next.is_err();
-        next.transpose()
+        self.records.next()
     }
 }
 

@@ -29,7 +29,7 @@ Exit codes:
 
 The password of --user is taken from DOLT_REMOTE_PASSWORD; keys made by `dolt creds` are used as dolt does.";
 
-/// Clone, read and verify Dolt databases without dolt.
+/// Clone, fetch, push and verify Dolt databases without dolt.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -79,6 +79,16 @@ pub(crate) enum Command {
     ///
     /// A clone that was cut off is continued by the same command.
     Clone(Clone),
+    /// Bring what a remote has, and move the refs that follow it.
+    ///
+    /// A fetch that was cut off is continued by the same command.
+    Fetch(Fetch),
+    /// Fetch, and move the branch that is checked out along; only forward.
+    Pull(Pull),
+    /// Send what a remote lacks, and move its branches and tags.
+    ///
+    /// A push that was cut off is continued by the same command.
+    Push(Push),
     /// Show the commits of a branch, newest first.
     Log(Log),
     /// List branches, tags and remote branches.
@@ -116,6 +126,69 @@ pub(crate) struct Clone {
     /// The user name; its password is taken from DOLT_REMOTE_PASSWORD.
     #[arg(long, short)]
     pub(crate) user: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fetch {
+    /// The remote; the one that the branch that is checked out follows, or origin, unless given.
+    pub(crate) remote: Option<String>,
+    /// The branches; all unless given.
+    pub(crate) branches: Vec<String>,
+    /// Remove refs that follow branches which the remote no longer has.
+    #[arg(long, short)]
+    pub(crate) prune: bool,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// The remote; the one that the branch that is checked out follows, or origin, unless given.
+    pub(crate) remote: Option<String>,
+    /// The branch of the remote; the one that is followed, or the one of the same name, unless given.
+    pub(crate) branch: Option<String>,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    /// The remote: a name, or an address; the one that the branch that is checked out follows unless given.
+    pub(crate) remote: Option<String>,
+    /// What goes where: <branch>, <branch>:<branch there>, :<branch there> to delete, refs/tags/<tag>; the branch that
+    /// is checked out unless given.
+    pub(crate) refs: Vec<String>,
+    /// Push all branches.
+    #[arg(long, conflicts_with = "refs")]
+    pub(crate) all: bool,
+    /// Push all tags too.
+    #[arg(long)]
+    pub(crate) tags: bool,
+    /// Delete the refs at the remote.
+    #[arg(long, short, requires = "refs", conflicts_with_all = ["all", "tags"])]
+    pub(crate) delete: bool,
+    /// Move branches of the remote even if commits there are lost; refused when a branch is not where the last fetch
+    /// saw it, as with git's --force-with-lease.
+    #[arg(long, short)]
+    pub(crate) force: bool,
+    /// Let each branch that is pushed follow the one there.
+    #[arg(long, short = 'u')]
+    pub(crate) set_upstream: bool,
+    #[command(flatten)]
+    pub(crate) how: How,
+}
+
+/// How a database is brought together with a remote.
+#[derive(Debug, Args)]
+pub(crate) struct How {
+    /// Say what would be done, and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The user name; its password is taken from DOLT_REMOTE_PASSWORD.
+    #[arg(long, short = 'U')]
+    pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: Directory,
 }
 
 #[derive(Debug, Args)]
@@ -185,7 +258,7 @@ pub(crate) struct Place {
     #[arg(long, value_name = "URL|NAME")]
     pub(crate) remote: Option<String>,
     /// The user name at the remote; its password is taken from DOLT_REMOTE_PASSWORD.
-    #[arg(long, short)]
+    #[arg(long, short = 'U')]
     pub(crate) user: Option<String>,
 }
 

@@ -131,6 +131,16 @@ pub enum ReadError {
         /// What is wrong with it.
         fault: TreeFault,
     },
+    /// A commit that is not lower than one whose parent it is.
+    #[error("the commit {address} has the height {height}, its child {below}")]
+    Height {
+        /// The parent's address.
+        address: ChunkAddress,
+        /// Its height.
+        height: u64,
+        /// The height of the lowest of its children.
+        below: u64,
+    },
     /// A dataset whose name is not text.
     #[error("the dataset name {name:?} is not UTF-8")]
     Name {
@@ -170,7 +180,7 @@ impl ReadError {
             Self::Answers { .. } => ErrorKind::Internal,
             Self::Missing { .. } => ErrorKind::Dangling,
             Self::Decode { source, .. } => source.kind(),
-            Self::Tree { .. } | Self::Name { .. } => ErrorKind::Invalid,
+            Self::Tree { .. } | Self::Height { .. } | Self::Name { .. } => ErrorKind::Invalid,
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! flat → message → children → reach
-//!                → model, tree::node → tree → refs_diff
+//!                → model, tree::node → tree → { refs_diff │ history }
 //! flat → write
 //! ```
 //!
@@ -16,6 +16,7 @@
 mod children;
 mod error;
 mod flat;
+pub mod history;
 mod message;
 pub mod model;
 mod reach;

@@ -24,6 +24,7 @@ mod ghosts;
 mod journal;
 mod layout;
 mod lock;
+mod partial;
 mod stored_file;
 mod writer;
 
@@ -36,10 +37,12 @@ pub use error::StoreError;
 pub use journal::Journal;
 pub use layout::file_name;
 pub use lock::{LockState, probe_lock};
+pub use partial::PartialFile;
 pub use stored_file::StoredFile;
 pub use writer::StoreWriter;
 
 use crate::address::{ChunkAddress, RootAddress};
+use crate::format::MAX_CHUNK_LEN;
 use crate::format::archive::Decoder;
 use crate::format::manifest::{JOURNAL_ID, Manifest};
 use crate::index::{ByteSpan, ChunkSpan};
@@ -186,6 +189,33 @@ impl NomsDir {
                 directory: self.directory.clone(),
             }),
         }
+    }
+}
+
+impl NomsDir {
+    /// Reads the chunk at a place onto the end of `chunk`, and its stored form onto the end of `record` if that is the
+    /// form of a table file; the address is not checked.
+    pub fn read_record(
+        &self,
+        place: Place,
+        decoder: &mut Decoder,
+        record: &mut Vec<u8>,
+        chunk: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let path = match (place, &self.journal) {
+            (Place::File { file, span }, _) if span.dictionary.is_none() => {
+                self.files[file].read_stored(span.data, record)?;
+                self.files[file].path()
+            }
+            (Place::Journal { span }, Some(journal)) => {
+                journal.read_stored(span, record)?;
+                journal.path()
+            }
+            _ => return self.read_chunk(place, decoder, chunk),
+        };
+        let decoded = crate::format::table::record::decode(record, MAX_CHUNK_LEN, chunk);
+        decoded.map_err(error::damaged(path))?;
+        Ok(())
     }
 }
 

@@ -55,7 +55,7 @@ enum Layout {
 impl StoredFile {
     /// Opens the file of that id in `directory`, a table file before an archive as Dolt does; nothing if there is
     /// neither. Reads its index once and checks that prefixes rise and that spans fill the data.
-    pub(super) fn open(directory: &Path, id: TableFileId) -> Result<Option<Self>, StoreError> {
+    pub fn open(directory: &Path, id: TableFileId) -> Result<Option<Self>, StoreError> {
         for kind in [FileKind::Table, FileKind::Archive] {
             let path = directory.join(layout::file_name(id, kind));
             match File::open(&path) {

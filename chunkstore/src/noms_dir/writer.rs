@@ -3,20 +3,24 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::create::NewFile;
 use super::error::{StoreError, io};
 use super::lock::StoreLock;
 use super::{NomsDir, ghosts, layout};
 use crate::address::{ChunkAddress, RootAddress};
-use crate::format::journal::encode_root;
+use crate::format::journal::{encode_chunk, encode_root};
 use crate::format::manifest::{ListedFile, Manifest};
+use crate::format::{FileKind, table};
 use crate::objects::durable;
 
 /// A store that nobody else writes as long as this lives.
 #[derive(Debug)]
 pub struct StoreWriter {
-    store: NomsDir,
+    store: Arc<NomsDir>,
     _lock: StoreLock,
 }
 
@@ -33,12 +37,12 @@ impl StoreWriter {
             });
         }
         let lock = StoreLock::take(directory)?;
-        let store = NomsDir::open(directory)?;
+        let store = Arc::new(NomsDir::open(directory)?);
         Ok(Self { store, _lock: lock })
     }
 
     /// The store as it is.
-    pub fn store(&self) -> &NomsDir {
+    pub fn store(&self) -> &Arc<NomsDir> {
         &self.store
     }
 
@@ -59,24 +63,31 @@ impl StoreWriter {
         ghosts::write(self.store.directory(), all)
     }
 
-    /// Moves the root, and lists files that landed before. `seconds` is the time that the journal notes. What is in
-    /// the files must, together with what is there, hold everything below the root. The lock is given back.
+    /// Moves the root, lists files that landed before, and adds a few chunks: to the journal, or in a file of their own
+    /// where there is none. `seconds` is the time that the journal notes. What is in the files and the chunks must,
+    /// together with what is there, hold everything below the root. The lock is given back.
     pub fn commit(
         self,
         root: RootAddress,
         added: &[ListedFile],
+        chunks: &[(ChunkAddress, Bytes)],
         seconds: u64,
     ) -> Result<(), StoreError> {
         let directory = self.store.directory();
+        let mut added = added.to_vec();
+        let mut records = Vec::new();
+        match self.store.journal() {
+            Some(journal) => encode_chunks(journal.path(), chunks, &mut records)?,
+            None => added.extend(self.write_file(chunks)?),
+        }
         let old = self.store.manifest();
-        let is_new = |file: &&ListedFile| !old.files.iter().any(|known| known.id == file.id);
-        let new: Vec<ListedFile> = added.iter().filter(is_new).copied().collect();
-        let has_journal = self.store.journal().is_some();
-        if !new.is_empty() || !has_journal {
+        let is_new = |file: &ListedFile| !old.files.iter().any(|known| known.id == file.id);
+        added.retain(is_new);
+        if !added.is_empty() || self.store.journal().is_none() {
             // The names of the files, before they are listed.
             durable::sync_directory(directory).map_err(io("sync", directory))?;
             let mut files = old.files.clone();
-            files.extend(new);
+            files.extend(added);
             replace_manifest(directory, &old.replaced(root, files))?;
         }
         if let Some(journal) = self.store.journal() {
@@ -88,13 +99,56 @@ impl StoreWriter {
                 .map_err(io("open for writing", path))?;
             file.set_len(journal.end())
                 .map_err(io("cut the torn end of", path))?;
-            let record = encode_root(root, seconds);
-            file.write_all_at(&record, journal.end())
+            records.extend(encode_root(root, seconds));
+            file.write_all_at(&records, journal.end())
                 .and_then(|()| file.sync_all())
                 .map_err(io("add a root to", path))?;
         }
         Ok(())
     }
+
+    /// Writes chunks into a table file; none without chunks.
+    fn write_file(
+        &self,
+        chunks: &[(ChunkAddress, Bytes)],
+    ) -> Result<Option<ListedFile>, StoreError> {
+        if chunks.is_empty() {
+            return Ok(None);
+        }
+        let encode = |source| StoreError::Encode {
+            path: self.store.directory().to_owned(),
+            source,
+        };
+        let mut writer = table::Writer::new(self.begin_file()?);
+        for (address, chunk) in chunks {
+            writer.append_chunk(*address, chunk).map_err(encode)?;
+        }
+        let (file, written) = writer.finish().map_err(encode)?;
+        file.land(written.id, FileKind::Table)?;
+        Ok(Some(ListedFile {
+            id: written.id,
+            chunks: written.count,
+        }))
+    }
+}
+
+/// Appends the journal's records of chunks.
+fn encode_chunks(
+    path: &Path,
+    chunks: &[(ChunkAddress, Bytes)],
+    records: &mut Vec<u8>,
+) -> Result<(), StoreError> {
+    let encode = |source| StoreError::Encode {
+        path: path.to_owned(),
+        source,
+    };
+    let mut encoder = table::record::Encoder::new();
+    for (address, chunk) in chunks {
+        let mut stored = Vec::new();
+        encoder.encode(chunk, &mut stored).map_err(encode)?;
+        encode_chunk(*address, &stored, records).map_err(encode)?;
+    }
+    Ok(())
 }
 
 /// Puts a manifest in the place of the one there is, if there is one; durably.

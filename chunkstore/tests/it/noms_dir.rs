@@ -198,10 +198,10 @@ fn a_store_is_made_written_and_read_again() {
     let file = land(writer.begin_file().unwrap(), &[b"three", b"four"]);
     let before = NomsDir::open(&directory).unwrap();
     assert_eq!(before.files().len(), 1, "what is not listed is not there");
-    writer.commit(root_of(b"three"), &[file], 5).unwrap();
+    writer.commit(root_of(b"three"), &[file], &[], 5).unwrap();
     // The same file again is no second one.
     let writer = StoreWriter::open(&directory).unwrap();
-    writer.commit(root_of(b"four"), &[file], 6).unwrap();
+    writer.commit(root_of(b"four"), &[file], &[], 6).unwrap();
 
     let store = NomsDir::open(&directory).unwrap();
     assert_eq!(store.root(), root_of(b"four"));
@@ -237,13 +237,40 @@ fn the_last_root_of_the_journal_counts_and_a_commit_goes_behind_it() {
     let writer = StoreWriter::open(&directory).unwrap();
     let file = land(writer.begin_file().unwrap(), &[b"eight"]);
     writer
-        .commit(root_of(b"eight"), &[file], 1_700_000_001)
+        .commit(root_of(b"eight"), &[file], &[], 1_700_000_001)
         .unwrap();
     let store = NomsDir::open(&directory).unwrap();
     assert_eq!(store.root(), root_of(b"eight"));
     assert_eq!(store.manifest().root, root_of(b"eight"));
     let written = fs::read(directory.join(JOURNAL)).unwrap();
     assert_eq!(written.len(), valid + 40);
+}
+
+#[test]
+fn a_few_chunks_go_into_the_journal_or_a_file_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    for has_journal in [false, true] {
+        let directory = folder.path().join(has_journal.to_string());
+        made_store(&directory, &[b"one"]);
+        if has_journal {
+            let journal = journal_of(&[chunk_record(b"two"), root_record(b"two")]);
+            fs::write(directory.join(JOURNAL), journal).unwrap();
+        }
+        let before = NomsDir::open(&directory).unwrap().files().len();
+        let chunks = [&b"nine"[..], b"ten"].map(|chunk| (hash_chunk(chunk), chunk.into()));
+        let writer = StoreWriter::open(&directory).unwrap();
+        writer.commit(root_of(b"ten"), &[], &chunks, 7).unwrap();
+        let store = NomsDir::open(&directory).unwrap();
+        assert_eq!(store.root(), root_of(b"ten"));
+        let added = store.files().len() - before;
+        assert_eq!(added, usize::from(!has_journal));
+        assert!(
+            chunks
+                .iter()
+                .all(|(address, _)| addresses(&store).contains(address))
+        );
+        assert_eq!(wrong_chunks(&store), []);
+    }
 }
 
 #[test]

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use holdfast_chunkstore::clock::{Clock, SystemClock};
-use holdfast_client::remote::{DEFAULT_HOST, RemoteUrl, Server};
-use holdfast_client::transfer::{self, CloneRequest, Identity, Observer};
+use holdfast_client::transfer::{self, CloneRequest, Observer};
 use serde_json::json;
 
-use super::{Complaint, pool, user::User};
+use super::remotes::Speaker;
+use super::{Complaint, pool};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -17,39 +16,26 @@ pub(super) async fn clone(
     output: Output,
     environment: &Environment,
 ) -> anyhow::Result<()> {
-    let user = User::read(environment)?;
-    let host = user
-        .settings
-        .get("remotes.default_host")
-        .unwrap_or(DEFAULT_HOST);
-    let url = RemoteUrl::parse(&arguments.url, host)?;
-    let directory = match (arguments.directory, url.directory_name()) {
-        (Some(directory), _) => directory,
-        (None, Some(name)) => PathBuf::from(name),
-        (None, None) => return Err(Complaint::NoServer.into()),
+    let speaker = Speaker::new(arguments.user, environment)?;
+    let directory = match arguments.directory {
+        Some(directory) => directory,
+        None => match speaker.parse(&arguments.url)?.directory_name() {
+            Some(name) => PathBuf::from(name),
+            None => return Err(Complaint::NoServer.into()),
+        },
     };
-    let RemoteUrl::Server(url) = url else {
-        return Err(Complaint::NoServer.into());
-    };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let credentials = user.credentials(arguments.user, environment)?;
-    let identity = |name: &str, email: &str| Identity {
-        name: name.to_owned(),
-        email: email.to_owned(),
-    };
-    let settings = &user.settings;
     let request = CloneRequest {
-        remote: Arc::new(Server::new(url, credentials, Arc::clone(&clock))?),
+        remote: speaker.open(&arguments.url)?,
         remote_name: arguments.remote,
         branch: arguments.branch,
-        default_branch: settings.get("init.defaultbranch").map(str::to_owned),
-        identity: (settings.get("user.name"))
-            .zip(settings.get("user.email"))
-            .map(|(name, email)| identity(name, email)),
+        default_branch: (speaker.user.settings)
+            .get("init.defaultbranch")
+            .map(str::to_owned),
+        identity: speaker.identity(),
     };
     let progress = Arc::new(Progress::new(output.quiet));
     let observer = Arc::clone(&progress) as Arc<dyn Observer>;
-    let cloned = transfer::clone(&request, &directory, &pool(), &clock, observer).await;
+    let cloned = transfer::clone(&request, &directory, &pool(), &speaker.clock, observer).await;
     progress.finish();
     let cloned = cloned?;
     match output.format {

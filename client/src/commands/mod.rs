@@ -2,11 +2,15 @@
 
 mod branch;
 mod clone;
+mod fetch;
 mod inspect;
 mod log;
 mod manual;
 mod place;
+mod pull;
+mod push;
 mod refs;
+mod remotes;
 mod status;
 mod user;
 mod verify;
@@ -56,6 +60,24 @@ pub(crate) enum Complaint {
     /// A user's name without the password.
     #[error("--user needs the password in DOLT_REMOTE_PASSWORD")]
     NoPassword,
+    /// A remote that is not known.
+    #[error("{name:?} is neither a remote of this database nor an address")]
+    NoRemote {
+        /// The name.
+        name: String,
+    },
+    /// A branch that follows nothing, and nothing was named.
+    #[error("branch {branch:?} follows no branch of a remote")]
+    NoUpstream {
+        /// The branch.
+        branch: String,
+    },
+    /// Some refs stayed where they are.
+    #[error("{count} refs were rejected")]
+    Rejected {
+        /// How many.
+        count: usize,
+    },
     /// Something in the user's settings or keys.
     #[error("{text}")]
     User {
@@ -71,9 +93,13 @@ impl Complaint {
             Self::Unknown { .. }
             | Self::Nothing { .. }
             | Self::NoPlace { .. }
-            | Self::NoBranches { .. } => ErrorKind::NotFound,
+            | Self::NoBranches { .. }
+            | Self::NoRemote { .. } => ErrorKind::NotFound,
+            Self::Rejected { .. } => ErrorKind::Refused,
             Self::Damaged { .. } => ErrorKind::Corrupt,
-            Self::NoServer | Self::NoPassword | Self::User { .. } => ErrorKind::Invalid,
+            Self::NoServer | Self::NoPassword | Self::NoUpstream { .. } | Self::User { .. } => {
+                ErrorKind::Invalid
+            }
         }
     }
 }
@@ -88,6 +114,9 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment) -> anyhow::Re
     runtime.block_on(Box::pin(async move {
         match arguments.command {
             Command::Clone(arguments) => clone::clone(arguments, output, environment).await,
+            Command::Fetch(arguments) => fetch::fetch(arguments, output, environment).await,
+            Command::Pull(arguments) => pull::pull(arguments, output, environment).await,
+            Command::Push(arguments) => push::push(arguments, output, environment).await,
             Command::Log(arguments) => log::log(arguments, output, environment).await,
             Command::Branch(place) => branch::branch(place, output, environment).await,
             Command::Refs(arguments) => refs::refs(arguments, output, environment).await,

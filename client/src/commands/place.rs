@@ -4,15 +4,15 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use holdfast_chunkstore::clock::{Clock, SystemClock};
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_client::ancestry;
 use holdfast_client::database::{Database, DatabaseError, DatabasePaths, RepoState, StoreSource};
-use holdfast_client::remote::{DEFAULT_HOST, Remote, RemoteSource, RemoteUrl, Server, UrlError};
+use holdfast_client::remote::{RemoteSource, RemoteUrl, UrlError};
 use holdfast_doltdb::ChunkSource;
 
-use super::{Complaint, pool, user::User};
+use super::remotes::Speaker;
+use super::{Complaint, pool};
 use crate::args::{Directory, Environment, NamedPlace, Place};
 
 static NO_GHOSTS: LazyLock<HashSet<ChunkAddress>> = LazyLock::new(HashSet::new);
@@ -137,22 +137,18 @@ async fn open(target: Target, place: &Place, environment: &Environment) -> anyho
         Target::Directory(directory) => return open_directory(&directory).await,
         Target::Remote(text) => text,
     };
-    let user = User::read(environment)?;
-    let host = user.settings.get("remotes.default_host");
-    let url = RemoteUrl::parse(&text, host.unwrap_or(DEFAULT_HOST));
-    let url = url.map_err(|error| match error {
-        UrlError::Syntax { text } if !text.contains(':') => {
-            anyhow::Error::from(Complaint::NoPlace { place: text })
+    let speaker = Speaker::new(place.user.clone(), environment)?;
+    let url = speaker.parse(&text).map_err(|error| match error.downcast() {
+        Ok(UrlError::Syntax { text }) if !text.contains(':') => {
+            Complaint::NoPlace { place: text }.into()
         }
-        error => error.into(),
+        Ok(error) => error.into(),
+        Err(error) => error,
     })?;
-    let url = match url {
-        RemoteUrl::Directory(directory) => return open_directory(&directory).await,
-        RemoteUrl::Server(url) => url,
-    };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let credentials = user.credentials(place.user.clone(), environment)?;
-    let remote: Arc<dyn Remote> = Arc::new(Server::new(url, credentials, clock)?);
+    if let RemoteUrl::Directory(directory) = url {
+        return open_directory(&directory).await;
+    }
+    let remote = speaker.open(&text)?;
     Ok(Looked {
         name: remote.address(),
         root: remote.root().await?,

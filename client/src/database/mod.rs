@@ -152,6 +152,16 @@ impl DatabasePaths {
         self.holdfast().join("parts")
     }
 
+    /// Chunks that a fetch brought and that the store does not list yet.
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.holdfast().join("incoming")
+    }
+
+    /// Files that a push made and the remote does not list yet.
+    pub(crate) fn outgoing(&self) -> PathBuf {
+        self.holdfast().join("outgoing")
+    }
+
     /// The address of the remote that an unfinished clone is of.
     pub(crate) fn clone_origin(&self) -> PathBuf {
         self.holdfast().join("clone-origin")
@@ -207,4 +217,18 @@ impl Database {
 /// Puts a file of Dolt's in the place of the one there is, if there is one; durably. Blocks.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DatabaseError> {
     durable::write_over(path, "holdfast-", FILE_MODE, bytes).map_err(io("write", path))
+}
+
+/// Removes a file, or a directory with what is in it, if it is there. Blocks.
+pub(crate) fn remove(path: &Path) -> Result<(), DatabaseError> {
+    let removed = match path.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }

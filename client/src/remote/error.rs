@@ -1,7 +1,11 @@
 //! Why a remote did not do what was asked.
 
-use holdfast_chunkstore::ErrorKind;
+use std::path::PathBuf;
+
+use holdfast_chunkstore::format::DecodeError;
+use holdfast_chunkstore::hash::AddressMismatch;
 use holdfast_chunkstore::noms_dir::StoreError;
+use holdfast_chunkstore::{ChunkAddress, ErrorKind};
 use tonic::Code;
 
 /// Why a remote did not do what was asked.
@@ -52,6 +56,52 @@ pub enum RemoteError {
         /// What is wrong with the answer.
         what: String,
     },
+    /// A body that ended before all of it had come.
+    #[error("{action}: {missing} bytes are missing at the end of what the remote sent")]
+    Short {
+        /// What was attempted.
+        action: &'static str,
+        /// How many bytes did not come.
+        missing: u64,
+    },
+    /// A call that was answered with a plain no.
+    #[error("{action}: the remote did not do it, and does not say why")]
+    Refused {
+        /// What was attempted.
+        action: &'static str,
+    },
+    /// Bytes that are no chunk.
+    #[error("read chunk {address}: the remote sent wrong bytes")]
+    Chunk {
+        /// Which chunk.
+        address: ChunkAddress,
+        /// What is wrong with them.
+        #[source]
+        source: DecodeError,
+    },
+    /// Bytes that are another chunk than the one that was asked for.
+    #[error("read chunk {}: the remote sent wrong bytes", source.claimed)]
+    OtherChunk {
+        /// Which chunk they are.
+        #[source]
+        source: AddressMismatch,
+    },
+    /// Bytes that are no dictionary.
+    #[error("read a dictionary: the remote sent wrong bytes")]
+    Dictionary {
+        /// What is wrong with them.
+        #[source]
+        source: DecodeError,
+    },
+    /// A file that is to be sent cannot be read.
+    #[error("read {}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A store of a form that we do not know.
     #[error("the remote's chunks are of format {format:?}, and only __DOLT__ is known")]
     Format {
@@ -84,6 +134,14 @@ impl RemoteError {
         )
     }
 
+    /// Whether the same request may succeed later.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Call { status, .. } => may_pass(status.code()),
+            error => error.kind().is_transient(),
+        }
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -97,7 +155,13 @@ impl RemoteError {
                 408 | 425 | 429 | 500.. => ErrorKind::Unavailable,
                 _ => ErrorKind::Refused,
             },
+            Self::Short { .. } => ErrorKind::Unavailable,
+            Self::Refused { .. } => ErrorKind::Refused,
             Self::Answer { .. } | Self::Format { .. } => ErrorKind::Invalid,
+            Self::Chunk { .. } | Self::OtherChunk { .. } | Self::Dictionary { .. } => {
+                ErrorKind::Corrupt
+            }
+            Self::File { .. } => ErrorKind::Internal,
             Self::Store { source } => source.kind(),
         }
     }
@@ -124,7 +188,7 @@ fn of_code(code: Code) -> ErrorKind {
 }
 
 /// Whether a call may be tried again: what Dolt's own client does not take as final.
-pub(super) fn may_pass(code: Code) -> bool {
+fn may_pass(code: Code) -> bool {
     match code {
         Code::InvalidArgument
         | Code::NotFound

@@ -11,7 +11,7 @@ mod url;
 
 pub use error::RemoteError;
 pub(crate) use retry::Budget;
-pub use server::Server;
+pub use server::{ProxySettings, Server};
 pub use source::RemoteSource;
 pub use url::{DEFAULT_HOST, RemoteUrl, ServerUrl, UrlError};
 

@@ -7,21 +7,23 @@
 //! Before `repo_state.json` there is no database for Dolt, and the same call goes on. Every file that landed was
 //! checked; one that is half there is continued.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::format::manifest::ListedFile;
-use holdfast_chunkstore::format::{FileKind, table};
 use holdfast_chunkstore::noms_dir::{NewStore, NomsDir, StoreError, StoreWriter};
 use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::pool::BlockingPool;
 
+use super::datasets::pairs;
 use super::download::Downloader;
 use super::error::TransferError;
 use super::events::Observer;
 use super::refs::{ClonedRefs, RemoteRefs, cloned_refs};
-use crate::database::{DatabasePaths, RemoteEntry, RepoState, StoreSource, io, replace_file};
+use crate::database::{
+    DatabasePaths, RemoteEntry, RepoState, StoreSource, io, remove, replace_file,
+};
 use crate::remote::Remote;
 
 /// Who is written into the working set.
@@ -159,7 +161,9 @@ fn begin_store(
 ) -> Result<NomsDir, StoreError> {
     match NewStore::create(directory) {
         Ok(store) => store.finish(root, files)?,
-        Err(StoreError::Exists { .. }) => StoreWriter::open(directory)?.commit(root, &files, 0)?,
+        Err(StoreError::Exists { .. }) => {
+            StoreWriter::open(directory)?.commit(root, &files, &[], 0)?
+        }
         Err(error) => return Err(error),
     }
     NomsDir::open(directory)
@@ -173,23 +177,7 @@ fn finish(
     now_seconds: u64,
 ) -> Result<(), TransferError> {
     let store = StoreWriter::open(&paths.store())?;
-    let encode = |source| StoreError::Encode {
-        path: paths.store(),
-        source,
-    };
-    let mut writer = table::Writer::new(store.begin_file()?);
-    for chunk in &made.chunks {
-        writer
-            .append_chunk(chunk.address, &chunk.bytes)
-            .map_err(encode)?;
-    }
-    let (file, written) = writer.finish().map_err(encode)?;
-    file.land(written.id, FileKind::Table)?;
-    let listed = ListedFile {
-        id: written.id,
-        chunks: written.count,
-    };
-    store.commit(made.root, &[listed], now_seconds)?;
+    store.commit(made.root, &[], &pairs(&made.chunks), now_seconds)?;
     replace_file(&paths.settings(), b"{}")?;
     remove(&paths.parts())?;
     remove(&paths.holdfast())?;
@@ -197,18 +185,4 @@ fn finish(
     remove(&paths.unfinished())?;
     durable::sync_directory(paths.directory()).map_err(io("sync", paths.directory()))?;
     Ok(())
-}
-
-/// Removes a file, or a directory with what is in it.
-fn remove(path: &PathBuf) -> Result<(), TransferError> {
-    let removed = match path.is_dir() {
-        true => std::fs::remove_dir_all(path),
-        false => std::fs::remove_file(path),
-    };
-    match removed {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(io("remove", path)(error).into())
-        }
-        _ => Ok(()),
-    }
 }

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use holdfast_chunkstore::noms_dir::StoreError;
-use holdfast_chunkstore::{ErrorKind, TableFileId};
+use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
+use holdfast_doltdb::ReadError;
 use holdfast_doltdb::write::NameTooLong;
-use holdfast_doltdb::{DecodeError, ReadError};
 
 use super::check::CheckError;
+use super::ref_spec::RefSpecError;
 use crate::database::DatabaseError;
 use crate::remote::RemoteError;
 
@@ -45,6 +46,48 @@ pub enum TransferError {
         /// Where.
         path: PathBuf,
     },
+    /// The remote names a chunk and has it not.
+    #[error("the remote lacks chunk {address}, which something of it points at")]
+    Lacks {
+        /// The chunk.
+        address: ChunkAddress,
+    },
+    /// A shallow clone does not hold what the remote lacks.
+    #[error("commit {address} was left out by a shallow clone, and the remote lacks it")]
+    Shallow {
+        /// The commit.
+        address: ChunkAddress,
+    },
+    /// A ref that is not there.
+    #[error("{name} is no branch or tag here")]
+    NoRef {
+        /// The full name.
+        name: String,
+    },
+    /// Both sides have commits that the other has not.
+    #[error("the branch and the remote's have diverged: here {here}, there {there}")]
+    Diverged {
+        /// The head here.
+        here: ChunkAddress,
+        /// The head there.
+        there: ChunkAddress,
+    },
+    /// A pull would overwrite what is not committed.
+    #[error("the working set has changes that are not committed")]
+    Uncommitted,
+    /// Others moved the remote's root again and again.
+    #[error("others pushed to the remote at the same time, again and again")]
+    Contended,
+    /// The process is being ended.
+    #[error("stopped before the end")]
+    Stopped,
+    /// Which refs follow which cannot be told.
+    #[error("read which refs follow the remote's")]
+    Spec {
+        /// Why.
+        #[source]
+        source: RefSpecError,
+    },
     /// A file came short.
     #[error("file {file} ended after {have} bytes, {want} were said to come")]
     Short {
@@ -79,15 +122,6 @@ pub enum TransferError {
         #[source]
         source: ReadError,
     },
-    /// A chunk that came cannot be understood.
-    #[error("read the head of branch {branch:?}")]
-    Head {
-        /// The branch.
-        branch: String,
-        /// What is wrong with it.
-        #[source]
-        source: DecodeError,
-    },
     /// A ref that cannot be written down.
     #[error("write the refs")]
     Name {
@@ -118,8 +152,12 @@ impl TransferError {
             Self::Remote { source } => source.kind(),
             Self::Empty | Self::NoBranch { .. } | Self::NoBranches => ErrorKind::NotFound,
             Self::Occupied { .. } => ErrorKind::Conflict,
-            Self::Short { .. } | Self::Unsteady => ErrorKind::Unavailable,
-            Self::Count { .. } | Self::Head { .. } => ErrorKind::Corrupt,
+            Self::Short { .. } | Self::Unsteady | Self::Stopped => ErrorKind::Unavailable,
+            Self::Count { .. } | Self::Lacks { .. } => ErrorKind::Corrupt,
+            Self::Spec { .. } => ErrorKind::Invalid,
+            Self::Shallow { .. } | Self::Diverged { .. } | Self::Uncommitted => ErrorKind::Refused,
+            Self::NoRef { .. } => ErrorKind::NotFound,
+            Self::Contended => ErrorKind::Unavailable,
             Self::Check { source } => source.kind(),
             Self::Read { source } => source.kind(),
             Self::Name { .. } => ErrorKind::Invalid,

@@ -11,6 +11,11 @@ pub enum TransferEvent {
         /// How many bytes more will come.
         bytes: u64,
     },
+    /// Bytes were sent.
+    Sent {
+        /// How many.
+        bytes: u64,
+    },
     /// Bytes came.
     Received {
         /// How many.

@@ -6,12 +6,24 @@
 
 mod check;
 mod clone;
+mod datasets;
 mod download;
 mod error;
 mod events;
+mod fetch;
+mod gather;
+mod landing;
+mod pull;
+mod push;
+mod ref_spec;
 mod refs;
+mod working_set;
 
 pub use check::{CheckError, JournalCheck, check_file, check_journal};
 pub use clone::{CloneRequest, Cloned, Identity, clone};
 pub use error::TransferError;
 pub use events::{Observer, Silent, TransferEvent};
+pub use fetch::{Extent, FetchRequest, Fetched, RefUpdate, Vanished, fetch};
+pub use pull::{PullRequest, Pulled, pull};
+pub use push::{Force, PushRef, PushRequest, PushResult, Pushed, Rejection, SetUpstream, push};
+pub use ref_spec::{RefSpec, RefSpecError};

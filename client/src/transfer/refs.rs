@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
-use holdfast_doltdb::model::Commit;
-use holdfast_doltdb::write::messages::{WorkingSetNote, clean_working_set};
 use holdfast_doltdb::write::{NewChunk, store_root};
 use holdfast_doltdb::{ChunkSource, ReadError, RefName, Refs};
 
 use super::clone::Identity;
 use super::error::TransferError;
+use super::working_set;
 
 /// What a working set that a clone makes says was done, as Dolt's.
 const NOTE: &str = "updated from dolt environment";
@@ -90,21 +89,7 @@ pub(super) async fn cloned_refs(
     now_seconds: u64,
 ) -> Result<ClonedRefs, TransferError> {
     let head = refs.branches[branch];
-    let chunk = source.get(&[head]).await;
-    let chunk = chunk.map_err(|source| ReadError::Source { count: 1, source })?;
-    let chunk = chunk.into_iter().next().flatten();
-    let chunk = chunk.ok_or(ReadError::Missing { address: head })?;
-    let commit = Commit::decode(&chunk).map_err(|source| TransferError::Head {
-        branch: branch.to_owned(),
-        source,
-    })?;
-    let note = identity.map(|identity| WorkingSetNote {
-        name: &identity.name,
-        email: &identity.email,
-        description: NOTE,
-        at_seconds: now_seconds,
-    });
-    let working_set = NewChunk::new(clean_working_set(commit.root, note));
+    let working_set = working_set::clean(source, head, identity, NOTE, now_seconds).await?;
     let mut datasets: BTreeMap<Bytes, ChunkAddress> = BTreeMap::new();
     for (name, address) in &refs.branches {
         datasets.insert(format!("refs/remotes/{remote}/{name}").into(), *address);

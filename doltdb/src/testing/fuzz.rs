@@ -16,7 +16,7 @@ use crate::message::MessageKind;
 use crate::model::{Commit, StoreRoot, Tag, WorkingSet};
 use crate::refs::RefName;
 use crate::source::{ChunkSource, SourceError};
-use crate::tree::{AddressMap, AddressMapDiff, Node};
+use crate::tree::{AddressMap, AddressMapDiff, ClosureNode, Node, TreeNode as _};
 use crate::{Reached, RefsDiff, children, embedded, reach};
 
 /// A chunk as it came: its children, the messages inside it, and every model.
@@ -32,6 +32,7 @@ pub fn chunk(bytes: &[u8]) {
         StoreRoot::decode(bytes).is_ok(),
         WorkingSet::decode(bytes).is_ok(),
         node(bytes),
+        closure_node(bytes, reported.as_deref()),
     ];
     assert!(decoded.iter().filter(|decoded| **decoded).count() <= 1);
 }
@@ -198,6 +199,24 @@ fn node(bytes: &[u8]) -> bool {
     for (index, key) in keys.iter().flatten().enumerate() {
         assert_eq!(node.lower_bound(key), index);
     }
+    true
+}
+
+fn closure_node(bytes: &[u8], reported: Option<&[ChunkAddress]>) -> bool {
+    let Ok(node) = ClosureNode::decode(&Bytes::copy_from_slice(bytes)) else {
+        return false;
+    };
+    let keys: Vec<_> = (0..node.len()).map(|index| node.key(index)).collect();
+    assert!(keys.is_sorted() && keys.iter().all(Option::is_some));
+    assert_eq!((node.key(node.len()), node.child(node.len())), (None, None));
+    let own = keys.iter().flatten().enumerate();
+    let own = own.map(|(index, key)| match node.level() {
+        0 => key.address,
+        _ => node
+            .child(index)
+            .expect("an inner node has a child for each key"),
+    });
+    assert_eq!(reported, Some(&own.collect::<Vec<_>>()[..]));
     true
 }
 

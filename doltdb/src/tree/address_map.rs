@@ -1,11 +1,10 @@
 //! A map from names to addresses, read in order or by name.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 
-use super::{BATCH, Node, Subtree, load};
+use super::walk::Walk;
+use super::{Node, Subtree, load};
 use crate::error::ReadError;
 use crate::model::StoreRoot;
 use crate::source::{self, ChunkSource};
@@ -74,51 +73,21 @@ impl<'s, S: ChunkSource + ?Sized> AddressMap<'s, S> {
 
     /// Returns the entries in the order of their names.
     pub fn entries(&self) -> Entries<'s, S> {
-        let mut entries = Entries {
-            source: self.source,
-            frames: Vec::new(),
+        Entries {
+            walk: Walk::new(self.source, self.root.clone()),
             leaf: None,
-        };
-        if let Some(root) = &self.root {
-            entries.enter(root.clone(), None);
         }
-        entries
     }
 }
 
 /// An ordered walk over a map. It holds a few nodes per level, however large the map is.
 #[derive(Debug)]
 pub struct Entries<'s, S: ?Sized> {
-    source: &'s S,
-    frames: Vec<Frame>,
+    walk: Walk<'s, S, Node>,
     leaf: Option<(Node, usize)>,
 }
 
-/// An inner node on the way to the present leaf.
-#[derive(Debug)]
-struct Frame {
-    node: Node,
-    after: Option<Bytes>,
-    /// The first child that is not read yet.
-    next: usize,
-    /// Children that are read and not walked yet.
-    loaded: VecDeque<(Node, Option<Bytes>)>,
-}
-
 impl<S: ChunkSource + ?Sized> Entries<'_, S> {
-    fn enter(&mut self, node: Node, after: Option<Bytes>) {
-        if node.level() == 0 {
-            self.leaf = Some((node, 0));
-        } else {
-            self.frames.push(Frame {
-                node,
-                after,
-                next: 0,
-                loaded: VecDeque::new(),
-            });
-        }
-    }
-
     /// Returns the next entry, or nothing at the end.
     pub async fn next(&mut self) -> Result<Option<Entry>, ReadError> {
         loop {
@@ -128,37 +97,10 @@ impl<S: ChunkSource + ?Sized> Entries<'_, S> {
                 *index += 1;
                 return Ok(Some(Entry { name, address }));
             }
-            self.leaf = None;
-            let Some(frame) = self.frames.last_mut() else {
+            self.leaf = self.walk.next_leaf().await?.map(|leaf| (leaf, 0));
+            if self.leaf.is_none() {
                 return Ok(None);
-            };
-            if frame.loaded.is_empty() {
-                frame.load_more(self.source).await?;
-            }
-            match frame.loaded.pop_front() {
-                Some((node, after)) => self.enter(node, after),
-                None => {
-                    self.frames.pop();
-                }
             }
         }
-    }
-}
-
-impl Frame {
-    /// Reads the next few children; none at the end.
-    async fn load_more<S: ChunkSource + ?Sized>(&mut self, source: &S) -> Result<(), ReadError> {
-        let end = self.node.len().min(self.next + BATCH);
-        let children: Vec<_> = (self.next..end)
-            .filter_map(|index| Subtree::child(&self.node, index, self.after.as_ref()))
-            .collect();
-        if children.is_empty() {
-            return Ok(());
-        }
-        let nodes = load(source, &children).await?;
-        let afters = children.into_iter().map(|child| child.after);
-        self.loaded.extend(nodes.into_iter().zip(afters));
-        self.next = end;
-        Ok(())
     }
 }

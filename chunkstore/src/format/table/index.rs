@@ -20,6 +20,24 @@ pub struct Index {
 }
 
 impl Index {
+    /// The index of records that follow each other from the beginning of a file: their addresses and lengths.
+    pub fn of_records(records: impl IntoIterator<Item = (ChunkAddress, u32)>) -> Self {
+        let (mut addresses, mut spans, mut offset) = (Vec::new(), Vec::new(), 0);
+        for (address, len) in records {
+            addresses.push(address);
+            spans.push(ByteSpan { offset, len });
+            offset += u64::from(len);
+        }
+        let count = u32::try_from(addresses.len()).expect("ordinals have 32 bits");
+        let mut order: Vec<u32> = (0..count).collect();
+        order.sort_unstable_by_key(|ordinal| addresses[to_usize(*ordinal)]);
+        Self {
+            addresses,
+            spans,
+            order,
+        }
+    }
+
     /// Decodes the index section `bytes` of a file with this layout.
     pub fn decode(layout: &Layout, bytes: &[u8]) -> Result<Self, DecodeError> {
         let count = layout.count();

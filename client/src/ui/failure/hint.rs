@@ -38,6 +38,9 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
                 Some("write https://host/owner/repository, file:///path or a directory")
             }
             Complaint::NoBranches { .. } => Some("push a branch to it first"),
+            Complaint::NoUpstream { .. } => {
+                Some("name both: holdfast push --set-upstream origin <branch>")
+            }
             _ => None,
         };
     }
@@ -45,6 +48,11 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         return match error {
             TransferError::Occupied { .. } => Some("name another directory, or remove this one"),
             TransferError::NoBranch { .. } => Some("`--branch` takes a branch of the remote"),
+            TransferError::Diverged { .. } => Some("merge with dolt, or push to another branch"),
+            TransferError::Uncommitted => Some("commit or stash the changes first"),
+            TransferError::Shallow { .. } => {
+                Some("push from a whole clone, or to where this was cloned from")
+            }
             TransferError::Empty => Some("push something to it first"),
             _ => None,
         };

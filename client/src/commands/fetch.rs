@@ -1,0 +1,104 @@
+//! `holdfast fetch`.
+
+use std::sync::Arc;
+
+use holdfast_chunkstore::ChunkAddress;
+use holdfast_client::transfer::{
+    self, Extent, FetchRequest, Fetched, Observer, RefUpdate, Vanished,
+};
+use holdfast_doltdb::RefName;
+use serde_json::json;
+
+use super::remotes::{self, Named, Speaker};
+use super::{Complaint, open, pool};
+use crate::args::{self, Environment, Format, Output};
+use crate::ui::{self, progress::Progress};
+
+pub(super) async fn fetch(
+    arguments: args::Fetch,
+    output: Output,
+    environment: &Environment,
+) -> anyhow::Result<()> {
+    let directory = arguments.how.place.directory.clone();
+    let (database, _) = open(&directory).await?;
+    let speaker = Speaker::new(arguments.how.user, environment)?;
+    let state = database.repo_state();
+    let text = arguments
+        .remote
+        .unwrap_or_else(|| remotes::followed(state).to_owned());
+    let Named { name, remote } = speaker.find(state, &text)?;
+    let remote_name = name.ok_or(Complaint::NoRemote { name: text })?;
+    let request = FetchRequest {
+        remote,
+        remote_name,
+        branches: (!arguments.branches.is_empty()).then_some(arguments.branches),
+        vanished: match arguments.prune {
+            true => Vanished::Pruned,
+            false => Vanished::Kept,
+        },
+        extent: extent(arguments.how.dry_run),
+    };
+    let progress = Arc::new(Progress::new(output.quiet));
+    let observer = Arc::clone(&progress) as Arc<dyn Observer>;
+    let fetched = transfer::fetch(&request, &directory, &pool(), &*speaker.clock, observer).await;
+    progress.finish();
+    show(&request.remote.address(), &fetched?, output)
+}
+
+pub(super) fn extent(is_dry: bool) -> Extent {
+    match is_dry {
+        true => Extent::DryRun,
+        false => Extent::Whole,
+    }
+}
+
+/// Shows what moved.
+pub(super) fn show(address: &str, fetched: &Fetched, output: Output) -> anyhow::Result<()> {
+    if output.format == Format::Json {
+        let updates: Vec<_> = fetched.updates.iter().map(update_json).collect();
+        let told = json!({
+            "remote": address,
+            "updates": updates,
+            "chunks": fetched.chunks,
+            "bytes": fetched.bytes,
+        });
+        return ui::print(&told.to_string());
+    }
+    if fetched.updates.is_empty() {
+        return Ok(());
+    }
+    ui::print(&format!("From {address}"))?;
+    for update in &fetched.updates {
+        ui::print(&line(update))?;
+    }
+    Ok(())
+}
+
+fn line(update: &RefUpdate) -> String {
+    let (what, there, here) = match &update.name {
+        RefName::RemoteBranch { remote, branch } => {
+            ("branch", branch.clone(), format!("{remote}/{branch}"))
+        }
+        RefName::Tag(tag) => ("tag", tag.clone(), tag.clone()),
+        other => ("ref", other.to_string(), other.to_string()),
+    };
+    match (update.old, update.new) {
+        (_, None) => format!(" - {:<19} (none) -> {here}", "[deleted]"),
+        (None, Some(_)) => format!(" * {:<19} {there} -> {here}", format!("[new {what}]")),
+        (Some(old), Some(new)) => format!("   {:<19} {there} -> {here}", span(old, new)),
+    }
+}
+
+/// Two commits in the width of a column.
+pub(super) fn span(old: ChunkAddress, new: ChunkAddress) -> String {
+    let short = |address: ChunkAddress| address.to_string()[..8].to_owned();
+    format!("{}..{}", short(old), short(new))
+}
+
+fn update_json(update: &RefUpdate) -> serde_json::Value {
+    json!({
+        "ref": update.name.to_string(),
+        "old": update.old,
+        "new": update.new,
+    })
+}

@@ -1,0 +1,93 @@
+//! Remotes as users name them: by the names that a database gives them, and by addresses.
+
+use std::sync::Arc;
+
+use holdfast_chunkstore::clock::{Clock, SystemClock};
+use holdfast_client::database::RepoState;
+use holdfast_client::remote::{DEFAULT_HOST, Remote, RemoteUrl, Server};
+use holdfast_client::transfer::Identity;
+
+use super::{Complaint, user::User};
+use crate::args::Environment;
+
+/// The name of the remote that is meant when none is given and none followed.
+const USUAL: &str = "origin";
+
+/// A remote, and what the database calls it.
+pub(super) struct Named {
+    pub(super) name: Option<String>,
+    pub(super) remote: Arc<dyn Remote>,
+}
+
+/// The remote that the branch which is checked out follows, else the usual one.
+pub(super) fn followed(state: &RepoState) -> &str {
+    let branch = state.branch().and_then(|branch| state.branches.get(branch));
+    branch.map_or(USUAL, |upstream| upstream.remote.as_str())
+}
+
+/// Who does something, and to whom it speaks.
+pub(super) struct Speaker<'a> {
+    pub(super) user: User,
+    pub(super) name: Option<String>,
+    pub(super) environment: &'a Environment,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl<'a> Speaker<'a> {
+    pub(super) fn new(name: Option<String>, environment: &'a Environment) -> anyhow::Result<Self> {
+        Ok(Self {
+            user: User::read(environment)?,
+            name,
+            environment,
+            clock: Arc::new(SystemClock::new()),
+        })
+    }
+
+    /// The remote of that name, or at that address.
+    pub(super) fn find(&self, state: &RepoState, text: &str) -> anyhow::Result<Named> {
+        if let Some(entry) = state.remotes.get(text) {
+            return Ok(Named {
+                name: Some(text.to_owned()),
+                remote: self.open(&entry.url)?,
+            });
+        }
+        if !text.contains('/') {
+            let name = text.to_owned();
+            return Err(Complaint::NoRemote { name }.into());
+        }
+        Ok(Named {
+            name: None,
+            remote: self.open(text)?,
+        })
+    }
+
+    /// The remote at an address.
+    pub(super) fn open(&self, text: &str) -> anyhow::Result<Arc<dyn Remote>> {
+        let url = self.parse(text)?;
+        let RemoteUrl::Server(url) = url else {
+            return Err(Complaint::NoServer.into());
+        };
+        let credentials = self.user.credentials(self.name.clone(), self.environment)?;
+        Ok(Arc::new(Server::new(
+            url,
+            credentials,
+            Arc::clone(&self.clock),
+        )?))
+    }
+
+    /// Reads an address.
+    pub(super) fn parse(&self, text: &str) -> anyhow::Result<RemoteUrl> {
+        let host = self.user.settings.get("remotes.default_host");
+        Ok(RemoteUrl::parse(text, host.unwrap_or(DEFAULT_HOST))?)
+    }
+
+    /// Who is written into working sets.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        let settings = &self.user.settings;
+        let both = settings.get("user.name").zip(settings.get("user.email"));
+        both.map(|(name, email)| Identity {
+            name: name.to_owned(),
+            email: email.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,196 @@
+//! The calls of one repository: where they go, who makes them, and how often.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use holdfast_chunkstore::clock::Clock;
+use holdfast_proto::remotesapi::RepoId;
+use holdfast_proto::remotesapi::chunk_store_service_client::ChunkStoreServiceClient;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::{Request, Response, Status};
+
+use super::proxies::Proxies;
+use super::{CONNECT_TIMEOUT, KEEPALIVE, user_agent};
+use crate::remote::credentials::Credentials;
+use crate::remote::{Budget, RemoteError, ServerUrl};
+
+/// The largest message that is taken, as Dolt's own client.
+const MAX_MESSAGE_BYTES: usize = 128 << 20;
+
+/// How calls reach the server.
+pub(super) type Calls = ChunkStoreServiceClient<Channel>;
+
+/// The calls of one repository.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) url: ServerUrl,
+    pub(super) credentials: Credentials,
+    pub(super) clock: Arc<dyn Clock>,
+    calls: Calls,
+    /// What the server gave to be sent with later calls.
+    token: Mutex<String>,
+    /// What the server said last that it can do.
+    abilities: Mutex<Option<Abilities>>,
+}
+
+/// What a server can do beyond what all can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Abilities {
+    /// It tells locations in the newer form.
+    pub(super) has_location_records: bool,
+}
+
+impl Connection {
+    /// Prepares calls; nothing is sent yet.
+    pub(super) fn new(
+        url: ServerUrl,
+        credentials: Credentials,
+        proxies: &Proxies,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RemoteError> {
+        let connect = |source| RemoteError::Connect {
+            endpoint: url.endpoint(),
+            source,
+        };
+        let mut endpoint = Endpoint::from_shared(url.endpoint())
+            .and_then(|endpoint| endpoint.user_agent(user_agent()))
+            .map_err(connect)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_keepalive(Some(KEEPALIVE))
+            .http2_adaptive_window(true)
+            .tcp_nodelay(true);
+        if url.is_secure {
+            // Older servers of dolt choose no protocol and speak HTTP/2 all the same.
+            let tls = ClientTlsConfig::new()
+                .with_native_roots()
+                .assume_http2(true);
+            endpoint = endpoint.tls_config(tls).map_err(connect)?;
+        }
+        let channel = match proxies.tunnel(endpoint.uri()) {
+            Some(tunnel) => endpoint.connect_with_connector_lazy(tunnel),
+            None => endpoint.connect_lazy(),
+        };
+        Ok(Self {
+            calls: Calls::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            url,
+            credentials,
+            clock,
+            token: Mutex::default(),
+            abilities: Mutex::default(),
+        })
+    }
+
+    /// The two parts of the repository's name, if it has two.
+    pub(super) fn repo_id(&self) -> Option<RepoId> {
+        let (org, repo_name) = self.url.owner_and_name()?;
+        Some(RepoId {
+            org: org.to_owned(),
+            repo_name: repo_name.to_owned(),
+        })
+    }
+
+    /// The repository's name.
+    pub(super) fn repo_path(&self) -> String {
+        self.url.repo_path.clone()
+    }
+
+    /// What is sent back to the server.
+    pub(super) fn token(&self) -> String {
+        self.lock_token().clone()
+    }
+
+    /// Keeps what the server gave to be sent back, if it gave something.
+    pub(super) fn keep_token(&self, token: String) {
+        if !token.is_empty() {
+            *self.lock_token() = token;
+        }
+    }
+
+    /// Forgets what the server gave: it may name a root that is no longer the last one.
+    pub(super) fn drop_token(&self) {
+        self.lock_token().clear();
+    }
+
+    /// What the server said last that it can do, if it was asked.
+    pub(super) fn abilities(&self) -> Option<Abilities> {
+        *self.lock_abilities()
+    }
+
+    /// Keeps what the server said.
+    pub(super) fn keep_abilities(&self, abilities: Abilities) {
+        *self.lock_abilities() = Some(abilities);
+    }
+
+    /// The calls themselves.
+    pub(super) fn calls(&self) -> Calls {
+        self.calls.clone()
+    }
+
+    /// A message with the proof of who sends it, which is good for a short time only.
+    pub(super) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let now = self.clock.now().seconds();
+        if let Some(value) = self.credentials.authorization(&self.url.host, now)
+            && let Ok(mut value) = tonic::metadata::AsciiMetadataValue::try_from(value)
+        {
+            value.set_sensitive(true);
+            request.metadata_mut().insert("authorization", value);
+        }
+        request
+    }
+
+    /// Makes a call, again where its failure may pass.
+    pub(super) async fn call<T, F>(
+        &self,
+        action: &'static str,
+        attempt: impl Fn(Calls) -> F,
+    ) -> Result<T, RemoteError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut budget = Budget::new();
+        loop {
+            let error = match attempt(self.calls()).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => refused(action)(status),
+            };
+            if !error.may_pass() || !budget.wait(&*self.clock).await {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Waits for one step of a stream, but not for ever.
+    pub(super) async fn patiently<T>(
+        &self,
+        action: &'static str,
+        step: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, RemoteError> {
+        let step = tokio::select! {
+            step = step => step,
+            () = self.clock.sleep(PATIENCE) => Err(Status::deadline_exceeded("no answer came")),
+        };
+        step.map_err(refused(action))
+    }
+
+    fn lock_token(&self) -> MutexGuard<'_, String> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_abilities(&self) -> MutexGuard<'_, Option<Abilities>> {
+        self.abilities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long one answer on a stream may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The error of a call that was answered with another status than OK.
+pub(super) fn refused(action: &'static str) -> impl Fn(Status) -> RemoteError {
+    move |status| RemoteError::Call {
+        action,
+        status: Box::new(status),
+    }
+}

@@ -1,0 +1,111 @@
+//! Asks a server where chunks lie.
+//!
+//! All messages go out at once. Where a stream breaks, what it left unanswered is asked for on a new one.
+
+use futures::stream;
+use holdfast_chunkstore::ChunkAddress;
+use holdfast_proto::remotesapi::{GetDownloadLocsRequest, StreamChunkLocationsRequest};
+use tonic::{Status, Streaming};
+
+use super::CAPABILITIES;
+use super::answers::{ACTION, Answers, FileNames, Located};
+use super::connection::{Abilities, Connection, refused};
+use crate::remote::{Budget, RemoteError};
+
+impl Connection {
+    /// Asks where chunks lie. No address stands there twice.
+    pub(super) async fn locate(&self, addresses: &[ChunkAddress]) -> Result<Located, RemoteError> {
+        let abilities = self.known_abilities().await?;
+        let mut answers = Answers::new(addresses);
+        let mut budget = Budget::new();
+        while answers.is_open() {
+            let answered = answers.answered();
+            let asked = match abilities.has_location_records {
+                true => self.ask_for_records(&mut answers).await,
+                false => self.ask_for_ranges(&mut answers).await,
+            };
+            let Err(error) = asked else { continue };
+            if answers.answered() > answered {
+                budget.renew();
+            }
+            if !error.may_pass() || !budget.wait(&*self.clock).await {
+                return Err(error);
+            }
+        }
+        Ok(answers.finish())
+    }
+
+    async fn known_abilities(&self) -> Result<Abilities, RemoteError> {
+        if let Some(abilities) = self.abilities() {
+            return Ok(abilities);
+        }
+        self.metadata().await?;
+        Ok(self
+            .abilities()
+            .expect("what the metadata says is kept, and never forgotten"))
+    }
+
+    /// Asks for all that is open by one stream of the newer form.
+    async fn ask_for_records(&self, answers: &mut Answers<'_>) -> Result<(), RemoteError> {
+        let message = |batch: &[ChunkAddress]| StreamChunkLocationsRequest {
+            repo_id: self.repo_id(),
+            repo_token: self.token(),
+            repo_path: self.repo_path(),
+            chunk_hashes: flat(batch).into(),
+            client_capabilities: CAPABILITIES.to_vec(),
+        };
+        let messages: Vec<_> = answers.open_batches().map(message).collect();
+        let request = self.request(stream::iter(messages));
+        let mut calls = self.calls();
+        let opened = self.patiently(ACTION, calls.stream_chunk_locations(request));
+        let mut stream = opened.await?.into_inner();
+        let mut names = FileNames::new();
+        while answers.is_open() {
+            let mut answer = self.next(&mut stream).await?;
+            self.keep_token(std::mem::take(&mut answer.repo_token));
+            answers.take_records(&mut names, &answer)?;
+        }
+        Ok(())
+    }
+
+    /// Asks for all that is open by one stream of the older form.
+    async fn ask_for_ranges(&self, answers: &mut Answers<'_>) -> Result<(), RemoteError> {
+        let message = |batch: &[ChunkAddress]| {
+            let hashes = flat(batch);
+            let hashes = hashes.chunks(ChunkAddress::LEN);
+            GetDownloadLocsRequest {
+                repo_id: self.repo_id(),
+                repo_token: self.token(),
+                repo_path: self.repo_path(),
+                chunk_hashes: hashes.map(|hash| hash.to_vec().into()).collect(),
+                client_capabilities: CAPABILITIES.to_vec(),
+            }
+        };
+        let messages: Vec<_> = answers.open_batches().map(message).collect();
+        let request = self.request(stream::iter(messages));
+        let mut calls = self.calls();
+        let opened = self.patiently(ACTION, calls.stream_download_locations(request));
+        let mut stream = opened.await?.into_inner();
+        while answers.is_open() {
+            let mut answer = self.next(&mut stream).await?;
+            self.keep_token(std::mem::take(&mut answer.repo_token));
+            answers.take_ranges(&answer)?;
+        }
+        Ok(())
+    }
+
+    async fn next<T>(&self, stream: &mut Streaming<T>) -> Result<T, RemoteError> {
+        match self.patiently(ACTION, stream.message()).await? {
+            Some(answer) => Ok(answer),
+            None => Err(refused(ACTION)(Status::unavailable(
+                "the stream ended before its last answer",
+            ))),
+        }
+    }
+}
+
+/// The addresses one behind the other.
+fn flat(addresses: &[ChunkAddress]) -> Vec<u8> {
+    let bytes = addresses.iter().flat_map(|address| address.as_bytes());
+    bytes.copied().collect()
+}

@@ -1,0 +1,153 @@
+//! A repository on a server that speaks Dolt's remotes API.
+//!
+//! ```text
+//! proxies → { connection → calls, answers → locations │ flow → data │ dictionaries, chunks, ranges } → { fetch │ upload } → Server
+//!             calls: gRPC, with the user's credentials  data: HTTP, at addresses that calls give
+//! ```
+//!
+//! Nothing that a server says is believed: what an answer cannot be ends the call, and every chunk is checked.
+
+mod answers;
+mod calls;
+mod chunks;
+mod connection;
+mod data;
+mod dictionaries;
+mod fetch;
+mod flow;
+mod locations;
+mod proxies;
+mod ranges;
+mod upload;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use proxies::ProxySettings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use holdfast_chunkstore::clock::Clock;
+use holdfast_chunkstore::format::manifest::ListedFile;
+use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_chunkstore::{ChunkAddress, RootAddress};
+use holdfast_proto::remotesapi::ClientCapability;
+
+use super::credentials::Credentials;
+use super::{
+    FileBody, ListedFiles, Metadata, OutgoingFile, Reach, Remote, RemoteChunk, RemoteError,
+    RemoteFile, ServerUrl, Swap, Uploaded,
+};
+use connection::Connection;
+use data::Data;
+use dictionaries::Dictionaries;
+use fetch::Fetcher;
+use proxies::Proxies;
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the system asks whether a silent peer is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// What we say that we can do: read data by HTTP/2.
+const CAPABILITIES: [i32; 1] = [ClientCapability::Http2Download as i32];
+
+/// A repository on a server.
+#[derive(Debug)]
+pub struct Server {
+    connection: Connection,
+    fetcher: Arc<Fetcher>,
+}
+
+impl Server {
+    /// Prepares to speak to a server directly; nothing is sent yet.
+    pub fn new(
+        url: ServerUrl,
+        credentials: Credentials,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RemoteError> {
+        Self::behind(ProxySettings::default(), url, credentials, clock)
+    }
+
+    /// Prepares to speak to a server through the proxies that the user's environment names; nothing is sent yet.
+    pub fn behind(
+        proxies: ProxySettings,
+        url: ServerUrl,
+        credentials: Credentials,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, RemoteError> {
+        let proxies = Proxies::new(proxies);
+        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let fetcher = Fetcher {
+            data: Data::new(&proxies, Arc::clone(&clock))?,
+            dictionaries: Dictionaries::new(),
+            pool: BlockingPool::new(threads),
+        };
+        Ok(Self {
+            connection: Connection::new(url, credentials, &proxies, clock)?,
+            fetcher: Arc::new(fetcher),
+        })
+    }
+}
+
+#[async_trait]
+impl Remote for Server {
+    fn address(&self) -> String {
+        self.connection.url.to_string()
+    }
+
+    async fn metadata(&self) -> Result<Metadata, RemoteError> {
+        self.connection.metadata().await
+    }
+
+    async fn root(&self) -> Result<RootAddress, RemoteError> {
+        self.connection.root().await
+    }
+
+    async fn absent(&self, addresses: &[ChunkAddress]) -> Result<Vec<ChunkAddress>, RemoteError> {
+        self.connection.absent(addresses).await
+    }
+
+    async fn read(
+        &self,
+        addresses: &[ChunkAddress],
+        reach: Reach,
+    ) -> Result<Vec<Option<RemoteChunk>>, RemoteError> {
+        fetch::read(&self.connection, &self.fetcher, addresses, reach).await
+    }
+
+    async fn list_files(&self) -> Result<ListedFiles, RemoteError> {
+        self.connection.list_files().await
+    }
+
+    async fn read_file(&self, file: &RemoteFile, offset: u64) -> Result<FileBody, RemoteError> {
+        self.fetcher.data.read_file(file, offset).await
+    }
+
+    async fn upload(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError> {
+        let Fetcher { data, pool, .. } = &*self.fetcher;
+        upload::upload(&self.connection, data, pool, file).await
+    }
+
+    async fn add_files(&self, files: &[ListedFile]) -> Result<(), RemoteError> {
+        self.connection.add_files(files).await
+    }
+
+    async fn commit(
+        &self,
+        root: RootAddress,
+        last: RootAddress,
+        files: &[ListedFile],
+    ) -> Result<Swap, RemoteError> {
+        self.connection.commit(root, last, files).await
+    }
+}
+
+fn user_agent() -> String {
+    format!("holdfast/{}", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,204 @@
+//! Which ranges of which files are read, so that few requests bring all that is wanted.
+
+use std::cmp::Reverse;
+use std::ops::Range;
+
+use holdfast_chunkstore::index::ByteSpan;
+
+use crate::remote::Reach;
+
+/// Gaps of as many bytes are not read over. A request costs about as much as these bytes.
+const GAP_BYTES: u64 = 8 * 1024;
+
+/// How long a region becomes by joining: what is lost with a connection stays small, and several run at once.
+const MAX_REGION_BYTES: u64 = 8 << 20;
+
+/// Bytes that are wanted of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Want {
+    /// The number of the file's place.
+    pub(super) place: usize,
+    /// Which bytes.
+    pub(super) span: ByteSpan,
+    /// The number of the chunk whose bytes they are.
+    pub(super) chunk: usize,
+}
+
+/// A range that is read by one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Region {
+    /// The number of the file's place.
+    pub(super) place: usize,
+    /// The range.
+    pub(super) range: Range<u64>,
+    /// What is wanted of it; at least one thing, each inside it.
+    pub(super) wants: Vec<Want>,
+}
+
+impl Want {
+    fn end(&self) -> u64 {
+        end(self.span)
+    }
+}
+
+impl Region {
+    fn new(want: Want) -> Self {
+        Self {
+            place: want.place,
+            range: want.span.offset..want.end(),
+            wants: vec![want],
+        }
+    }
+
+    /// Whether a want that begins behind all others may be part of it.
+    fn takes(&self, want: &Want, reach: Reach) -> bool {
+        if self.place != want.place {
+            return false;
+        }
+        let is_near = match want.span.offset.checked_sub(self.range.end) {
+            None | Some(0) => true,
+            Some(gap) => reach == Reach::Near && gap < GAP_BYTES,
+        };
+        let end = self.range.end.max(want.end());
+        is_near && (end == self.range.end || end - self.range.start <= MAX_REGION_BYTES)
+    }
+
+    /// Whether a span lies inside.
+    pub(super) fn holds(&self, span: ByteSpan) -> bool {
+        self.range.start <= span.offset && end(span) <= self.range.end
+    }
+
+    /// Where a span that lies inside is in the region's bytes.
+    pub(super) fn within(&self, span: ByteSpan) -> Range<usize> {
+        let at = |offset: u64| {
+            usize::try_from(offset - self.range.start).expect("a region fits into memory")
+        };
+        at(span.offset)..at(end(span))
+    }
+
+    /// Whether less than half of it is wanted.
+    pub(super) fn is_sparse(&self) -> bool {
+        let wanted: u64 = self.wants.iter().map(|want| u64::from(want.span.len)).sum();
+        wanted.saturating_mul(2) < self.range.end - self.range.start
+    }
+}
+
+/// Joins what is wanted to regions, the largest first: what takes longest begins first.
+pub(super) fn plan(mut wants: Vec<Want>, reach: Reach) -> Vec<Region> {
+    wants.sort_by_key(|want| (want.place, want.span));
+    let mut regions: Vec<Region> = Vec::new();
+    for want in wants {
+        match regions.last_mut() {
+            Some(region) if region.takes(&want, reach) => {
+                region.range.end = region.range.end.max(want.end());
+                region.wants.push(want);
+            }
+            _ => regions.push(Region::new(want)),
+        }
+    }
+    regions.sort_by_key(|region| Reverse(region.range.end - region.range.start));
+    regions
+}
+
+/// Where a span ends. Spans come from the wire, where it was checked that they have an end.
+fn end(span: ByteSpan) -> u64 {
+    span.offset.saturating_add(u64::from(span.len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wants(spans: &[(usize, u64, u32)]) -> Vec<Want> {
+        let wants = spans.iter().enumerate();
+        wants
+            .map(|(chunk, &(place, offset, len))| Want {
+                place,
+                span: ByteSpan { offset, len },
+                chunk,
+            })
+            .collect()
+    }
+
+    fn ranges(spans: &[(usize, u64, u32)], reach: Reach) -> Vec<(usize, Range<u64>)> {
+        let mut regions = plan(wants(spans), reach);
+        regions.sort_by_key(|region| (region.place, region.range.start));
+        let ranges = regions.into_iter();
+        ranges.map(|region| (region.place, region.range)).collect()
+    }
+
+    #[test]
+    fn an_exact_read_joins_only_what_touches() {
+        let spans = [(0, 10, 5), (0, 0, 10), (0, 16, 4)];
+        assert_eq!(ranges(&spans, Reach::Exact), [(0, 0..15), (0, 16..20)]);
+    }
+
+    #[test]
+    fn a_near_read_joins_over_gaps_below_eight_kib() {
+        let below = [(0, 0, 10), (0, 10 + 8191, 1)];
+        assert_eq!(ranges(&below, Reach::Near), [(0, 0..8202)]);
+        let at = [(0, 0, 10), (0, 10 + 8192, 1)];
+        assert_eq!(ranges(&at, Reach::Near), [(0, 0..10), (0, 8202..8203)]);
+    }
+
+    #[test]
+    fn files_are_never_joined() {
+        let spans = [(1, 0, 10), (0, 10, 10)];
+        assert_eq!(ranges(&spans, Reach::Near), [(0, 10..20), (1, 0..10)]);
+    }
+
+    #[test]
+    fn spans_that_overlap_are_read_once() {
+        let spans = [(0, 0, 100), (0, 10, 5), (0, 0, 100), (0, 50, 100)];
+        let regions = plan(wants(&spans), Reach::Exact);
+        assert_eq!(regions.len(), 1);
+        assert_eq!(regions[0].range, 0..150);
+        let mut chunks: Vec<_> = regions[0].wants.iter().map(|want| want.chunk).collect();
+        chunks.sort_unstable();
+        assert_eq!(chunks, [0, 1, 2, 3]);
+        assert_eq!(
+            regions[0].within(ByteSpan { offset: 50, len: 7 }),
+            50..57
+        );
+    }
+
+    #[test]
+    fn a_region_grows_to_eight_mib_and_one_chunk_may_be_longer() {
+        let half = 4 << 20;
+        let spans = [(0, 0, half), (0, 4 << 20, half), (0, 8 << 20, 1)];
+        assert_eq!(
+            ranges(&spans, Reach::Exact),
+            [(0, 0..8 << 20), (0, 8 << 20..(8 << 20) + 1)]
+        );
+        let long = [(0, 0, 12 << 20), (0, 5, 5), (0, 12 << 20, 1)];
+        assert_eq!(
+            ranges(&long, Reach::Exact),
+            [(0, 0..12 << 20), (0, 12 << 20..(12 << 20) + 1)]
+        );
+    }
+
+    #[test]
+    fn the_largest_comes_first() {
+        let spans = [(0, 0, 1), (1, 0, 100), (2, 0, 10)];
+        let regions = plan(wants(&spans), Reach::Near).into_iter();
+        let places: Vec<_> = regions.map(|region| region.place).collect();
+        assert_eq!(places, [1, 2, 0]);
+    }
+
+    #[test]
+    fn a_region_that_is_mostly_gap_says_so() {
+        let sparse = plan(wants(&[(0, 0, 10), (0, 1000, 10)]), Reach::Near);
+        assert!(sparse[0].is_sparse());
+        let dense = plan(wants(&[(0, 0, 10), (0, 15, 10)]), Reach::Near);
+        assert!(!dense[0].is_sparse());
+    }
+
+    #[test]
+    fn a_region_knows_what_lies_inside() {
+        let region = &plan(wants(&[(0, 10, 10)]), Reach::Near)[0];
+        for (offset, len, is_inside) in [(10, 10, true), (12, 3, true), (9, 2, false), (15, 6, false)]
+        {
+            assert_eq!(region.holds(ByteSpan { offset, len }), is_inside);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The chunks of a remote for whoever asks what they mean: refs and commits, a few at a time.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use holdfast_chunkstore::ChunkAddress;
+use holdfast_doltdb::{ChunkSource, SourceError};
+
+use super::{Reach, Remote};
+
+/// A remote as a source of chunks.
+#[derive(Debug, Clone)]
+pub struct RemoteSource {
+    remote: Arc<dyn Remote>,
+}
+
+impl RemoteSource {
+    /// Reads from `remote`.
+    pub fn new(remote: Arc<dyn Remote>) -> Self {
+        Self { remote }
+    }
+}
+
+#[async_trait]
+impl ChunkSource for RemoteSource {
+    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+        let read = self.remote.read(addresses, Reach::Exact).await;
+        let chunks = read.map_err(|error| SourceError::new(error.kind(), error))?;
+        let bytes = |chunk: Option<super::RemoteChunk>| chunk.map(|chunk| chunk.chunk);
+        Ok(chunks.into_iter().map(bytes).collect())
+    }
+}

@@ -1,0 +1,61 @@
+//! All datasets of a store, changed and written anew.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use holdfast_chunkstore::{ChunkAddress, RootAddress};
+use holdfast_doltdb::tree::AddressMap;
+use holdfast_doltdb::write::{NameTooLong, NewChunk, NewRoot, store_root};
+use holdfast_doltdb::{ChunkSource, ReadError, RefName};
+
+/// The datasets of a store by name. They are few, next to rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Datasets(BTreeMap<Bytes, ChunkAddress>);
+
+impl Datasets {
+    /// Reads those of the store at `root`; none of an empty store.
+    pub(super) async fn read(
+        source: &dyn ChunkSource,
+        root: RootAddress,
+    ) -> Result<Self, ReadError> {
+        let map = AddressMap::open(source, root).await?;
+        let (mut entries, mut datasets) = (map.entries(), BTreeMap::new());
+        while let Some(entry) = entries.next().await? {
+            datasets.insert(entry.name, entry.address);
+        }
+        Ok(Self(datasets))
+    }
+
+    /// Where a dataset stands.
+    pub(super) fn get(&self, name: &RefName) -> Option<ChunkAddress> {
+        self.0.get(name.to_string().as_bytes()).copied()
+    }
+
+    /// Puts a dataset somewhere, or removes it.
+    pub(super) fn set(&mut self, name: &RefName, address: Option<ChunkAddress>) {
+        let name = Bytes::from(name.to_string());
+        match address {
+            Some(address) => self.0.insert(name, address),
+            None => self.0.remove(&name),
+        };
+    }
+
+    /// All datasets in the order of their names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (RefName, ChunkAddress)> + '_ {
+        let parse = |name: &Bytes| RefName::parse(&String::from_utf8_lossy(name));
+        self.0
+            .iter()
+            .map(move |(name, address)| (parse(name), *address))
+    }
+
+    /// Writes the store root of these datasets.
+    pub(super) fn write(&self) -> Result<NewRoot, NameTooLong> {
+        store_root(&self.0)
+    }
+}
+
+/// Chunks as a store takes them.
+pub(super) fn pairs(chunks: &[NewChunk]) -> Vec<(ChunkAddress, Bytes)> {
+    let pair = |chunk: &NewChunk| (chunk.address, chunk.bytes.clone());
+    chunks.iter().map(pair).collect()
+}

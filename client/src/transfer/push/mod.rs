@@ -1,0 +1,285 @@
+//! What a database has and a remote has not, and then the remote's refs.
+//!
+//! # Order
+//! Files of chunks to the remote, one call that makes them part of it, then a small file with the new refs, and the
+//! root in one step. In the end the refs here that follow the remote's.
+//! # Crash
+//! Before the root of the remote moves, nothing changed for anybody. Files that were sent are kept, and a note of each:
+//! the same push goes on behind them.
+
+mod outgoing;
+mod plan;
+mod send;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use holdfast_chunkstore::ChunkAddress;
+use holdfast_chunkstore::clock::Clock;
+use holdfast_chunkstore::format::manifest::ListedFile;
+use holdfast_chunkstore::noms_dir::StoreWriter;
+use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_doltdb::RefName;
+use holdfast_doltdb::write::NewChunk;
+
+pub use plan::{PushResult, Rejection};
+
+use self::plan::{Plan, Planner};
+use self::send::{Sender, Sent};
+use super::clone::Identity;
+use super::datasets::{Datasets, pairs};
+use super::error::TransferError;
+use super::events::Observer;
+use super::fetch::Extent;
+use crate::database::{Database, DatabasePaths, StoreSource, Upstream, replace_file};
+use crate::remote::{Budget, Remote, RemoteSource, Swap};
+
+/// How often a root that moved meanwhile is tried again.
+const ATTEMPTS: u32 = 10;
+
+/// What is to be pushed.
+#[derive(Debug, Clone)]
+pub struct PushRequest {
+    /// The remote.
+    pub remote: Arc<dyn Remote>,
+    /// What it is called in the database; nothing for one that nothing follows.
+    pub remote_name: Option<String>,
+    /// What goes where.
+    pub refs: Vec<PushRef>,
+    /// When a branch of the remote may be left behind.
+    pub force: Force,
+    /// Whether local branches follow those that they were pushed to from now on.
+    pub upstream: SetUpstream,
+    /// How far it goes.
+    pub extent: Extent,
+    /// Who pushes.
+    pub identity: Option<Identity>,
+}
+
+/// One ref of a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushRef {
+    /// What is pushed; nothing to delete.
+    pub source: Option<RefName>,
+    /// The branch or tag of the remote.
+    pub destination: RefName,
+}
+
+/// When a branch of the remote may move to a commit that does not follow from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// Never.
+    No,
+    /// If it is where the last fetch saw it.
+    WithLease,
+}
+
+/// Whether local branches are made to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetUpstream {
+    /// As it is.
+    Unchanged,
+    /// Each branch that was pushed.
+    Pushed,
+}
+
+/// What was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// What became of each ref, in the order of the request.
+    pub results: Vec<(PushRef, PushResult)>,
+    /// How many chunks were missing there.
+    pub chunks: u64,
+    /// How many bytes the files of this push have.
+    pub bytes: u64,
+}
+
+/// Pushes from the database in `directory`.
+pub async fn push(
+    request: &PushRequest,
+    directory: &Path,
+    pool: &BlockingPool,
+    clock: &Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+) -> Result<Pushed, TransferError> {
+    let database = Database::open(directory, pool).await?;
+    let store = database.paths().store();
+    let writer = pool.run(move || StoreWriter::open(&store)).await?;
+    let source = StoreSource::new(Arc::clone(writer.store()), pool.clone());
+    let local = Datasets::read(&source, writer.store().root()).await?;
+    let pusher = Pusher {
+        request,
+        paths: database.paths(),
+        source,
+        local,
+        pool,
+        clock,
+        observer,
+    };
+    let (pushed, plan) = pusher.run().await?;
+    if request.extent == Extent::Whole {
+        pusher.follow(writer, &plan).await?;
+        pusher.set_upstream(&database, &pushed)?;
+    }
+    Ok(pushed)
+}
+
+struct Pusher<'a> {
+    request: &'a PushRequest,
+    paths: &'a DatabasePaths,
+    source: StoreSource,
+    local: Datasets,
+    pool: &'a BlockingPool,
+    clock: &'a Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Pusher<'_> {
+    async fn run(&self) -> Result<(Pushed, Plan), TransferError> {
+        let remote = &self.request.remote;
+        let metadata = remote.metadata().await?;
+        let mut sent: Option<Sent> = None;
+        let mut budget = Budget::new();
+        for _ in 0..ATTEMPTS {
+            let root = remote.root().await?;
+            let plan = self.plan(root, metadata).await?;
+            let is_dry = self.request.extent == Extent::DryRun;
+            if sent.is_none() && !plan.roots.is_empty() {
+                let sender = Sender {
+                    remote: Arc::clone(remote),
+                    is_empty: root.is_zero() && metadata.size == 0,
+                    store: Arc::clone(self.source.store()),
+                    folder: self.paths.outgoing(),
+                    pool: self.pool.clone(),
+                    observer: Arc::clone(&self.observer),
+                    extent: self.request.extent,
+                };
+                sent = Some(sender.run(&plan.roots).await?);
+            }
+            let pushed = |plan: &Plan| Pushed {
+                results: plan.results.clone(),
+                chunks: sent.as_ref().map_or(0, |sent| sent.chunks),
+                bytes: sent.as_ref().map_or(0, |sent| sent.bytes),
+            };
+            let written = plan.datasets.write()?;
+            if is_dry || written.root == root {
+                return Ok((pushed(&plan), plan));
+            }
+            let mut chunks = written.chunks;
+            chunks.extend(plan.working_sets.iter().cloned());
+            let small = self.send_small(chunks).await?;
+            match remote.commit(written.root, root, &[small]).await? {
+                Swap::Won => {
+                    let folder = self.paths.outgoing();
+                    crate::database::remove(&folder)?;
+                    return Ok((pushed(&plan), plan));
+                }
+                Swap::Lost => {
+                    budget.wait(&**self.clock).await;
+                    if budget.is_spent() {
+                        budget.renew();
+                    }
+                }
+            }
+        }
+        Err(TransferError::Contended)
+    }
+
+    async fn plan(
+        &self,
+        root: holdfast_chunkstore::RootAddress,
+        metadata: crate::remote::Metadata,
+    ) -> Result<Plan, TransferError> {
+        let there = RemoteSource::new(Arc::clone(&self.request.remote));
+        let planner = Planner {
+            request: self.request,
+            here: &self.source,
+            local: &self.local,
+            remote: Datasets::read(&there, root).await?,
+            there,
+            working_sets: metadata.working_sets,
+            now_seconds: self.clock.now().seconds(),
+        };
+        planner.plan().await
+    }
+
+    /// Sends the chunks of the new refs in a file of their own.
+    async fn send_small(&self, chunks: Vec<NewChunk>) -> Result<ListedFile, TransferError> {
+        let folder = self.paths.outgoing();
+        let file = self
+            .pool
+            .run(move || outgoing::write_small(&folder, &pairs(&chunks)))
+            .await?;
+        self.request.remote.upload(&file).await?;
+        Ok(ListedFile {
+            id: file.id,
+            chunks: file.chunks,
+        })
+    }
+
+    /// Moves the refs here that follow the remote's.
+    async fn follow(&self, writer: StoreWriter, plan: &Plan) -> Result<(), TransferError> {
+        let Some(remote) = &self.request.remote_name else {
+            return Ok(());
+        };
+        let mut datasets = self.local.clone();
+        for (pushed, result) in &plan.results {
+            let RefName::Branch(branch) = &pushed.destination else {
+                continue;
+            };
+            let address = match result {
+                PushResult::Created { new }
+                | PushResult::Moved { new, .. }
+                | PushResult::UpToDate { at: new } => Some(*new),
+                PushResult::Deleted { .. } => None,
+                PushResult::Rejected { .. } => continue,
+            };
+            let name = RefName::RemoteBranch {
+                remote: remote.clone(),
+                branch: branch.clone(),
+            };
+            datasets.set(&name, address);
+        }
+        if datasets == self.local {
+            return Ok(());
+        }
+        let written = datasets.write()?;
+        let now = self.clock.now().seconds();
+        let commit = move || writer.commit(written.root, &[], &pairs(&written.chunks), now);
+        self.pool.run(commit).await?;
+        Ok(())
+    }
+
+    fn set_upstream(&self, database: &Database, pushed: &Pushed) -> Result<(), TransferError> {
+        let (SetUpstream::Pushed, Some(remote)) =
+            (self.request.upstream, &self.request.remote_name)
+        else {
+            return Ok(());
+        };
+        let mut state = database.repo_state().clone();
+        for (pushed, result) in &pushed.results {
+            let is_there = !matches!(
+                result,
+                PushResult::Rejected { .. } | PushResult::Deleted { .. }
+            );
+            if let (Some(RefName::Branch(source)), RefName::Branch(_), true) =
+                (&pushed.source, &pushed.destination, is_there)
+            {
+                let upstream = Upstream {
+                    head: pushed.destination.to_string(),
+                    remote: remote.clone(),
+                };
+                state.branches.insert(source.clone(), upstream);
+            }
+        }
+        replace_file(&database.paths().repo_state(), &state.encode())?;
+        Ok(())
+    }
+}
+
+/// The chunks that a remote must have for the refs of a plan, each once.
+fn distinct(addresses: impl IntoIterator<Item = ChunkAddress>) -> Vec<ChunkAddress> {
+    let set: BTreeSet<_> = addresses.into_iter().collect();
+    set.into_iter().collect()
+}

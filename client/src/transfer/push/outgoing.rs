@@ -1,0 +1,204 @@
+//! Files on their way to a remote, and a note of each that arrived.
+//!
+//! ```text
+//! <outgoing>/<key>/chunks.records, chunks.list   the file that grows
+//! <outgoing>/<key>/<id>                          those that are whole
+//! <outgoing>/<key>/sent                          the ids of those that the remote took, one a line
+//! ```
+//!
+//! The key stands for what is pushed to where: files of another push are of no use. Everything here blocks.
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use holdfast_chunkstore::format::manifest::ListedFile;
+use holdfast_chunkstore::format::table::record;
+use holdfast_chunkstore::format::{FileKind, table};
+use holdfast_chunkstore::hash::hash_chunk;
+use holdfast_chunkstore::noms_dir::{PartialFile, StoreError, StoredFile};
+use holdfast_chunkstore::objects::durable;
+use holdfast_chunkstore::{ChunkAddress, TableFileId};
+
+use crate::remote::OutgoingFile;
+
+/// A file is finished and sent when it is so long.
+const FILE_BYTES: u64 = 24 << 20;
+
+/// The files of one push.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    folder: PathBuf,
+    growing: PartialFile,
+    kept: Vec<StoredFile>,
+    sent: HashSet<TableFileId>,
+}
+
+impl Outgoing {
+    /// Begins the files of a push of `roots` to `remote` below `outgoing`, or goes on with those that are there. What
+    /// is there of other pushes is removed.
+    pub(super) fn open(
+        outgoing: &Path,
+        remote: &str,
+        roots: &[ChunkAddress],
+    ) -> Result<Self, StoreError> {
+        let mut told = remote.as_bytes().to_vec();
+        told.extend(roots.iter().flat_map(|root| *root.as_bytes()));
+        let key = hash_chunk(&told).to_string();
+        let folder = outgoing.join(&key);
+        durable::create_root(&folder).map_err(io("make", &folder))?;
+        for entry in std::fs::read_dir(outgoing).map_err(io("list", outgoing))? {
+            let entry = entry.map_err(io("list", outgoing))?;
+            let path = entry.path();
+            if entry.file_name().to_str() != Some(&key) && path.is_dir() {
+                std::fs::remove_dir_all(&path).map_err(io("remove", &path))?;
+            }
+        }
+        let mut kept = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(io("list", &folder))? {
+            let name = entry.map_err(io("list", &folder))?.file_name();
+            let id: Option<TableFileId> = name.to_str().and_then(|name| name.parse().ok());
+            if let Some(id) = id {
+                kept.extend(StoredFile::open(&folder, id)?);
+            }
+        }
+        let notes = folder.join("sent");
+        let sent = match std::fs::read_to_string(&notes) {
+            Ok(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => HashSet::new(),
+            Err(error) => return Err(io("read", &notes)(error)),
+        };
+        Ok(Self {
+            growing: PartialFile::open(&folder, "chunks")?,
+            folder,
+            kept,
+            sent,
+        })
+    }
+
+    /// Whether an earlier attempt put a chunk into one of the files.
+    pub(super) fn has(&self, address: ChunkAddress) -> Result<bool, StoreError> {
+        if self.growing.has_kept(address) {
+            return Ok(true);
+        }
+        for file in &self.kept {
+            if file.find(address)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The files that an earlier attempt finished.
+    pub(super) fn kept(&self) -> Vec<OutgoingFile> {
+        let file = |file: &StoredFile| OutgoingFile {
+            path: file.path().to_owned(),
+            id: file.id(),
+            kind: file.kind(),
+            len: file.len(),
+            data_len: file.data_len(),
+            chunks: file.count(),
+        };
+        self.kept.iter().map(file).collect()
+    }
+
+    /// Whether the remote took a file.
+    pub(super) fn is_sent(&self, id: TableFileId) -> bool {
+        self.sent.contains(&id)
+    }
+
+    /// Adds the record of a chunk of `chunk_len` bytes, and returns the file that is whole with it.
+    pub(super) fn add(
+        &mut self,
+        address: ChunkAddress,
+        stored: &[u8],
+        chunk_len: usize,
+    ) -> Result<Option<OutgoingFile>, StoreError> {
+        let chunk_len = u32::try_from(chunk_len).unwrap_or(u32::MAX);
+        self.growing.append(address, stored, chunk_len)?;
+        match self.growing.len() >= FILE_BYTES {
+            true => self.finish_file(),
+            false => Ok(None),
+        }
+    }
+
+    /// Finishes the file that grows; nothing without chunks.
+    pub(super) fn finish_file(&mut self) -> Result<Option<OutgoingFile>, StoreError> {
+        let len = self.growing.len();
+        let listed = self.growing.finish(&self.folder)?;
+        Ok(listed.map(|listed| whole(&self.folder, listed, len)))
+    }
+
+    /// Where the notes of what was sent stand.
+    pub(super) fn notes(&self) -> PathBuf {
+        self.folder.join("sent")
+    }
+}
+
+/// Notes that the remote took a file.
+pub(super) fn note_sent(notes: &Path, id: TableFileId) -> Result<(), StoreError> {
+    let file = OpenOptions::new().create(true).append(true).open(notes);
+    file.and_then(|mut file| {
+        file.write_all(format!("{id}\n").as_bytes())?;
+        file.sync_data()
+    })
+    .map_err(io("write", notes))
+}
+
+/// Writes a few chunks into a table file in `folder`.
+pub(super) fn write_small(
+    folder: &Path,
+    chunks: &[(ChunkAddress, Bytes)],
+) -> Result<OutgoingFile, StoreError> {
+    durable::create_root(folder).map_err(io("make", folder))?;
+    let name = "refs";
+    for suffix in ["records", "list"] {
+        let path = folder.join(format!("{name}.{suffix}"));
+        crate::database::remove(&path).map_err(|error| StoreError::Io {
+            action: "remove",
+            path,
+            source: std::io::Error::other(error),
+        })?;
+    }
+    let mut file = PartialFile::open(folder, name)?;
+    let mut encoder = record::Encoder::new();
+    for (address, chunk) in chunks {
+        let mut stored = Vec::new();
+        let encoded = encoder.encode(chunk, &mut stored);
+        encoded.map_err(|source| StoreError::Encode {
+            path: folder.to_owned(),
+            source,
+        })?;
+        let chunk_len = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        file.append(*address, &stored, chunk_len)?;
+    }
+    let len = file.len();
+    let listed = file.finish(folder)?;
+    let listed = listed.ok_or_else(|| StoreError::Encode {
+        path: folder.to_owned(),
+        source: holdfast_chunkstore::format::EncodeError::NoChunks,
+    })?;
+    Ok(whole(folder, listed, len))
+}
+
+fn whole(folder: &Path, listed: ListedFile, len: u64) -> OutgoingFile {
+    let index_len = u64::from(listed.chunks) * table::ENTRY_LEN + table::FOOTER_LEN as u64;
+    OutgoingFile {
+        path: folder.join(listed.id.to_string()),
+        id: listed.id,
+        kind: FileKind::Table,
+        len,
+        data_len: len - index_len,
+        chunks: listed.chunks,
+    }
+}
+
+fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> StoreError + 'a {
+    move |source| StoreError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
+}

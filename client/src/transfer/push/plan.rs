@@ -1,0 +1,247 @@
+//! What becomes of each ref of a push.
+
+use holdfast_chunkstore::ChunkAddress;
+use holdfast_doltdb::history::History;
+use holdfast_doltdb::write::NewChunk;
+use holdfast_doltdb::{ReadError, RefName};
+
+use super::{Force, PushRef, PushRequest, distinct};
+use crate::database::StoreSource;
+use crate::remote::{RemoteSource, WorkingSets};
+use crate::transfer::datasets::Datasets;
+use crate::transfer::error::TransferError;
+use crate::transfer::working_set;
+
+/// What a working set that a push writes says was done.
+const NOTE: &str = "push";
+
+/// What became of a ref.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PushResult {
+    /// It was not there before.
+    Created {
+        /// Where it is.
+        new: ChunkAddress,
+    },
+    /// It moved.
+    Moved {
+        /// Where it was.
+        old: ChunkAddress,
+        /// Where it is.
+        new: ChunkAddress,
+    },
+    /// It is gone.
+    Deleted {
+        /// Where it was.
+        old: ChunkAddress,
+    },
+    /// It was there already.
+    UpToDate {
+        /// Where it is.
+        at: ChunkAddress,
+    },
+    /// It stays where it is.
+    Rejected {
+        /// Why.
+        reason: Rejection,
+    },
+}
+
+/// Why a ref stays where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// Commits of the remote would be lost.
+    NonFastForward,
+    /// The remote has commits that are not here.
+    FetchFirst,
+    /// The branch is not where the last fetch saw it.
+    StaleLease,
+    /// The tag is there, elsewhere.
+    TagExists,
+    /// Somebody has changes there that are not committed.
+    UncommittedChanges,
+    /// There is nothing to delete.
+    NotThere,
+    /// A database has at least one branch.
+    LastBranch,
+}
+
+/// What a push does.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) results: Vec<(PushRef, PushResult)>,
+    /// The datasets of the remote when it is done.
+    pub(super) datasets: Datasets,
+    /// Working sets that are written along.
+    pub(super) working_sets: Vec<NewChunk>,
+    /// What must be there with everything below it.
+    pub(super) roots: Vec<ChunkAddress>,
+}
+
+/// Decides what becomes of refs.
+pub(super) struct Planner<'a> {
+    pub(super) request: &'a PushRequest,
+    pub(super) here: &'a StoreSource,
+    pub(super) local: &'a Datasets,
+    pub(super) there: RemoteSource,
+    pub(super) remote: Datasets,
+    pub(super) working_sets: WorkingSets,
+    pub(super) now_seconds: u64,
+}
+
+impl Planner<'_> {
+    pub(super) async fn plan(self) -> Result<Plan, TransferError> {
+        let mut plan = Plan {
+            results: Vec::new(),
+            datasets: self.remote.clone(),
+            working_sets: Vec::new(),
+            roots: Vec::new(),
+        };
+        for pushed in &self.request.refs {
+            let result = self.decide(pushed, &mut plan).await?;
+            match result {
+                PushResult::Created { new } | PushResult::Moved { new, .. } => {
+                    plan.datasets.set(&pushed.destination, Some(new));
+                    plan.roots.push(new);
+                }
+                PushResult::Deleted { .. } => plan.datasets.set(&pushed.destination, None),
+                PushResult::UpToDate { .. } | PushResult::Rejected { .. } => {}
+            }
+            plan.results.push((pushed.clone(), result));
+        }
+        plan.roots = distinct(plan.roots);
+        Ok(plan)
+    }
+
+    async fn decide(&self, pushed: &PushRef, plan: &mut Plan) -> Result<PushResult, TransferError> {
+        let old = plan.datasets.get(&pushed.destination);
+        let Some(source) = &pushed.source else {
+            return self.delete(&pushed.destination, old, plan).await;
+        };
+        let new = self.local.get(source);
+        let new = new.ok_or_else(|| TransferError::NoRef {
+            name: source.to_string(),
+        })?;
+        match (old, &pushed.destination) {
+            (Some(old), _) if old == new => Ok(PushResult::UpToDate { at: new }),
+            (None, RefName::Tag(_)) => Ok(PushResult::Created { new }),
+            (Some(old), RefName::Tag(_)) => Ok(match self.request.force {
+                Force::WithLease => PushResult::Moved { old, new },
+                Force::No => rejected(Rejection::TagExists),
+            }),
+            (old, RefName::Branch(branch)) => self.branch(branch, old, new, plan).await,
+            (_, other) => Err(TransferError::NoRef {
+                name: other.to_string(),
+            }),
+        }
+    }
+
+    async fn branch(
+        &self,
+        branch: &str,
+        old: Option<ChunkAddress>,
+        new: ChunkAddress,
+        plan: &mut Plan,
+    ) -> Result<PushResult, TransferError> {
+        if let Some(old) = old
+            && let Some(reason) = self.in_the_way(branch, old, new).await?
+        {
+            return Ok(rejected(reason));
+        }
+        let is_forced = self.request.force == Force::WithLease;
+        if is_forced || self.working_sets == WorkingSets::Asserted {
+            let name = RefName::WorkingSet(branch.to_owned());
+            if !is_forced && !self.is_clean(&name, old).await? {
+                return Ok(rejected(Rejection::UncommittedChanges));
+            }
+            let identity = self.request.identity.as_ref();
+            let working_set =
+                working_set::clean(self.here, new, identity, NOTE, self.now_seconds).await?;
+            plan.datasets.set(&name, Some(working_set.address));
+            plan.working_sets.push(working_set);
+        }
+        Ok(match old {
+            Some(old) => PushResult::Moved { old, new },
+            None => PushResult::Created { new },
+        })
+    }
+
+    /// Why a branch of the remote may not move from `old` to `new`.
+    async fn in_the_way(
+        &self,
+        branch: &str,
+        old: ChunkAddress,
+        new: ChunkAddress,
+    ) -> Result<Option<Rejection>, TransferError> {
+        if self.request.force == Force::WithLease {
+            return Ok(self.is_stale(branch, old).then_some(Rejection::StaleLease));
+        }
+        if working_set::get(self.here, old).await?.is_none() {
+            return Ok(Some(Rejection::FetchFirst));
+        }
+        let ghosts = self.here.store().ghosts();
+        let follows = History::new(self.here, ghosts)
+            .is_ancestor(old, new)
+            .await?;
+        Ok((!follows).then_some(Rejection::NonFastForward))
+    }
+
+    async fn delete(
+        &self,
+        name: &RefName,
+        old: Option<ChunkAddress>,
+        plan: &mut Plan,
+    ) -> Result<PushResult, TransferError> {
+        let Some(old) = old else {
+            return Ok(rejected(Rejection::NotThere));
+        };
+        if let RefName::Branch(branch) = name {
+            let is_branch = |(name, _): &(RefName, _)| matches!(name, RefName::Branch(_));
+            if plan.datasets.iter().filter(is_branch).count() == 1 {
+                return Ok(rejected(Rejection::LastBranch));
+            }
+            let working_set = RefName::WorkingSet(branch.clone());
+            if self.request.force == Force::No {
+                if !self.is_clean(&working_set, Some(old)).await? {
+                    return Ok(rejected(Rejection::UncommittedChanges));
+                }
+                plan.datasets.set(&working_set, None);
+            } else if self.is_stale(branch, old) {
+                return Ok(rejected(Rejection::StaleLease));
+            }
+        }
+        Ok(PushResult::Deleted { old })
+    }
+
+    /// Whether a branch of the remote is not where the last fetch saw it. Of a remote that nothing follows nothing was
+    /// seen.
+    fn is_stale(&self, branch: &str, old: ChunkAddress) -> bool {
+        let Some(remote) = &self.request.remote_name else {
+            return false;
+        };
+        let seen = self.local.get(&RefName::RemoteBranch {
+            remote: remote.clone(),
+            branch: branch.to_owned(),
+        });
+        seen != Some(old)
+    }
+
+    /// Whether nothing is changed and nothing staged in a working set of the remote, whose branch is at `head`.
+    async fn is_clean(
+        &self,
+        name: &RefName,
+        head: Option<ChunkAddress>,
+    ) -> Result<bool, ReadError> {
+        match (self.remote.get(name), head) {
+            (Some(address), Some(head)) => working_set::is_clean(&self.there, address, head).await,
+            // A working set without its branch is nobody's.
+            _ => Ok(true),
+        }
+    }
+}
+
+fn rejected(reason: Rejection) -> PushResult {
+    PushResult::Rejected { reason }
+}
