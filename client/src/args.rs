@@ -113,7 +113,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Clone {
-    /// The remote: https://host/owner/repository, owner/repository.
+    /// The remote: https://host/owner/repository, owner/repository, file:///path, s3://bucket/prefix.
     pub(crate) url: String,
     /// Where to; the name of the repository unless given.
     pub(crate) directory: Option<PathBuf>,

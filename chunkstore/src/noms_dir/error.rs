@@ -105,6 +105,12 @@ pub enum StoreError {
         /// The lock file.
         path: PathBuf,
     },
+    /// A store whose manifest alone does not say what its root is.
+    #[error("the store in {} has a chunk journal: it is that of a database", path.display())]
+    Journaled {
+        /// Where it lies.
+        path: PathBuf,
+    },
     /// What should be written cannot be.
     #[error("write to {}", path.display())]
     Encode {
@@ -139,6 +145,7 @@ impl StoreError {
             Self::Held { .. } => ErrorKind::Unavailable,
             Self::Encode { source, .. } => source.kind(),
             Self::Exists { .. } => ErrorKind::Conflict,
+            Self::Journaled { .. } => ErrorKind::Refused,
         }
     }
 }

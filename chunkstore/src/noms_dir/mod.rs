@@ -25,7 +25,9 @@ mod journal;
 mod layout;
 mod lock;
 mod partial;
+mod stamp;
 mod stored_file;
+mod update;
 mod writer;
 
 use std::collections::HashSet;
@@ -38,7 +40,9 @@ pub use journal::Journal;
 pub use layout::file_name;
 pub use lock::{LockState, probe_lock};
 pub use partial::PartialFile;
+pub use stamp::StoreStamp;
 pub use stored_file::StoredFile;
+pub use update::ManifestUpdate;
 pub use writer::StoreWriter;
 
 use crate::address::{ChunkAddress, RootAddress};

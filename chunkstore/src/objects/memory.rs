@@ -16,10 +16,11 @@ use futures::{StreamExt as _, stream};
 use parking_lot::Mutex;
 
 use super::{
-    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, SignedAddress,
-    checked_range,
+    ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, ObjectVersion,
+    Replacement, SignedAddress, VersionedStore, checked_range,
 };
 use crate::clock::{Clock, Timestamp};
+use crate::hash::hash_chunk;
 use crate::pool::BlockingPool;
 
 const PAGE: usize = 3;
@@ -232,6 +233,48 @@ impl MemoryUpload {
         len.map(|metadata| metadata.len())
             .map_err(|error| ObjectError::refused("read the spool file of", &self.key, error))
     }
+}
+
+#[async_trait]
+impl VersionedStore for MemoryStore {
+    async fn read_version(
+        &self,
+        key: &ObjectKey,
+        limit: u64,
+    ) -> Result<Option<(Bytes, ObjectVersion)>, ObjectError> {
+        tokio::task::yield_now().await;
+        let Ok(stored) = self.find(key) else {
+            return Ok(None);
+        };
+        if stored.body.len() as u64 > limit {
+            let text = format!("it has more than {limit} bytes");
+            return Err(ObjectError::refused("read into memory", key, text));
+        }
+        let version = version_of(&stored.body);
+        Ok(Some((stored.body, version)))
+    }
+
+    async fn replace(
+        &self,
+        key: &ObjectKey,
+        body: Bytes,
+        version: Option<&ObjectVersion>,
+    ) -> Result<Replacement, ObjectError> {
+        tokio::task::yield_now().await;
+        let stored = self.stored(body);
+        let mut objects = self.objects.lock();
+        let found = objects.get(key.as_str());
+        if found.map(|found| version_of(&found.body)).as_ref() != version {
+            return Ok(Replacement::Outdated);
+        }
+        objects.insert(key.as_str().to_owned(), stored);
+        Ok(Replacement::Done)
+    }
+}
+
+/// The version of an object with these bytes.
+fn version_of(body: &Bytes) -> ObjectVersion {
+    ObjectVersion::new(format!("\"{}\"", hash_chunk(body)))
 }
 
 #[async_trait]

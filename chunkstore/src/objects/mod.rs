@@ -20,6 +20,7 @@ pub mod probe;
 pub mod retrying;
 #[cfg(feature = "s3")]
 pub mod s3;
+mod versioned;
 
 use std::fmt;
 use std::ops::Range;
@@ -33,6 +34,7 @@ use futures::stream::BoxStream;
 use crate::clock::Timestamp;
 use crate::error::ErrorKind;
 pub use key::ObjectKey;
+pub use versioned::{ObjectVersion, Replacement, VersionedStore};
 
 /// Why a call to an [`ObjectStore`] failed.
 #[derive(Debug, thiserror::Error)]

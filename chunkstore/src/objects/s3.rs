@@ -16,6 +16,7 @@
 mod config;
 mod failure;
 mod lifecycle;
+mod replace;
 mod signer;
 mod upload;
 

@@ -21,11 +21,11 @@ pub(super) async fn clone(
         Some(directory) => directory,
         None => match speaker.parse(&arguments.url)?.directory_name() {
             Some(name) => PathBuf::from(name),
-            None => return Err(Complaint::NoServer.into()),
+            None => return Err(Complaint::NoName.into()),
         },
     };
     let request = CloneRequest {
-        remote: speaker.open(&arguments.url)?,
+        remote: speaker.open(&arguments.url).await?,
         remote_name: arguments.remote,
         branch: arguments.branch,
         default_branch: (speaker.user.settings)

@@ -36,9 +36,6 @@ pub(crate) enum Complaint {
         /// How many.
         count: u64,
     },
-    /// A kind of remote that a command does not take yet.
-    #[error("only remotes of the kinds https:// and http:// can be cloned")]
-    NoServer,
     /// A thing that `inspect` does not find.
     #[error("{what:?} is no chunk, ref or file here")]
     Nothing {
@@ -57,6 +54,9 @@ pub(crate) enum Complaint {
         /// Where.
         place: String,
     },
+    /// A remote whose address gives a clone no name.
+    #[error("the address has no last part to name a directory after: name one behind it")]
+    NoName,
     /// A user's name without the password.
     #[error("--user needs the password in DOLT_REMOTE_PASSWORD")]
     NoPassword,
@@ -97,7 +97,7 @@ impl Complaint {
             | Self::NoRemote { .. } => ErrorKind::NotFound,
             Self::Rejected { .. } => ErrorKind::Refused,
             Self::Damaged { .. } => ErrorKind::Corrupt,
-            Self::NoServer | Self::NoPassword | Self::NoUpstream { .. } | Self::User { .. } => {
+            Self::NoName | Self::NoPassword | Self::NoUpstream { .. } | Self::User { .. } => {
                 ErrorKind::Invalid
             }
         }

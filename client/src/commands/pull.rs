@@ -23,7 +23,7 @@ pub(super) async fn pull(
     let text = arguments
         .remote
         .unwrap_or_else(|| remotes::followed(state).to_owned());
-    let Named { name, remote } = speaker.find(state, &text)?;
+    let Named { name, remote } = speaker.find(state, &text).await?;
     let remote_name = name.ok_or(Complaint::NoRemote { name: text })?;
     let request = PullRequest {
         fetch: FetchRequest {

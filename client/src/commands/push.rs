@@ -29,7 +29,7 @@ pub(super) async fn push(
         Some(text) => text.as_str(),
         None => remotes::followed(state),
     };
-    let Named { name, remote } = speaker.find(state, text)?;
+    let Named { name, remote } = speaker.find(state, text).await?;
     let request = PushRequest {
         remote,
         remote_name: name,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use holdfast_chunkstore::clock::{Clock, SystemClock};
 use holdfast_client::database::RepoState;
-use holdfast_client::remote::{DEFAULT_HOST, Remote, RemoteUrl, Server};
+use holdfast_client::remote::{self, Access, DEFAULT_HOST, Remote, RemoteUrl};
 use holdfast_client::transfer::Identity;
 
-use super::{Complaint, user::User};
+use super::{Complaint, pool, user::User};
 use crate::args::Environment;
 
 /// The name of the remote that is meant when none is given and none followed.
@@ -44,11 +44,11 @@ impl<'a> Speaker<'a> {
     }
 
     /// The remote of that name, or at that address.
-    pub(super) fn find(&self, state: &RepoState, text: &str) -> anyhow::Result<Named> {
+    pub(super) async fn find(&self, state: &RepoState, text: &str) -> anyhow::Result<Named> {
         if let Some(entry) = state.remotes.get(text) {
             return Ok(Named {
                 name: Some(text.to_owned()),
-                remote: self.open(&entry.url)?,
+                remote: self.open(&entry.url).await?,
             });
         }
         if !text.contains('/') {
@@ -57,22 +57,18 @@ impl<'a> Speaker<'a> {
         }
         Ok(Named {
             name: None,
-            remote: self.open(text)?,
+            remote: self.open(text).await?,
         })
     }
 
     /// The remote at an address.
-    pub(super) fn open(&self, text: &str) -> anyhow::Result<Arc<dyn Remote>> {
-        let url = self.parse(text)?;
-        let RemoteUrl::Server(url) = url else {
-            return Err(Complaint::NoServer.into());
+    pub(super) async fn open(&self, text: &str) -> anyhow::Result<Arc<dyn Remote>> {
+        let access = Access {
+            credentials: self.user.credentials(self.name.clone(), self.environment)?,
+            clock: Arc::clone(&self.clock),
+            pool: pool(),
         };
-        let credentials = self.user.credentials(self.name.clone(), self.environment)?;
-        Ok(Arc::new(Server::new(
-            url,
-            credentials,
-            Arc::clone(&self.clock),
-        )?))
+        Ok(remote::open(self.parse(text)?, access).await?)
     }
 
     /// Reads an address.

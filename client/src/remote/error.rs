@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use holdfast_chunkstore::format::DecodeError;
 use holdfast_chunkstore::hash::AddressMismatch;
 use holdfast_chunkstore::noms_dir::StoreError;
-use holdfast_chunkstore::{ChunkAddress, ErrorKind};
+use holdfast_chunkstore::objects::ObjectError;
+use holdfast_chunkstore::{ChunkAddress, ErrorKind, RootAddress};
 use tonic::Code;
 
 /// Why a remote did not do what was asked.
@@ -108,12 +109,53 @@ pub enum RemoteError {
         /// The form.
         format: String,
     },
-    /// A store in a directory that cannot be read.
-    #[error("read the remote's directory")]
+    /// A store in a directory or a bucket that cannot be used.
+    #[error("use the store of the remote")]
     Store {
         /// Why.
         #[source]
         source: StoreError,
+    },
+    /// A bucket that does not do what is asked.
+    #[error("use the bucket of the remote")]
+    Bucket {
+        /// Why.
+        #[source]
+        source: ObjectError,
+    },
+    /// A bucket on whose server pushes could overwrite each other.
+    #[error(
+        "the server of the bucket {what}: it does not honor {header}, and pushes could overwrite each other"
+    )]
+    Unconditional {
+        /// The header of a request that it should honor.
+        header: &'static str,
+        /// What it was seen to do.
+        what: &'static str,
+    },
+    /// Others changed the remote each time we tried.
+    #[error("others changed the remote each time we tried to")]
+    Contended,
+    /// The store of a database that somebody works in.
+    #[error(
+        "{} is the store of a database, and takes no pushes: push to a directory of its own, or through a server",
+        path.display()
+    )]
+    Database {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// A kind of remote that was left out of this program.
+    #[error("this program was built without remotes of the kind {scheme}://")]
+    NotBuilt {
+        /// The kind.
+        scheme: &'static str,
+    },
+    /// A root whose chunk was not sent.
+    #[error("the chunk of root {root} is in no file of the remote")]
+    NoRoot {
+        /// The root.
+        root: RootAddress,
     },
 }
 
@@ -123,15 +165,14 @@ impl RemoteError {
         matches!(self, Self::Status { status: 416, .. })
     }
 
-    /// Whether data was refused in a way that a new address may mend.
+    /// Whether data was refused in a way that a new list may mend: its address ended, or its file is gone because the
+    /// remote collected its garbage.
     pub(crate) fn is_of_an_ended_address(&self) -> bool {
-        matches!(
-            self,
-            Self::Status {
-                status: 400 | 401 | 403 | 404 | 410,
-                ..
-            }
-        )
+        match self {
+            Self::Status { status, .. } => matches!(status, 400 | 401 | 403 | 404 | 410),
+            Self::Store { source } => source.kind() == ErrorKind::NotFound,
+            _ => false,
+        }
     }
 
     /// Whether the same request may succeed later.
@@ -163,6 +204,12 @@ impl RemoteError {
             }
             Self::File { .. } => ErrorKind::Internal,
             Self::Store { source } => source.kind(),
+            Self::Bucket { source } => source.kind(),
+            Self::Contended => ErrorKind::Unavailable,
+            Self::Unconditional { .. } | Self::Database { .. } | Self::NotBuilt { .. } => {
+                ErrorKind::Refused
+            }
+            Self::NoRoot { .. } => ErrorKind::Dangling,
         }
     }
 }

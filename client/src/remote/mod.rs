@@ -2,18 +2,24 @@
 //!
 //! A transfer sees a [`Remote`] and nothing of what is behind it.
 
+mod bucket;
 pub mod credentials;
+mod directory;
 mod error;
+mod open;
 mod retry;
 mod server;
 mod source;
 mod url;
 
+pub use bucket::Bucket;
+pub use directory::Directory;
 pub use error::RemoteError;
+pub use open::{Access, open};
 pub(crate) use retry::Budget;
 pub use server::{ProxySettings, Server};
 pub use source::RemoteSource;
-pub use url::{DEFAULT_HOST, RemoteUrl, ServerUrl, UrlError};
+pub use url::{BucketUrl, DEFAULT_HOST, RemoteUrl, ServerUrl, UrlError};
 
 use std::fmt;
 use std::path::PathBuf;

@@ -7,10 +7,14 @@
 //! | `owner/repo` | on the default host |
 //! | `https://www.dolthub.com/repositories/owner/repo` | `owner/repo`, for it is copied from a browser |
 //! | `file:///path` | a store in that directory |
+//! | `s3://bucket/prefix[?endpoint=…&region=…&path-style=true]` | a store in that bucket |
+
+mod bucket;
 
 use std::fmt;
 use std::path::PathBuf;
 
+pub use bucket::BucketUrl;
 use reqwest::Url;
 
 /// The host of a name without one, unless the user's settings name another.
@@ -32,7 +36,7 @@ pub enum UrlError {
         text: String,
     },
     /// A kind of remote that we do not speak to.
-    #[error("remotes of the kind {scheme}:// are not supported, only https, http and file")]
+    #[error("remotes of the kind {scheme}:// are not supported, only https, http, file and s3")]
     Scheme {
         /// The kind.
         scheme: String,
@@ -48,6 +52,29 @@ pub enum UrlError {
         "an address with a user name or a password in it is not used: give --user, and the password in DOLT_REMOTE_PASSWORD"
     )]
     UserInfo,
+    /// A bucket's address with keys in it.
+    #[error(
+        "keys in the address of a bucket would be stored with it: they are taken from where the AWS SDK looks for them, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    )]
+    Keys,
+    /// A parameter of a bucket's address that cannot be used.
+    #[error(
+        "the parameter {name:?} of a bucket's address {what}: there are endpoint, region and path-style"
+    )]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A prefix with characters that not every server takes.
+    #[error(
+        "{path:?} cannot begin the names of objects: only letters, digits, '.', '_' and '-' between slashes can"
+    )]
+    Prefix {
+        /// What was given.
+        path: String,
+    },
 }
 
 /// The address of a remote.
@@ -57,6 +84,8 @@ pub enum RemoteUrl {
     Server(ServerUrl),
     /// A store in a directory.
     Directory(PathBuf),
+    /// A store in a bucket.
+    Bucket(BucketUrl),
 }
 
 /// The address of a repository on a server.
@@ -111,6 +140,7 @@ impl RemoteUrl {
         };
         match scheme {
             "http" | "https" => Self::server(text),
+            "s3" => BucketUrl::parse(text).map(Self::Bucket),
             "file" if rest.is_empty() => Err(syntax()),
             "file" => {
                 let path = rest.strip_prefix("localhost").unwrap_or(rest);
@@ -163,6 +193,7 @@ impl RemoteUrl {
         match self {
             Self::Server(server) => server.repo_path.rsplit('/').next(),
             Self::Directory(path) => path.file_name()?.to_str(),
+            Self::Bucket(bucket) => Some(bucket.name()),
         }
     }
 }
@@ -177,7 +208,11 @@ impl fmt::Display for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Server(server) => f.write_str(&server.text),
-            Self::Directory(path) => write!(f, "file://{}", path.display()),
+            Self::Directory(path) => match Url::from_file_path(path) {
+                Ok(url) => f.write_str(url.as_str()),
+                Err(()) => write!(f, "file://{}", path.display()),
+            },
+            Self::Bucket(bucket) => bucket.fmt(f),
         }
     }
 }
@@ -220,7 +255,7 @@ mod tests {
                 server.repo_path.clone(),
                 RemoteUrl::Server(server).to_string(),
             ),
-            RemoteUrl::Directory(path) => panic!("{}", path.display()),
+            other => panic!("{other}"),
         }
     }
 
@@ -300,6 +335,9 @@ mod tests {
             RemoteUrl::Directory("rel/b".into())
         );
         assert_eq!(parse("file:///a/b").unwrap().directory_name(), Some("b"));
+        for text in ["file:///a/b%20c", "file:///a/100%25/%3F", "file:///%C3%A4"] {
+            assert_eq!(parse(text).unwrap().to_string(), text);
+        }
     }
 
     #[test]
@@ -345,7 +383,7 @@ mod tests {
                 let parts = server.owner_and_name();
                 parts.map(|(owner, name)| (owner.to_owned(), name.to_owned()))
             }
-            RemoteUrl::Directory(_) => None,
+            RemoteUrl::Directory(_) | RemoteUrl::Bucket(_) => None,
         };
         assert_eq!(
             parts("http://h/a/b"),

@@ -60,6 +60,11 @@ impl Failure {
         self.status == Some(409)
     }
 
+    /// There is no such object in the bucket.
+    pub(super) fn is_missing(&self) -> bool {
+        self.status == Some(404) && self.code != "NoSuchBucket"
+    }
+
     /// The range begins behind the object's end.
     pub(super) fn is_range(&self) -> bool {
         self.status == Some(416)

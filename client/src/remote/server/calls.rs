@@ -114,7 +114,10 @@ impl Connection {
             repo_id: self.repo_id(),
             repo_path: self.repo_path(),
             repo_token: self.token(),
-            hashes: part.iter().map(|address| hash(address.as_bytes())).collect(),
+            hashes: part
+                .iter()
+                .map(|address| hash(address.as_bytes()))
+                .collect(),
         };
         let answer = self
             .call(action, |mut calls| {

@@ -156,10 +156,7 @@ mod tests {
         let mut chunks: Vec<_> = regions[0].wants.iter().map(|want| want.chunk).collect();
         chunks.sort_unstable();
         assert_eq!(chunks, [0, 1, 2, 3]);
-        assert_eq!(
-            regions[0].within(ByteSpan { offset: 50, len: 7 }),
-            50..57
-        );
+        assert_eq!(regions[0].within(ByteSpan { offset: 50, len: 7 }), 50..57);
     }
 
     #[test]
@@ -196,7 +193,8 @@ mod tests {
     #[test]
     fn a_region_knows_what_lies_inside() {
         let region = &plan(wants(&[(0, 10, 10)]), Reach::Near)[0];
-        for (offset, len, is_inside) in [(10, 10, true), (12, 3, true), (9, 2, false), (15, 6, false)]
+        for (offset, len, is_inside) in
+            [(10, 10, true), (12, 3, true), (9, 2, false), (15, 6, false)]
         {
             assert_eq!(region.holds(ByteSpan { offset, len }), is_inside);
         }

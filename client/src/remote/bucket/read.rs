@@ -1,0 +1,216 @@
+//! Chunks of the files in a bucket, read by ranges and checked.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use holdfast_chunkstore::format::MAX_CHUNK_LEN;
+use holdfast_chunkstore::format::archive::{Decoder, Dictionary};
+use holdfast_chunkstore::hash::check_chunks;
+use holdfast_chunkstore::index::{ByteSpan, ChunkSpan};
+use holdfast_chunkstore::noms_dir::{StoreError, StoredFile, file_name};
+use holdfast_chunkstore::objects::ObjectStoreExt as _;
+use holdfast_chunkstore::objects::retrying::RetryingStore;
+use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_chunkstore::{ChunkAddress, TableFileId};
+
+use super::index::key_of;
+use super::ranges::{Stretch, stretches};
+use crate::remote::{Reach, RemoteChunk, RemoteError};
+
+/// How many ranges are read at once.
+const AT_ONCE: usize = 8;
+
+/// How many prepared dictionaries are kept.
+const DICTIONARIES: usize = 64;
+
+/// Where a chunk lies: which file, and where in it.
+type Found = Option<(usize, ChunkSpan)>;
+
+/// A dictionary's place.
+type DictionaryPlace = (TableFileId, ByteSpan);
+
+/// Reads chunks.
+#[derive(Debug)]
+pub(super) struct Reader {
+    objects: RetryingStore,
+    pool: BlockingPool,
+    dictionaries: Mutex<HashMap<DictionaryPlace, Arc<Dictionary>>>,
+}
+
+/// A chunk that is to be decoded.
+struct Stored {
+    /// Its number in the question.
+    number: usize,
+    address: ChunkAddress,
+    bytes: Bytes,
+    dictionary: Option<Arc<Dictionary>>,
+    file: Arc<StoredFile>,
+}
+
+impl Reader {
+    pub(super) fn new(objects: RetryingStore, pool: BlockingPool) -> Self {
+        Self {
+            objects,
+            pool,
+            dictionaries: Mutex::default(),
+        }
+    }
+
+    /// Finds chunks in files, in the order of the question.
+    pub(super) async fn locate(
+        &self,
+        files: Vec<Arc<StoredFile>>,
+        addresses: Vec<ChunkAddress>,
+    ) -> Result<Vec<Found>, RemoteError> {
+        let found = self.pool.run(move || {
+            let find = |address: &ChunkAddress| {
+                for (number, file) in files.iter().enumerate() {
+                    if let Some(span) = file.find(*address)? {
+                        return Ok(Some((number, span)));
+                    }
+                }
+                Ok(None)
+            };
+            addresses
+                .iter()
+                .map(find)
+                .collect::<Result<_, StoreError>>()
+        });
+        Ok(found.await?)
+    }
+
+    /// Reads chunks at places that were found.
+    pub(super) async fn read(
+        &self,
+        files: &[Arc<StoredFile>],
+        addresses: &[ChunkAddress],
+        found: &[Found],
+        reach: Reach,
+    ) -> Result<Vec<Option<RemoteChunk>>, RemoteError> {
+        let mut of_file: BTreeMap<usize, Vec<(usize, ByteSpan)>> = BTreeMap::new();
+        for (number, place) in found.iter().enumerate() {
+            if let Some((file, span)) = place {
+                of_file.entry(*file).or_default().push((number, span.data));
+            }
+        }
+        let mut reads = Vec::new();
+        for (file, spans) in of_file {
+            let file = &files[file];
+            let stretches = stretches(spans, reach).into_iter();
+            reads.extend(stretches.map(|stretch| self.stretch(file, stretch)));
+        }
+        let mut reads = stream::iter(reads).buffer_unordered(AT_ONCE);
+        let mut stored = Vec::new();
+        while let Some((stretch, bytes)) = reads.try_next().await? {
+            for number in stretch.spans {
+                let Some((file, span)) = found[number] else {
+                    continue;
+                };
+                let file = &files[file];
+                stored.push(Stored {
+                    number,
+                    address: addresses[number],
+                    bytes: slice(&bytes, stretch.range.start, span.data),
+                    dictionary: self.dictionary(file, span.dictionary).await?,
+                    file: Arc::clone(file),
+                });
+            }
+        }
+        let count = addresses.len();
+        self.pool.run(move || decode(stored, count)).await
+    }
+
+    async fn stretch(
+        &self,
+        file: &StoredFile,
+        stretch: Stretch,
+    ) -> Result<(Stretch, Bytes), RemoteError> {
+        let bytes = self.range(file, stretch.range.clone()).await?;
+        Ok((stretch, bytes))
+    }
+
+    async fn range(
+        &self,
+        file: &StoredFile,
+        range: std::ops::Range<u64>,
+    ) -> Result<Bytes, RemoteError> {
+        let key = key_of(file.id(), file.kind());
+        let len = range.end - range.start;
+        Ok(self.objects.read(&key, Some(range), len).await?)
+    }
+
+    /// A dictionary, prepared once.
+    async fn dictionary(
+        &self,
+        file: &StoredFile,
+        span: Option<ByteSpan>,
+    ) -> Result<Option<Arc<Dictionary>>, RemoteError> {
+        let Some(span) = span else {
+            return Ok(None);
+        };
+        let place = (file.id(), span);
+        let known = {
+            let dictionaries = self.dictionaries.lock();
+            let dictionaries = dictionaries.unwrap_or_else(PoisonError::into_inner);
+            dictionaries.get(&place).map(Arc::clone)
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        let range = span.offset..span.offset + u64::from(span.len);
+        let bytes = self.range(file, range).await?;
+        let dictionary = self.pool.run(move || Dictionary::decode(&bytes)).await;
+        let dictionary = Arc::new(dictionary.map_err(damaged(file))?);
+        let dictionaries = self.dictionaries.lock();
+        let mut dictionaries = dictionaries.unwrap_or_else(PoisonError::into_inner);
+        if dictionaries.len() >= DICTIONARIES {
+            dictionaries.clear();
+        }
+        dictionaries.insert(place, Arc::clone(&dictionary));
+        Ok(Some(dictionary))
+    }
+}
+
+/// The bytes of a span in a stretch that begins at `begin`.
+fn slice(stretch: &Bytes, begin: u64, span: ByteSpan) -> Bytes {
+    let start = usize::try_from(span.offset - begin).expect("a stretch is in memory");
+    stretch.slice(start..start + span.len as usize)
+}
+
+/// Decodes and checks chunks, and puts each in its place among `count`.
+fn decode(stored: Vec<Stored>, count: usize) -> Result<Vec<Option<RemoteChunk>>, RemoteError> {
+    let mut decoder = Decoder::new();
+    let mut chunks = Vec::with_capacity(stored.len());
+    for one in &stored {
+        let mut chunk = Vec::new();
+        let dictionary = one.dictionary.as_deref();
+        decoder
+            .decode(&one.bytes, dictionary, MAX_CHUNK_LEN, &mut chunk)
+            .map_err(damaged(&one.file))?;
+        chunks.push(Bytes::from(chunk));
+    }
+    let addresses: Vec<_> = stored.iter().map(|one| one.address).collect();
+    check_chunks(&addresses, &chunks).map_err(|source| RemoteError::Chunk { source })?;
+    let mut answer = vec![None; count];
+    for (one, chunk) in stored.into_iter().zip(chunks) {
+        answer[one.number] = Some(RemoteChunk {
+            chunk,
+            record: one.dictionary.is_none().then_some(one.bytes),
+        });
+    }
+    Ok(answer)
+}
+
+/// Says which file is damaged.
+fn damaged(
+    file: &StoredFile,
+) -> impl FnOnce(holdfast_chunkstore::format::DecodeError) -> RemoteError + '_ {
+    |source| {
+        RemoteError::from(StoreError::File {
+            path: file_name(file.id(), file.kind()).into(),
+            source,
+        })
+    }
+}

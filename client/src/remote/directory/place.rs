@@ -1,0 +1,187 @@
+//! Which directory it is, and what is read there.
+//!
+//! The store that was opened last is kept, and opened anew as soon as one of the files changed in which its changes
+//! are seen. Everything here blocks.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use holdfast_chunkstore::ChunkAddress;
+use holdfast_chunkstore::format::archive::Decoder;
+use holdfast_chunkstore::format::{MAX_CHUNK_LEN, table};
+use holdfast_chunkstore::hash::check_chunks;
+use holdfast_chunkstore::index::ChunkSpan;
+use holdfast_chunkstore::noms_dir::{NomsDir, Place as ChunkPlace, StoreError, StoreStamp};
+
+use crate::remote::{RemoteChunk, RemoteError};
+
+/// Where the store of a database lies in its directory.
+const STORE_OF_DATABASE: &str = ".dolt/noms";
+
+/// The directory of a store.
+#[derive(Debug)]
+pub(super) struct Place {
+    directory: PathBuf,
+    opened: Mutex<Option<Opened>>,
+}
+
+/// A store, and what it looked like before it was opened.
+#[derive(Debug)]
+struct Opened {
+    stamp: StoreStamp,
+    store: Arc<NomsDir>,
+}
+
+impl Place {
+    /// The directory itself, or the store of the database in it.
+    pub(super) fn new(path: &Path) -> Self {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let has_store =
+            |directory: &Path| StoreStamp::of(directory).is_ok_and(|stamp| stamp.has_store());
+        let inside = path.join(STORE_OF_DATABASE);
+        let is_database = !has_store(&path) && has_store(&inside);
+        Self {
+            directory: if is_database { inside } else { path },
+            opened: Mutex::default(),
+        }
+    }
+
+    /// Where the store lies, or will lie.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Whether it is the store of a database, and not one that is only pushed to and fetched from.
+    pub(super) fn is_of_database(&self) -> bool {
+        self.directory.ends_with(STORE_OF_DATABASE)
+    }
+
+    /// Opens the store as it is now; nothing where there is none.
+    pub(super) fn fresh(&self) -> Result<Option<Arc<NomsDir>>, RemoteError> {
+        *self.lock() = None;
+        self.current()
+    }
+
+    /// The store that was opened before, unless it has changed. Whoever asks meanwhile waits, so that it is opened
+    /// once.
+    pub(super) fn current(&self) -> Result<Option<Arc<NomsDir>>, RemoteError> {
+        let mut opened = self.lock();
+        let stamp = StoreStamp::of(&self.directory)?;
+        if !stamp.has_store() {
+            *opened = None;
+            return Ok(None);
+        }
+        match &*opened {
+            Some(known) if known.stamp == stamp => Ok(Some(Arc::clone(&known.store))),
+            _ => {
+                let store = Arc::new(NomsDir::open(&self.directory)?);
+                *opened = Some(Opened {
+                    stamp,
+                    store: Arc::clone(&store),
+                });
+                Ok(Some(store))
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Opened>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which of some chunks are not there. A ghost is not.
+    pub(super) fn absent(
+        &self,
+        addresses: Vec<ChunkAddress>,
+    ) -> Result<Vec<ChunkAddress>, RemoteError> {
+        let Some(store) = self.current()? else {
+            return Ok(addresses);
+        };
+        let mut absent = Vec::new();
+        for address in addresses {
+            if store.find(address)?.is_none() {
+                absent.push(address);
+            }
+        }
+        Ok(absent)
+    }
+
+    /// Reads chunks, and checks each against its address.
+    pub(super) fn read(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<RemoteChunk>>, RemoteError> {
+        let Some(store) = self.current()? else {
+            return Ok(vec![None; addresses.len()]);
+        };
+        let mut decoder = Decoder::new();
+        let mut chunks = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let place = store.find(*address)?;
+            let read = place.map(|place| read(&store, place, &mut decoder));
+            chunks.push(read.transpose()?);
+        }
+        let found = addresses.iter().zip(&chunks);
+        let found = found.filter_map(|(address, chunk)| Some((*address, &chunk.as_ref()?.chunk)));
+        let (claimed, bytes): (Vec<_>, Vec<_>) = found.unzip();
+        check_chunks(&claimed, &bytes).map_err(|source| RemoteError::Chunk { source })?;
+        Ok(chunks)
+    }
+}
+
+/// Reads a chunk, and keeps its stored form where that is a record as in a table file.
+fn read(
+    store: &NomsDir,
+    place: ChunkPlace,
+    decoder: &mut Decoder,
+) -> Result<RemoteChunk, StoreError> {
+    let (mut stored, mut chunk) = (Vec::new(), Vec::new());
+    let path = match (place, store.journal()) {
+        (ChunkPlace::Journal { span }, Some(journal)) => {
+            journal.read_stored(span, &mut stored)?;
+            journal.path()
+        }
+        (
+            ChunkPlace::File {
+                file,
+                span:
+                    ChunkSpan {
+                        data,
+                        dictionary: None,
+                    },
+            },
+            _,
+        ) => {
+            let file = &store.files()[file];
+            file.read_stored(data, &mut stored)?;
+            file.path()
+        }
+        _ => {
+            store.read_chunk(place, decoder, &mut chunk)?;
+            return Ok(RemoteChunk {
+                chunk: Bytes::from(chunk),
+                record: None,
+            });
+        }
+    };
+    let decoded = table::record::decode(&stored, MAX_CHUNK_LEN, &mut chunk);
+    decoded.map_err(|source| StoreError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(RemoteChunk {
+        chunk: Bytes::from(chunk),
+        record: Some(Bytes::from(stored)),
+    })
+}
+
+/// Says what was attempted on what.
+pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> RemoteError {
+    RemoteError::Store {
+        source: StoreError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        },
+    }
+}
