@@ -185,10 +185,10 @@ pub(crate) struct How {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// The user name; its password is taken from DOLT_REMOTE_PASSWORD.
-    #[arg(long, short = 'U')]
+    #[arg(long)]
     pub(crate) user: Option<String>,
     #[command(flatten)]
-    pub(crate) place: Directory,
+    pub(crate) database: Directory,
 }
 
 #[derive(Debug, Args)]
@@ -258,7 +258,7 @@ pub(crate) struct Place {
     #[arg(long, value_name = "URL|NAME")]
     pub(crate) remote: Option<String>,
     /// The user name at the remote; its password is taken from DOLT_REMOTE_PASSWORD.
-    #[arg(long, short = 'U')]
+    #[arg(long, short)]
     pub(crate) user: Option<String>,
 }
 

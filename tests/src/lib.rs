@@ -4,6 +4,7 @@
 //! say, wait, process → dolt → world ─────────────────┐
 //! bucket, proxy, manual_clock, whole → forge ┐  ├→ scenario → the test binaries
 //! web, table → peer ─────────────────────────┴→ remote
+//! process → bench, line → the bench programs
 //! ```
 //!
 //! `scenario` is what a real dolt does with a remote; the binaries under `tests/` say which scenario is played where,
@@ -16,9 +17,11 @@
     reason = "a test harness: it runs programs, waits on them and panics with what it saw"
 )]
 
+pub mod bench;
 pub mod bucket;
 pub mod dolt;
 pub mod forge;
+pub mod line;
 pub mod manual_clock;
 pub mod peer;
 pub mod process;

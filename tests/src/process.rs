@@ -48,7 +48,20 @@ impl Finished {
 }
 
 /// Runs `command` with `input` to its end; after `limit` it is killed and the test panics.
-pub fn run(mut command: Command, input: &str, limit: Duration) -> Finished {
+pub fn run(command: Command, input: &str, limit: Duration) -> Finished {
+    run_watched(command, input, limit, |_| {}).0
+}
+
+/// The same beside `watch`, which is told the process id in a thread of its own.
+///
+/// Only when `watch` has returned is the end of the process taken note of; until then its id is not given to another
+/// one.
+pub fn run_watched<T: Send + 'static>(
+    mut command: Command,
+    input: &str,
+    limit: Duration,
+    watch: impl FnOnce(u32) -> T + Send + 'static,
+) -> (Finished, T) {
     let shown = shown(&command);
     let stdin = if input.is_empty() {
         Stdio::null()
@@ -61,6 +74,8 @@ pub fn run(mut command: Command, input: &str, limit: Duration) -> Finished {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("start {shown}: {error}"));
+    let process = child.id();
+    let watching = std::thread::spawn(move || watch(process));
     let stdout = collect(child.stdout.take().expect("stdout is a pipe"));
     let stderr = collect(child.stderr.take().expect("stderr is a pipe"));
     if let Some(mut pipe) = child.stdin.take() {
@@ -75,15 +90,17 @@ pub fn run(mut command: Command, input: &str, limit: Duration) -> Finished {
         drop(child.wait());
         panic!("{shown} did not end within {limit:?} and was killed; it had printed {texts:?}");
     };
+    let seen = watching.join().expect("a watch does not panic");
     let status = child
         .wait()
         .expect("a child that was started can be waited for");
-    Finished {
+    let finished = Finished {
         command: shown,
         success: status.success(),
         stdout,
         stderr,
-    }
+    };
+    (finished, seen)
 }
 
 fn shown(command: &Command) -> String {

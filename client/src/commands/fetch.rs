@@ -9,8 +9,9 @@ use holdfast_client::transfer::{
 use holdfast_doltdb::RefName;
 use serde_json::json;
 
+use super::remotes::open_database;
 use super::remotes::{self, Named, Speaker};
-use super::{Complaint, open, pool};
+use super::{Complaint, pool};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -19,8 +20,8 @@ pub(super) async fn fetch(
     output: Output,
     environment: &Environment,
 ) -> anyhow::Result<()> {
-    let directory = arguments.how.place.directory.clone();
-    let (database, _) = open(&directory).await?;
+    let directory = arguments.how.database.directory.clone();
+    let (database, _) = open_database(&directory).await?;
     let speaker = Speaker::new(arguments.how.user, environment)?;
     let state = database.repo_state();
     let text = arguments

@@ -36,6 +36,9 @@ pub(crate) enum Complaint {
         /// How many.
         count: u64,
     },
+    /// A remote whose address gives a clone no name.
+    #[error("the address has no last part to name a directory after: name one behind it")]
+    NoName,
     /// A thing that `inspect` does not find.
     #[error("{what:?} is no chunk, ref or file here")]
     Nothing {
@@ -54,9 +57,6 @@ pub(crate) enum Complaint {
         /// Where.
         place: String,
     },
-    /// A remote whose address gives a clone no name.
-    #[error("the address has no last part to name a directory after: name one behind it")]
-    NoName,
     /// A user's name without the password.
     #[error("--user needs the password in DOLT_REMOTE_PASSWORD")]
     NoPassword,
@@ -91,10 +91,10 @@ impl Complaint {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::Unknown { .. }
+            | Self::NoRemote { .. }
             | Self::Nothing { .. }
             | Self::NoPlace { .. }
-            | Self::NoBranches { .. }
-            | Self::NoRemote { .. } => ErrorKind::NotFound,
+            | Self::NoBranches { .. } => ErrorKind::NotFound,
             Self::Rejected { .. } => ErrorKind::Refused,
             Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::NoName | Self::NoPassword | Self::NoUpstream { .. } | Self::User { .. } => {

@@ -81,7 +81,7 @@ impl Looked {
                 branches.push(branch);
             }
         }
-        let usual = ["main", "master"].into_iter();
+        let mut usual = ["main", "master"].into_iter();
         let usual = usual.find(|usual| branches.iter().any(|branch| branch == usual));
         let usual = usual.map(str::to_owned);
         let chosen = usual.or_else(|| branches.into_iter().next());
@@ -171,7 +171,7 @@ async fn open(target: Target, place: &Place, environment: &Environment) -> anyho
         .parse(&text)
         .map_err(|error| match error.downcast() {
             Ok(UrlError::Syntax { text }) if !text.contains(':') => {
-                Complaint::NoPlace { place: text }.into()
+                anyhow::Error::from(Complaint::NoPlace { place: text })
             }
             Ok(error) => error.into(),
             Err(error) => error,

@@ -6,8 +6,9 @@ use holdfast_client::transfer::{self, FetchRequest, Observer, PullRequest, Vanis
 use serde_json::json;
 
 use super::fetch::{extent, show, span};
+use super::remotes::open_database;
 use super::remotes::{self, Named, Speaker};
-use super::{Complaint, open, pool};
+use super::{Complaint, pool};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -16,8 +17,8 @@ pub(super) async fn pull(
     output: Output,
     environment: &Environment,
 ) -> anyhow::Result<()> {
-    let directory = arguments.how.place.directory.clone();
-    let (database, _) = open(&directory).await?;
+    let directory = arguments.how.database.directory.clone();
+    let (database, _) = open_database(&directory).await?;
     let speaker = Speaker::new(arguments.how.user, environment)?;
     let state = database.repo_state();
     let text = arguments

@@ -10,8 +10,9 @@ use holdfast_doltdb::{RefName, Refs};
 use serde_json::json;
 
 use super::fetch::{extent, span};
+use super::remotes::open_database;
 use super::remotes::{self, Named, Speaker};
-use super::{Complaint, open, pool};
+use super::{Complaint, pool};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -20,8 +21,8 @@ pub(super) async fn push(
     output: Output,
     environment: &Environment,
 ) -> anyhow::Result<()> {
-    let directory = arguments.how.place.directory.clone();
-    let (database, source) = open(&directory).await?;
+    let directory = arguments.how.database.directory.clone();
+    let (database, source) = open_database(&directory).await?;
     let state = database.repo_state();
     let refs = refs_of(&arguments, &database, &source).await?;
     let speaker = Speaker::new(arguments.how.user, environment)?;

@@ -1,9 +1,10 @@
 //! Remotes as users name them: by the names that a database gives them, and by addresses.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_chunkstore::clock::{Clock, SystemClock};
-use holdfast_client::database::RepoState;
+use holdfast_client::database::{Database, RepoState, StoreSource};
 use holdfast_client::remote::{self, Access, DEFAULT_HOST, Remote, RemoteUrl};
 use holdfast_client::transfer::Identity;
 
@@ -23,6 +24,14 @@ pub(super) struct Named {
 pub(super) fn followed(state: &RepoState) -> &str {
     let branch = state.branch().and_then(|branch| state.branches.get(branch));
     branch.map_or(USUAL, |upstream| upstream.remote.as_str())
+}
+
+/// Opens the database in a directory, and its chunks.
+pub(super) async fn open_database(directory: &Path) -> anyhow::Result<(Database, StoreSource)> {
+    let pool = pool();
+    let database = Database::open(directory, &pool).await?;
+    let source = StoreSource::new(Arc::clone(database.store()), pool);
+    Ok((database, source))
 }
 
 /// Who does something, and to whom it speaks.

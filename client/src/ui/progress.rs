@@ -109,7 +109,7 @@ impl Observer for Progress {
                 self.bar.set_length(before + bytes);
             }
             TransferEvent::Received { bytes } | TransferEvent::Sent { bytes } => {
-                self.bar.inc(bytes)
+                self.bar.inc(bytes);
             }
             _ => {}
         }

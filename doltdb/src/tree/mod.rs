@@ -21,6 +21,8 @@ pub use commit_closure::{AncestorKey, Ancestors, CommitClosure};
 pub use diff::{AddressMapDiff, Change};
 pub use node::{MAX_LEVELS, Node};
 
+use std::fmt;
+
 use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
 
@@ -31,9 +33,9 @@ use crate::source::{self, ChunkSource};
 const BATCH: usize = 32;
 
 /// What the nodes of all trees have in common.
-pub(crate) trait TreeNode: Sized + Clone {
+pub(crate) trait TreeNode: Sized + Clone + fmt::Debug {
     /// What entries are sorted by.
-    type Key: Ord + Clone + std::fmt::Debug;
+    type Key: Ord + Clone + fmt::Debug;
 
     /// Decodes a node whose keys rise.
     fn decode(chunk: &Bytes) -> Result<Self, DecodeError>;

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::noms::Noms;
 
 /// A database under its folder's name.
@@ -32,6 +34,14 @@ pub(crate) fn all_made() -> Vec<Database> {
     let databases = open_all(&made());
     assert!(databases.len() >= 4, "too few databases in {:?}", made());
     databases
+}
+
+/// What Dolt says of a database, by the name of its folder.
+pub(crate) fn expected(name: &str) -> Option<Value> {
+    let (version, database) = name.split_once('/').unwrap();
+    let text = std::fs::read(made().join(version).join("expected.json")).unwrap();
+    let all: Value = serde_json::from_slice(&text).unwrap();
+    all.get(database).cloned()
 }
 
 /// Opens the databases that Dolt's own tests use; none if they are not here.

@@ -1,9 +1,13 @@
 //! `holdfast-doltdb` against databases that Dolt made, and against made-up ones.
 
 #[cfg(test)]
+mod closures;
+#[cfg(test)]
 mod databases;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod history;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]

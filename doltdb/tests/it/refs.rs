@@ -8,7 +8,7 @@ use holdfast_doltdb::model::{Commit, Tag};
 use holdfast_doltdb::{RefName, Refs, RefsDiff};
 use serde_json::Value;
 
-use crate::databases::{all_made, made};
+use crate::databases::{all_made, expected};
 use crate::noms::Noms;
 
 fn refs(noms: &Noms) -> Vec<(RefName, ChunkAddress)> {
@@ -20,14 +20,6 @@ fn refs(noms: &Noms) -> Vec<(RefName, ChunkAddress)> {
         }
         found
     })
-}
-
-/// What Dolt says of a database, by the name of its folder.
-fn expected(name: &str) -> Option<Value> {
-    let (version, database) = name.split_once('/').unwrap();
-    let text = std::fs::read(made().join(version).join("expected.json")).unwrap();
-    let all: Value = serde_json::from_slice(&text).unwrap();
-    all.get(database).cloned()
 }
 
 fn address(value: &Value) -> ChunkAddress {

@@ -1,35 +1,15 @@
 //! The remotes that are compared.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use holdfast_tests::process::{self, Daemon};
+use holdfast_tests::bench::measure;
+use holdfast_tests::bench::programs::Programs;
+use holdfast_tests::bench::server::Server;
 
 use crate::bucket::Bucket;
-use crate::measure;
 use crate::step::{Step, Target};
-
-/// The programs that are run.
-#[derive(Debug)]
-pub(crate) struct Programs {
-    pub(crate) dolt: PathBuf,
-    remotesrv: Option<PathBuf>,
-    holdfastd: Option<PathBuf>,
-}
-
-impl Programs {
-    /// Finds them by variable or on PATH.
-    pub(crate) fn find() -> Result<Self> {
-        let dolt = process::find("HOLDFAST_DOLT", "dolt");
-        Ok(Self {
-            dolt: dolt.context("there is no dolt: set HOLDFAST_DOLT or put dolt on PATH")?,
-            remotesrv: process::find("HOLDFAST_REMOTESRV", "remotesrv"),
-            holdfastd: process::find("HOLDFAST_SERVER", "holdfastd"),
-        })
-    }
-}
 
 /// A kind of remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +30,7 @@ pub(crate) enum Contender {
 /// A remote that runs; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Remote {
-    daemon: Option<Daemon>,
+    server: Option<Server>,
     url: String,
     dolt_settings: Vec<(String, String)>,
 }
@@ -91,69 +71,31 @@ impl Contender {
         let bucket = || bucket.context("a bucket is started for --s3");
         // Any prefix that nobody had before: the folder's name is new in every run, round and lane.
         let prefix = folder.to_string_lossy().trim_matches('/').replace('/', "-");
-        match self {
-            Self::Remotesrv => {
-                let binary = programs.remotesrv.as_deref();
-                let binary = binary
-                    .context("there is no remotesrv: set HOLDFAST_REMOTESRV or put it on PATH")?;
-                Ok(serve(|port| {
-                    let (port, mut command) = (port.to_string(), Command::new(binary));
-                    command
-                        .args(["--http-port", &port, "--grpc-port", &port])
-                        .arg("--dir")
-                        .arg(folder);
-                    command
-                }))
+        let server = match self {
+            Self::Remotesrv => Server::start_remotesrv(programs.remotesrv()?, folder),
+            Self::Holdfast => Server::start_holdfastd(programs.holdfastd()?, folder),
+            Self::DoltOnS3 => {
+                return Ok(Remote {
+                    server: None,
+                    url: bucket()?.dolt_url(&prefix),
+                    dolt_settings: bucket()?.dolt_settings(),
+                });
             }
-            Self::Holdfast => {
-                let holdfastd = programs.holdfastd()?;
-                Ok(serve(|port| serve_holdfast(holdfastd, folder, port)))
-            }
-            Self::DoltOnS3 => Ok(Remote {
-                daemon: None,
-                url: bucket()?.dolt_url(&prefix),
-                dolt_settings: bucket()?.dolt_settings(),
-            }),
             Self::HoldfastOnS3 { presigned } => {
                 let (holdfastd, bucket) = (programs.holdfastd()?, bucket()?);
                 let delivery = if presigned { "presigned" } else { "server" };
-                Ok(serve(|port| {
-                    let mut command = serve_holdfast(holdfastd, folder, port);
-                    bucket.add_to(&mut command, &prefix);
+                Server::start_holdfastd_with(holdfastd, folder, |command| {
+                    bucket.add_to(command, &prefix);
                     command.args(["--data-delivery", delivery]);
-                    command
-                }))
+                })
             }
-        }
+        };
+        Ok(Remote {
+            url: format!("http://127.0.0.1:{}/bench/entries", server.port()),
+            server: Some(server),
+            dolt_settings: Vec::new(),
+        })
     }
-}
-
-impl Programs {
-    fn holdfastd(&self) -> Result<&Path> {
-        self.holdfastd
-            .as_deref()
-            .context("there is no holdfastd: `./dev bench` builds it; else set HOLDFAST_SERVER")
-    }
-}
-
-fn serve(command: impl Fn(u16) -> Command) -> Remote {
-    let (daemon, port) = Daemon::start_on_free_port(command);
-    Remote {
-        daemon: Some(daemon),
-        url: format!("http://127.0.0.1:{port}/bench/entries"),
-        dolt_settings: Vec::new(),
-    }
-}
-
-fn serve_holdfast(binary: &Path, folder: &Path, port: u16) -> Command {
-    let mut command = Command::new(binary);
-    command
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .args(["serve", "--open", "--listen", &format!("127.0.0.1:{port}")])
-        .arg("--data")
-        .arg(folder);
-    command
 }
 
 impl Remote {
@@ -169,7 +111,7 @@ impl Remote {
 
     /// The server's process, where there is one.
     pub(crate) fn process(&self) -> Option<u32> {
-        self.daemon.as_ref().map(Daemon::id)
+        self.server.as_ref().map(Server::id)
     }
 
     /// The most memory that the server had so far, in MB.
@@ -179,8 +121,9 @@ impl Remote {
 
     /// The last lines that the server printed, for messages.
     pub(crate) fn log_end(&self) -> String {
-        let log = self.daemon.as_ref().map(Daemon::log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        self.server
+            .as_ref()
+            .map(Server::log_end)
+            .unwrap_or_default()
     }
 }

@@ -6,11 +6,12 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
+use holdfast_tests::bench::database::Database;
+use holdfast_tests::bench::dolt::Dolt;
+use holdfast_tests::bench::files::copy_database;
+
 use crate::Ground;
 use crate::contender::{Contender, Remote};
-use crate::database::Database;
-use crate::dolt::Dolt;
-use crate::files::copy_database;
 use crate::measure::{Sample, measure};
 use crate::step::Step;
 
@@ -103,7 +104,7 @@ impl<'a> Lane<'a> {
 
     fn small_push(&self) -> Result<Sample> {
         let update = self.database.scattered_update(SMALL, 1);
-        self.change(&self.pusher(), &update, "a small push")?;
+        self.dolt.commit(&self.pusher(), &update, "a small push")?;
         self.push()
     }
 
@@ -140,7 +141,8 @@ impl<'a> Lane<'a> {
             copy_database(&self.clone_folder(), folder)?;
             let update = self.database.scattered_update(WRITER_ROWS, 10 + number);
             let checkout = format!("call dolt_checkout('-b', '{branch}')");
-            self.change(folder, &format!("{checkout};\n{update}"), branch)?;
+            self.dolt
+                .commit(folder, &format!("{checkout};\n{update}"), branch)?;
         }
         let sample = measure(self.remote.process(), || {
             thread::scope(|scope| {
@@ -168,12 +170,6 @@ impl<'a> Lane<'a> {
             fs::remove_dir_all(folder)?;
         }
         Ok(sample)
-    }
-
-    fn change(&self, folder: &Path, statements: &str, message: &str) -> Result<()> {
-        let commit = format!("call dolt_commit('-am', '{message}')");
-        let all = format!("{statements};\n{commit}");
-        self.dolt.sql(folder, &all).map(drop)
     }
 
     /// Checks that a database has the commit that the pusher's branch is at.

@@ -20,23 +20,21 @@
 
 mod bucket;
 mod contender;
-mod database;
-mod dolt;
-mod files;
 mod lane;
 mod measure;
 mod report;
 mod step;
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
+use holdfast_tests::bench::database::Database;
+use holdfast_tests::bench::dolt::Dolt;
+use holdfast_tests::bench::home::Home;
+use holdfast_tests::bench::options::{Folders, Options};
+use holdfast_tests::bench::programs::Programs;
 
 use bucket::Bucket;
-use contender::{Contender, Programs};
-use database::Database;
-use dolt::Dolt;
+use contender::Contender;
 use lane::Lane;
 use report::Report;
 use step::Step;
@@ -44,44 +42,27 @@ use step::Step;
 /// Dolt against our server and against its own.
 #[derive(Debug, clap::Parser)]
 struct Arguments {
-    /// Rows of the database.
-    #[arg(long, default_value_t = 4_000_000)]
-    rows: u64,
-    /// How often everything is measured; the medians are printed.
-    #[arg(long, default_value_t = 3)]
-    repeats: u32,
-    /// Where the database is kept from run to run, and where everything else is for the time of a run.
-    #[arg(long)]
-    dir: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
     /// On S3, against dolt's own `s3://` remote.
     #[arg(long)]
     s3: bool,
     /// The baseline against itself.
     #[arg(long)]
     control: bool,
-    /// Given by `cargo bench` to every program.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let dir = arguments
-        .dir
-        .clone()
-        .unwrap_or_else(|| std::env::temp_dir().join("holdfast-bench"));
-    std::fs::create_dir_all(&dir).with_context(|| format!("make {}", dir.display()))?;
-    let work = tempfile::Builder::new()
-        .prefix("run-")
-        .tempdir_in(&dir)
-        .context("make a folder to work in")?;
+    let folders = Folders::create(&arguments.options)?;
+    let work = folders.work.path();
     let programs = Programs::find()?;
-    let dolt = Dolt::new(&programs.dolt, work.path())?;
-    let database = Database::get(&dolt, &dir, arguments.rows.max(10_000))?;
+    let dolt = Dolt::new(&programs.dolt, &Home::create(work)?);
+    let database = Database::get(&dolt, &folders.kept, arguments.options.rows.max(10_000))?;
     println!("{}", database.words());
     let bucket = arguments
         .s3
-        .then(|| Bucket::start(&work.path().join("bucket")))
+        .then(|| Bucket::start(&work.join("bucket")))
         .transpose()?;
 
     let contenders = contenders(&arguments);
@@ -91,14 +72,14 @@ fn main() -> Result<()> {
         Step::ON_DISK
     };
     let mut report = Report::new(&contenders, steps);
-    for round in 0..arguments.repeats.max(1) {
+    for round in 0..arguments.options.repeats {
         let ground = Ground {
             programs: &programs,
             dolt: &dolt,
             database: &database,
             bucket: bucket.as_ref(),
         };
-        let folder = work.path().join(format!("round-{round}"));
+        let folder = work.join(format!("round-{round}"));
         run_round(&ground, &contenders, &folder, &mut report)
             .with_context(|| format!("round {round}"))?;
     }

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use holdfast_tests::bench::figures::{Loads, median, verdict};
+
 use crate::contender::Contender;
-use crate::measure::{self, Sample};
+use crate::measure::Sample;
 use crate::step::{MEMORY_TARGET_MB, Step};
 
 /// Everything that was measured.
@@ -15,7 +17,7 @@ pub(crate) struct Report {
     steps: &'static [Step],
     samples: HashMap<(usize, Step), Vec<Sample>>,
     peaks_mb: HashMap<usize, Vec<f64>>,
-    loads: Vec<f64>,
+    loads: Loads,
 }
 
 impl Report {
@@ -26,7 +28,7 @@ impl Report {
             steps,
             samples: HashMap::new(),
             peaks_mb: HashMap::new(),
-            loads: Vec::new(),
+            loads: Loads::default(),
         }
     }
 
@@ -37,7 +39,7 @@ impl Report {
     /// Adds what a step took contender `number`.
     pub(crate) fn add(&mut self, number: usize, step: Step, sample: Sample) {
         self.samples.entry((number, step)).or_default().push(sample);
-        self.loads.extend(measure::load());
+        self.loads.note();
     }
 
     /// Adds the most memory that a server had in a round.
@@ -51,17 +53,11 @@ impl Report {
         for number in 1..self.contenders.len() {
             text.push_str(&self.table(number));
         }
-        let (low, high) = self
-            .loads
-            .iter()
-            .fold((f64::MAX, 0.0_f64), |(low, high), load| {
-                (low.min(*load), high.max(*load))
-            });
         writeln!(
             text,
-            "\nmedians of {} rounds, seconds; load average {low:.1} to {high:.1} on {} processors",
+            "\nmedians of {} rounds, seconds; {}",
             self.rounds(),
-            std::thread::available_parallelism().map_or(0, usize::from),
+            self.loads,
         )
         .expect("writing to a String cannot fail");
         text
@@ -118,14 +114,14 @@ impl Report {
         let target = self.contenders[number]
             .is_ours()
             .then_some(MEMORY_TARGET_MB);
-        let verdict = match (other, target) {
-            (Some(peak), Some(target)) => format!("{target:>13.0} MB {}", is_met(peak, target)),
+        let judged = match (other, target) {
+            (Some(peak), Some(target)) => format!("{target:>13.0} MB {}", verdict(peak, target)),
             _ => String::new(),
         };
         let [base, other] =
             [base, other].map(|peak| peak.map_or("–".to_owned(), |mb| format!("{mb:.0} MB")));
         format!(
-            "{:<28} {base:>10} {other:>10}{verdict}\n",
+            "{:<28} {base:>10} {other:>10}{judged}\n",
             "server's peak memory"
         )
     }
@@ -137,23 +133,10 @@ fn cells([base, other]: [Option<f64>; 2], target: Option<f64>) -> String {
     let ratio = other.zip(base).filter(|(_, base)| *base > 0.0);
     let ratio = ratio.map(|(other, base)| other / base);
     let ratio_shown = ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
-    let verdict = match (ratio, target) {
-        (Some(ratio), Some(target)) => format!("≤ {target:.2} {}", is_met(ratio, target)),
+    let judged = match (ratio, target) {
+        (Some(ratio), Some(target)) => format!("≤ {target:.2} {}", verdict(ratio, target)),
         _ => String::new(),
     };
     let (base, other) = (shown(base), shown(other));
-    format!("{base:>10} {other:>10} {ratio_shown:>6}  {verdict:<13}")
-}
-
-fn is_met(value: f64, target: f64) -> &'static str {
-    if value <= target { "met" } else { "MISSED" }
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let (middle, is_odd) = (values.len() / 2, values.len() % 2 == 1);
-    match (values.get(middle)?, is_odd) {
-        (value, true) => Some(*value),
-        (value, false) => Some((value + values.get(middle.checked_sub(1)?)?) / 2.0),
-    }
+    format!("{base:>10} {other:>10} {ratio_shown:>6}  {judged:<13}")
 }

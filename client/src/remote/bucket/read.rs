@@ -192,7 +192,7 @@ fn decode(stored: Vec<Stored>, count: usize) -> Result<Vec<Option<RemoteChunk>>,
         chunks.push(Bytes::from(chunk));
     }
     let addresses: Vec<_> = stored.iter().map(|one| one.address).collect();
-    check_chunks(&addresses, &chunks).map_err(|source| RemoteError::Chunk { source })?;
+    check_chunks(&addresses, &chunks).map_err(|source| RemoteError::OtherChunk { source })?;
     let mut answer = vec![None; count];
     for (one, chunk) in stored.into_iter().zip(chunks) {
         answer[one.number] = Some(RemoteChunk {

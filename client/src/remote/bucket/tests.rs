@@ -356,7 +356,7 @@ async fn a_chunk_that_is_not_what_it_stands_under_is_named() {
     remote.add_files(&[listed(&file)]).await.unwrap();
     assert!(remote.read(&[honest], Reach::Near).await.is_ok());
     let error = remote.read(&[honest, claimed], Reach::Near).await;
-    let RemoteError::Chunk { source } = error.unwrap_err() else {
+    let RemoteError::OtherChunk { source } = error.unwrap_err() else {
         panic!("another error");
     };
     assert_eq!(source.claimed, claimed);

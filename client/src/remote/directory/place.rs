@@ -124,7 +124,7 @@ impl Place {
         let found = addresses.iter().zip(&chunks);
         let found = found.filter_map(|(address, chunk)| Some((*address, &chunk.as_ref()?.chunk)));
         let (claimed, bytes): (Vec<_>, Vec<_>) = found.unzip();
-        check_chunks(&claimed, &bytes).map_err(|source| RemoteError::Chunk { source })?;
+        check_chunks(&claimed, &bytes).map_err(|source| RemoteError::OtherChunk { source })?;
         Ok(chunks)
     }
 }

@@ -37,10 +37,13 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             Complaint::NoPlace { .. } => {
                 Some("write https://host/owner/repository, file:///path or a directory")
             }
-            Complaint::NoBranches { .. } => Some("push a branch to it first"),
+            Complaint::NoRemote { .. } => {
+                Some("`dolt remote -v` lists the remotes; an address has a / in it")
+            }
             Complaint::NoUpstream { .. } => {
                 Some("name both: holdfast push --set-upstream origin <branch>")
             }
+            Complaint::NoBranches { .. } => Some("push a branch to it first"),
             _ => None,
         };
     }
@@ -48,12 +51,12 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         return match error {
             TransferError::Occupied { .. } => Some("name another directory, or remove this one"),
             TransferError::NoBranch { .. } => Some("`--branch` takes a branch of the remote"),
+            TransferError::Empty => Some("push something to it first"),
             TransferError::Diverged { .. } => Some("merge with dolt, or push to another branch"),
             TransferError::Uncommitted => Some("commit or stash the changes first"),
             TransferError::Shallow { .. } => {
                 Some("push from a whole clone, or to where this was cloned from")
             }
-            TransferError::Empty => Some("push something to it first"),
             _ => None,
         };
     }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 const JOURNAL: &str = "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv";
 
 /// Copies a database folder; table files and archives become second names of the same files.
-pub(crate) fn copy_database(from: &Path, to: &Path) -> Result<()> {
+pub fn copy_database(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("make {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("list {}", from.display()))? {
         let entry = entry?;
@@ -36,7 +36,7 @@ fn is_written_once(name: &str) -> bool {
 }
 
 /// The sum of the lengths of all files in a folder, in MB.
-pub(crate) fn size_mb(folder: &Path) -> Result<f64> {
+pub fn size_mb(folder: &Path) -> Result<f64> {
     let mut size = 0.0;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -1,4 +1,4 @@
-//! The database that is pushed: made by dolt once and kept.
+//! The database that is pushed and cloned: made by dolt once and kept.
 
 use std::fs;
 use std::io::{BufWriter, Write as _};
@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::dolt::Dolt;
-use crate::files;
+use super::dolt::Dolt;
+use super::{files, measure};
 
 /// Goes up when other databases are made, so that older ones are not taken for them.
 const RECIPE: u32 = 1;
@@ -31,7 +31,7 @@ const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 
 /// A database of one table with some 160 bytes a row as dolt stores it, half as much again uncompressed.
 #[derive(Debug)]
-pub(crate) struct Database {
+pub struct Database {
     folder: PathBuf,
     rows: u64,
     version: String,
@@ -39,7 +39,7 @@ pub(crate) struct Database {
 
 impl Database {
     /// Returns the database that an earlier run left in `dir`, or makes it.
-    pub(crate) fn get(dolt: &Dolt, dir: &Path, rows: u64) -> Result<Self> {
+    pub fn get(dolt: &Dolt, dir: &Path, rows: u64) -> Result<Self> {
         let version = dolt.version()?;
         let name = format!("database-{rows}-rows-recipe-{RECIPE}");
         let database = Self {
@@ -61,23 +61,28 @@ impl Database {
     }
 
     /// Where it is. Never to be worked in.
-    pub(crate) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 
+    /// What its chunks take, in MB.
+    pub fn size_mb(&self) -> Result<f64> {
+        files::size_mb(&self.folder.join(".dolt/noms"))
+    }
+
     /// What it is.
-    pub(crate) fn words(&self) -> String {
-        let size = files::size_mb(&self.folder.join(".dolt/noms")).unwrap_or_default();
+    pub fn words(&self) -> String {
+        let size = self.size_mb().unwrap_or_default();
         format!(
             "{} rows, {size:.0} MB; {}; load average {:.1}",
             self.rows,
             self.version,
-            crate::measure::load().unwrap_or_default()
+            measure::load().unwrap_or_default()
         )
     }
 
     /// A statement that changes `count` rows, spread evenly; `salt` picks which.
-    pub(crate) fn scattered_update(&self, count: u64, salt: u64) -> String {
+    pub fn scattered_update(&self, count: u64, salt: u64) -> String {
         let stride = (self.rows / count).max(1);
         let ids: Vec<String> = (0..count)
             .map(|number| (number * stride + (salt * 37) % stride).to_string())
@@ -101,10 +106,7 @@ impl Database {
         // A history, so that a clone without one has something to leave out.
         for salt in 1..=4 {
             let update = self.scattered_update(400, 1000 + salt);
-            dolt.sql(
-                folder,
-                &format!("{update};\ncall dolt_commit('-am', 'change {salt}')"),
-            )?;
+            dolt.commit(folder, &update, &format!("change {salt}"))?;
         }
         dolt.run(folder, &["gc"])?;
         Ok(())
