@@ -1,6 +1,8 @@
 //! `holdfast log`.
 
-use holdfast_client::ancestry::{CommitFacts, Log};
+use holdfast_doltdb::ReadError;
+use holdfast_doltdb::history::WalkedCommit;
+use holdfast_doltdb::model::Commit;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -15,9 +17,9 @@ pub(super) async fn log(
 ) -> anyhow::Result<()> {
     let looked = place::look(&arguments.place, environment).await?;
     let start = looked.resolve(arguments.start.as_deref()).await?;
-    let mut log = Log::new(&*looked.source, looked.ghosts(), start);
+    let mut walk = looked.history().newest_first(start).await?;
     for _ in 0..arguments.number.unwrap_or(usize::MAX) {
-        match log.next().await? {
+        match walk.next().await? {
             Some(commit) => show(&commit, output)?,
             None => break,
         }
@@ -25,17 +27,20 @@ pub(super) async fn log(
     Ok(())
 }
 
-fn show(commit: &CommitFacts, output: Output) -> anyhow::Result<()> {
-    let at = Timestamp::from_millisecond(commit.at_millis).unwrap_or_default();
+fn show(walked: &WalkedCommit, output: Output) -> anyhow::Result<()> {
+    let address = walked.address;
+    let decoded = Commit::decode(&walked.chunk);
+    let commit = decoded.map_err(|source| ReadError::Decode { address, source })?;
+    let author = &commit.author;
+    let at = Timestamp::from_millisecond(author.at_millis).unwrap_or_default();
     match output.format {
         Format::Text => {
-            let heading = format!("commit {}", commit.address);
-            ui::print(&output.paint(Paint::Commit, &heading))?;
-            if commit.parents.len() > 1 {
-                let parents: Vec<_> = commit.parents.iter().map(ToString::to_string).collect();
+            ui::print(&output.paint(Paint::Commit, &format!("commit {address}")))?;
+            if walked.parents.len() > 1 {
+                let parents: Vec<_> = walked.parents.iter().map(ToString::to_string).collect();
                 ui::print(&format!("Merge:  {}", parents.join(" ")))?;
             }
-            let author = format!("Author: {} <{}>", commit.author, commit.email);
+            let author = format!("Author: {} <{}>", author.name, author.email);
             ui::print(&ui::plain(&author))?;
             ui::print(&format!("Date:   {at}\n"))?;
             for line in commit.description.lines() {
@@ -45,11 +50,11 @@ fn show(commit: &CommitFacts, output: Output) -> anyhow::Result<()> {
         }
         Format::Json => ui::print(
             &json!({
-                "commit": commit.address,
-                "parents": commit.parents,
-                "height": commit.height,
-                "author": commit.author,
-                "email": commit.email,
+                "commit": address,
+                "parents": walked.parents,
+                "height": walked.height,
+                "author": author.name,
+                "email": author.email,
                 "date": at.to_string(),
                 "message": commit.description,
             })

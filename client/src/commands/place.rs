@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
+use bytes::Bytes;
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
-use holdfast_client::ancestry;
 use holdfast_client::database::{Database, DatabaseError, DatabasePaths, RepoState, StoreSource};
 use holdfast_client::remote::{RemoteSource, RemoteUrl, UrlError};
-use holdfast_doltdb::ChunkSource;
+use holdfast_doltdb::history::History;
+use holdfast_doltdb::{ChunkSource, ReadError, RefName, Refs};
 
 use super::remotes::Speaker;
 use super::{Complaint, pool};
@@ -56,21 +57,49 @@ impl Looked {
         }
     }
 
+    /// Its commits.
+    pub(super) fn history(&self) -> History<'_, dyn ChunkSource> {
+        History::new(&*self.source, self.ghosts())
+    }
+
     /// Takes what a user wrote to a commit; nothing stands for the branch that is checked out, or for the usual one.
     pub(super) async fn resolve(&self, name: Option<&str>) -> anyhow::Result<ChunkAddress> {
-        let source = &*self.source;
-        let usual = match (name, self.current_branch()) {
+        let name = match (name, self.current_branch()) {
             (Some(name), _) | (None, Some(name)) => name.to_owned(),
-            (None, None) => {
-                let usual = ancestry::usual_branch(source, self.root).await?;
-                usual.ok_or_else(|| Complaint::NoBranches {
-                    place: self.name.clone(),
-                })?
-            }
+            (None, None) => self.usual_branch().await?,
         };
-        let found = ancestry::resolve(source, self.root, &usual).await?;
-        Ok(found.ok_or(Complaint::Unknown { name: usual })?)
+        let found = self.history().resolve(self.root, &name).await?;
+        Ok(found.ok_or(Complaint::Unknown { name })?.commit)
     }
+
+    /// The branch that stands for a store of which nobody says one: `main`, else `master`, else the first.
+    async fn usual_branch(&self) -> anyhow::Result<String> {
+        let mut refs = Refs::open(&*self.source, self.root).await?;
+        let mut branches = Vec::new();
+        while let Some((name, _)) = refs.next().await? {
+            if let RefName::Branch(branch) = name {
+                branches.push(branch);
+            }
+        }
+        let mut usual = ["main", "master"].into_iter();
+        let usual = usual.find(|usual| branches.iter().any(|branch| branch == usual));
+        let usual = usual.map(str::to_owned);
+        let chosen = usual.or_else(|| branches.into_iter().next());
+        Ok(chosen.ok_or_else(|| Complaint::NoBranches {
+            place: self.name.clone(),
+        })?)
+    }
+}
+
+/// Reads a chunk that must be there.
+pub(super) async fn read_chunk(
+    source: &dyn ChunkSource,
+    address: ChunkAddress,
+) -> Result<Bytes, ReadError> {
+    let answers = source.get(&[address]).await;
+    let answers = answers.map_err(|source| ReadError::Source { count: 1, source })?;
+    let chunk = answers.into_iter().next().flatten();
+    chunk.ok_or(ReadError::Missing { address })
 }
 
 /// Where something lies, before it is opened.

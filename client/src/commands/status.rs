@@ -2,16 +2,17 @@
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::noms_dir::{LockState, probe_lock};
-use holdfast_client::ancestry::{self, Divergence, read_chunk};
 use holdfast_client::database::{
     Database, DatabaseError, DatabasePaths, StoreSource, Unfinished, Upstream,
 };
 use holdfast_doltdb::ReadError;
+use holdfast_doltdb::history::History;
 use holdfast_doltdb::model::{Commit, WorkingSet};
 use holdfast_doltdb::tree::AddressMap;
 use indicatif::BinaryBytes;
 use serde_json::json;
 
+use super::place::read_chunk;
 use super::pool;
 use crate::args::{Directory, Format, Output};
 use crate::ui::{self, paint::Paint};
@@ -55,8 +56,8 @@ struct Status {
 #[derive(Debug)]
 struct Followed {
     name: String,
-    /// Nothing where one of the two is not there.
-    distance: Option<Divergence>,
+    /// How many commits only this one has, and how many only that one; nothing where one of the two is not there.
+    distance: Option<(u64, u64)>,
 }
 
 /// What lies uncommitted on a branch.
@@ -105,7 +106,8 @@ impl Status {
             let theirs = refs.get(theirs.as_bytes()).await?;
             let distance = match (head, theirs) {
                 (Some(ours), Some(theirs)) => {
-                    Some(ancestry::divergence(&source, store.ghosts(), ours, theirs).await?)
+                    let history = History::new(&source, store.ghosts());
+                    Some(history.ahead_behind(ours, theirs).await?)
                 }
                 _ => None,
             };
@@ -116,12 +118,10 @@ impl Status {
 
     fn json(&self) -> serde_json::Value {
         let upstream = self.upstream.as_ref().map(|followed| {
-            let distance = followed.distance;
             json!({
                 "name": followed.name,
-                "ahead": distance.map(|distance| distance.ahead),
-                "behind": distance.map(|distance| distance.behind),
-                "exact": distance.map(|distance| !distance.is_cut),
+                "ahead": followed.distance.map(|(ahead, _)| ahead),
+                "behind": followed.distance.map(|(_, behind)| behind),
             })
         });
         let work = self.work.map(|work| {
@@ -233,12 +233,11 @@ impl Followed {
         let Some(distance) = self.distance else {
             return format!("follows {name}, which was not fetched yet");
         };
-        let least = if distance.is_cut { "at least " } else { "" };
         let commits = |count: u64| match count {
-            1 => format!("{least}1 commit"),
-            count => format!("{least}{count} commits"),
+            1 => "1 commit".to_owned(),
+            count => format!("{count} commits"),
         };
-        match (distance.ahead, distance.behind) {
+        match distance {
             (0, 0) => format!("up to date with {name}"),
             (ahead, 0) => format!("ahead of {name} by {}", commits(ahead)),
             (0, behind) => format!("behind {name} by {}", commits(behind)),
@@ -272,26 +271,19 @@ mod tests {
         })
     }
 
-    fn followed(ahead: u64, behind: u64, is_cut: bool) -> String {
-        let distance = Some(Divergence {
-            ahead,
-            behind,
-            is_cut,
-        });
+    fn followed(ahead: u64, behind: u64) -> String {
+        let distance = Some((ahead, behind));
         let name = "origin/main".to_owned();
         Followed { name, distance }.line()
     }
 
     #[test]
     fn distances_are_said_in_words() {
-        assert_eq!(followed(0, 0, false), "up to date with origin/main");
-        assert_eq!(followed(1, 0, false), "ahead of origin/main by 1 commit");
+        assert_eq!(followed(0, 0), "up to date with origin/main");
+        assert_eq!(followed(1, 0), "ahead of origin/main by 1 commit");
+        assert_eq!(followed(0, 2), "behind origin/main by 2 commits");
         assert_eq!(
-            followed(0, 2, true),
-            "behind origin/main by at least 2 commits"
-        );
-        assert_eq!(
-            followed(3, 1, false),
+            followed(3, 1),
             "diverged from origin/main: 3 commits ahead, 1 commit behind"
         );
     }

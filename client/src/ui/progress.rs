@@ -108,7 +108,9 @@ impl Observer for Progress {
                 }
                 self.bar.set_length(before + bytes);
             }
-            TransferEvent::Received { bytes } => self.bar.inc(bytes),
+            TransferEvent::Received { bytes } | TransferEvent::Sent { bytes } => {
+                self.bar.inc(bytes);
+            }
             _ => {}
         }
         self.show();

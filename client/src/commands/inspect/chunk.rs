@@ -3,13 +3,12 @@
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::noms_dir::{NomsDir, Place, StoreError};
-use holdfast_client::ancestry::read_chunk;
 use holdfast_client::database::DatabaseError;
 use holdfast_doltdb::model::{Commit, Signer, Tag, WorkingSet};
 use holdfast_doltdb::{DecodeError, Message, MessageKind, ReadError, children};
 use jiff::Timestamp;
 
-use crate::commands::place::Looked;
+use crate::commands::place::{Looked, read_chunk};
 use crate::ui::facts::Facts;
 
 /// Tells of a chunk; nothing where it is not there.

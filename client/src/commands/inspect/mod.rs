@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use holdfast_chunkstore::index::ChunkEntry;
 use holdfast_chunkstore::{ChunkAddress, TableFileId};
-use holdfast_client::ancestry;
+use holdfast_doltdb::ReadError;
+use holdfast_doltdb::tree::AddressMap;
 use serde_json::json;
 
 use super::place::{self, Looked};
@@ -33,11 +34,11 @@ pub(super) async fn inspect(
         }
         looked => looked?,
     };
-    let named = match what.parse() {
+    let address = match what.parse() {
         Ok(address) => Some(address),
-        Err(_) => ancestry::resolve(&*looked.source, looked.root, what).await?,
+        Err(_) => named(&looked, what).await?,
     };
-    if let Some(address) = named
+    if let Some(address) = address
         && let Some(facts) = chunk::facts(&looked, address).await?
     {
         return facts.print(output.format);
@@ -49,6 +50,19 @@ pub(super) async fn inspect(
             Err(Complaint::Nothing { what }.into())
         }
     }
+}
+
+/// The chunk that a dataset's name stands for, the tag itself where it is a tag; or the commit of a revision.
+async fn named(looked: &Looked, what: &str) -> Result<Option<ChunkAddress>, ReadError> {
+    let refs = AddressMap::open(&*looked.source, looked.root).await?;
+    for prefix in ["", "refs/heads/", "refs/tags/", "refs/remotes/"] {
+        let found = refs.get(format!("{prefix}{what}").as_bytes()).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    let resolved = looked.history().resolve(looked.root, what).await?;
+    Ok(resolved.map(|resolved| resolved.commit))
 }
 
 /// The file of a store that has this id.
