@@ -131,7 +131,8 @@ pub fn write(
     output.flush().map_err(io("write", path))?;
     drop(output);
     file.as_file().sync_all().map_err(io("write", path))?;
-    durable::replace(file, path).map_err(io("write", path))?;
+    let named = directory.join(path.file_name().unwrap_or(path.as_os_str()));
+    durable::replace(file, &named).map_err(io("write", path))?;
     Ok(header)
 }
 
