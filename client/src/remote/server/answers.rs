@@ -229,3 +229,151 @@ fn wrong(what: &str) -> RemoteError {
         what: what.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_proto::remotesapi::stream_chunk_locations_response::{
+        ChunkLocation, TableFileRecord,
+    };
+    use holdfast_proto::remotesapi::{DownloadLoc, HttpGetChunk, HttpGetRange};
+
+    use super::*;
+
+    const URL: &str = "https://data.example.org/file?signature=1";
+
+    const ASKED: [ChunkAddress; 2] = [ChunkAddress::new([1; 20]), ChunkAddress::new([2; 20])];
+
+    /// A right answer: the first chunk is there, the second is not.
+    fn right() -> StreamChunkLocationsResponse {
+        StreamChunkLocationsResponse {
+            table_files: vec![TableFileRecord {
+                table_file_id: 7,
+                url: URL.to_owned(),
+                ..TableFileRecord::default()
+            }],
+            locations: vec![ChunkLocation {
+                table_file_id: 7,
+                request_index: 0,
+                offset: 100,
+                length: 50,
+                dictionary_offset: 10,
+                dictionary_length: 20,
+            }],
+            missing_indexes: vec![1],
+            ..StreamChunkLocationsResponse::default()
+        }
+    }
+
+    fn take(answer: &StreamChunkLocationsResponse) -> Result<Located, RemoteError> {
+        let mut answers = Answers::new(&ASKED);
+        answers.take_records(&mut FileNames::new(), answer)?;
+        assert!(!answers.is_open());
+        Ok(answers.finish())
+    }
+
+    #[test]
+    fn a_right_answer_says_where_each_chunk_lies() {
+        let located = take(&right()).unwrap();
+        let found = Location {
+            place: 0,
+            span: ByteSpan {
+                offset: 100,
+                len: 50,
+            },
+            dictionary: Some(ByteSpan {
+                offset: 10,
+                len: 20,
+            }),
+        };
+        assert_eq!(located.locations, [Some(found), None]);
+        assert_eq!(&*located.places[0].name, "https://data.example.org/file");
+        assert!(!format!("{located:?}").contains("signature"));
+    }
+
+    #[test]
+    fn answers_that_cannot_be_are_refused() {
+        let wrongs: [(&str, fn(&mut StreamChunkLocationsResponse)); 11] = [
+            ("a file without a name", |answer| {
+                answer.table_files.clear();
+            }),
+            ("another index", |answer| {
+                answer.locations[0].request_index = 2;
+            }),
+            ("an index twice", |answer| {
+                answer.locations.push(answer.locations[0]);
+            }),
+            ("there and missing", |answer| {
+                answer.missing_indexes.push(0);
+            }),
+            ("missing beyond the end", |answer| {
+                answer.missing_indexes.push(2);
+            }),
+            ("not a word", |answer| {
+                answer.missing_indexes.clear();
+            }),
+            ("no bytes", |answer| answer.locations[0].length = 0),
+            ("too many bytes", |answer| {
+                answer.locations[0].length = MAX_STORED_LEN + 1;
+            }),
+            ("an end beyond all files", |answer| {
+                answer.locations[0].offset = u64::MAX - 1;
+            }),
+            ("a dictionary that is too long", |answer| {
+                answer.locations[0].dictionary_length = MAX_DICTIONARY_LEN + 1;
+            }),
+            ("no address", |answer| {
+                "file:///etc/passwd".clone_into(&mut answer.table_files[0].url);
+            }),
+        ];
+        for (name, wrong) in wrongs {
+            let mut answer = right();
+            wrong(&mut answer);
+            let error = take(&answer).unwrap_err();
+            assert!(matches!(error, RemoteError::Answer { .. }), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_whose_address_is_told_again_is_the_same_file() {
+        let mut answers = Answers::new(&ASKED);
+        let first = answers.place(URL).unwrap();
+        let second = "https://data.example.org/file?signature=2";
+        assert_eq!(answers.place(second).unwrap(), first);
+        let other = answers.place("https://data.example.org/other").unwrap();
+        assert_ne!(other, first);
+        assert_eq!(answers.finish().places[first].url.as_str(), second);
+    }
+
+    #[test]
+    fn the_older_form_is_not_believed_either() {
+        let range = |hash: [u8; 20]| RangeChunk {
+            hash: hash.to_vec().into(),
+            offset: 1,
+            length: 2,
+            ..RangeChunk::default()
+        };
+        let answer = |location| GetDownloadLocsResponse {
+            locs: vec![DownloadLoc {
+                location: Some(location),
+                ..DownloadLoc::default()
+            }],
+            repo_token: String::new(),
+        };
+        let of_ranges = |ranges| {
+            let url = URL.to_owned();
+            answer(download_loc::Location::HttpGetRange(HttpGetRange {
+                url,
+                ranges,
+            }))
+        };
+        let take = |answer| Answers::new(&ASKED).take_ranges(&answer);
+        take(of_ranges(vec![range([2; 20])])).unwrap();
+        for wrong in [
+            of_ranges(vec![range([3; 20])]),
+            of_ranges(vec![range([1; 20]), range([1; 20])]),
+            answer(download_loc::Location::HttpGet(HttpGetChunk::default())),
+        ] {
+            assert!(matches!(take(wrong), Err(RemoteError::Answer { .. })));
+        }
+    }
+}

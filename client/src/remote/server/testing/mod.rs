@@ -2,6 +2,7 @@
 
 mod calls;
 mod host;
+mod proxy;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -26,8 +27,11 @@ use crate::remote::{Access, ProxySettings, RemoteUrl, Server};
 pub(super) struct Fake {
     pub(super) world: Arc<World>,
     url: String,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
+
+/// A name of the place where data is that leads nowhere.
+const DATA_HOST: &str = "http://data.invalid";
 
 /// What a server has, does wrong, and was asked.
 #[derive(Debug, Default)]
@@ -157,11 +161,7 @@ impl Fake {
             state.has_location_records = true;
             state.root = RootAddress::ZERO.as_bytes().to_vec();
         }
-        Self {
-            world,
-            url,
-            _tasks: tasks,
-        }
+        Self { world, url, tasks }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -175,17 +175,23 @@ impl Fake {
 
     /// A client of it that says who it is.
     pub(super) fn client_of(&self, credentials: Credentials) -> Server {
-        let RemoteUrl::Server(url) = RemoteUrl::parse(&format!("{}/a/b", self.url), "h").unwrap()
-        else {
-            panic!("{} is a server's address", self.url);
+        server(&self.url, credentials, ProxySettings::default())
+    }
+
+    /// A client that can reach it only through a proxy: nobody else knows its names.
+    pub(super) async fn client_behind_a_proxy(&mut self) -> Server {
+        let bare = |url: &str| url.trim_start_matches("http://").to_owned();
+        let data = std::mem::replace(&mut self.state().host, DATA_HOST.to_owned());
+        let ways = proxy::Ways {
+            calls: bare(&self.url),
+            data: bare(&data),
+            data_host: DATA_HOST,
         };
-        let access = Access {
-            credentials,
-            proxies: ProxySettings::default(),
-            clock: Arc::new(Hurry),
-            pool: BlockingPool::new(2),
+        let proxies = ProxySettings {
+            http: Some(proxy::start(ways, &mut self.tasks).await),
+            ..ProxySettings::default()
         };
-        Server::new(url, access).unwrap()
+        server("http://calls.invalid", Credentials::Nobody, proxies)
     }
 
     /// Puts chunks into a file as records, with as many bytes between.
@@ -211,6 +217,19 @@ impl Fake {
         state.files.insert(file.to_owned(), bytes.into());
         addresses
     }
+}
+
+fn server(host: &str, credentials: Credentials, proxies: ProxySettings) -> Server {
+    let RemoteUrl::Server(url) = RemoteUrl::parse(&format!("{host}/a/b"), "h").unwrap() else {
+        panic!("{host} is a server's address");
+    };
+    let access = Access {
+        credentials,
+        proxies,
+        clock: Arc::new(Hurry),
+        pool: BlockingPool::new(2),
+    };
+    Server::new(url, access).unwrap()
 }
 
 /// Different chunks of some length.

@@ -54,7 +54,7 @@ async fn what_a_broken_stream_left_open_is_asked_for_again() {
 #[tokio::test]
 async fn each_answer_renews_the_tries() {
     let fake = Fake::start().await;
-    let often = [(0, Break::Code(Code::Unavailable)); 5];
+    let often = [(0, Break::Code(Code::Unavailable)); 4];
     let once = [(1, Break::End)];
     let breaks = [&often[..], &once, &often, &once, &often, &once, &often].concat();
     fake.state().breaks.extend(breaks);
@@ -115,4 +115,13 @@ async fn indexes_that_cannot_be_are_refused() {
             "{absent:?}: {error:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn calls_and_data_go_through_a_proxy() {
+    let mut fake = Fake::start().await;
+    let addresses = fake.hold("file", &chunks(3), 0);
+    let client = fake.client_behind_a_proxy().await;
+    let read = client.read(&addresses, Reach::Near).await.unwrap();
+    assert!(read.iter().all(Option::is_some));
 }
