@@ -201,6 +201,8 @@ fn manual_pages_and_completions_come_from_the_binary() {
     let help = holdfast(&workshop, folder, &["--help"]).expect_success();
     let listed = help.split("Commands:").nth(1).unwrap();
     let commands = listed.lines().skip(1).take_while(|line| !line.is_empty());
+    // A description that goes on in the next line is indented more.
+    let commands = commands.filter(|line| !line.starts_with("   "));
     let commands = commands.filter_map(|line| line.split_whitespace().next());
     let script = holdfast(&workshop, folder, &["completions", "bash"]).expect_success();
     for command in commands.filter(|command| *command != "help") {
