@@ -6,13 +6,13 @@
 //! # Crash
 //! Before the root moves, nothing changed for anybody. What came stays in the folder and need not come again.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Clock;
-use holdfast_chunkstore::noms_dir::{NomsDir, StoreWriter};
+use holdfast_chunkstore::noms_dir::{NomsDir, StoreError, StoreWriter};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_doltdb::model::Tag;
 use holdfast_doltdb::write::NewChunk;
@@ -107,8 +107,16 @@ struct Plan {
     /// The datasets of the database.
     local: Datasets,
     updates: Vec<RefUpdate>,
-    /// Tags that the database lacks: their own chunks, and the commits that they stand for.
-    tags: Vec<(RefName, NewChunk, ChunkAddress)>,
+    tags: Vec<UnknownTag>,
+}
+
+/// A tag that the database lacks.
+struct UnknownTag {
+    name: RefName,
+    /// Its own chunk.
+    chunk: NewChunk,
+    /// The commit that it stands for.
+    commit: ChunkAddress,
 }
 
 impl Plan {
@@ -204,7 +212,7 @@ async fn unknown_tags(
     source: &dyn ChunkSource,
     remote: &Datasets,
     local: &Datasets,
-) -> Result<Vec<(RefName, NewChunk, ChunkAddress)>, TransferError> {
+) -> Result<Vec<UnknownTag>, TransferError> {
     let unknown: Vec<_> = remote
         .iter()
         .filter(|(name, _)| matches!(name, RefName::Tag(_)) && local.get(name).is_none())
@@ -221,7 +229,12 @@ async fn unknown_tags(
         let bytes = chunk.ok_or(TransferError::Lacks { address })?;
         let tag = Tag::decode(&bytes).map_err(|source| ReadError::Decode { address, source })?;
         let commit = tag.commit;
-        tags.push((name, NewChunk { address, bytes }, commit));
+        let chunk = NewChunk { address, bytes };
+        tags.push(UnknownTag {
+            name,
+            chunk,
+            commit,
+        });
     }
     Ok(tags)
 }
@@ -256,22 +269,22 @@ impl Fetcher<'_> {
             remote: Arc::clone(&request.remote),
             reach: Reach::Near,
             known: Some(Arc::clone(writer.store())),
-            left_out: HashSet::new(),
             folder: self.paths.incoming(),
             pool: self.pool.clone(),
             observer: self.observer,
         };
         let gathered = gather.run(roots).await?;
+        let store = Arc::clone(writer.store());
+        let sort_out = move || here(&gathered, &store, tags).map(|tags| (gathered, tags));
+        let (gathered, tags) = self.pool.run(sort_out).await?;
         let mut chunks = Vec::new();
-        for (name, chunk, commit) in tags {
-            if gathered.seen.contains(&commit) || writer.store().find(commit)?.is_some() {
-                updates.push(RefUpdate {
-                    name,
-                    old: None,
-                    new: Some(chunk.address),
-                });
-                chunks.push(chunk);
-            }
+        for (name, chunk) in tags {
+            updates.push(RefUpdate {
+                name,
+                old: None,
+                new: Some(chunk.address),
+            });
+            chunks.push(chunk);
         }
         let fetched = Fetched {
             updates,
@@ -291,6 +304,21 @@ impl Fetcher<'_> {
         remove(&folder)?;
         Ok(fetched)
     }
+}
+
+/// The tags whose commits are here. Blocks.
+fn here(
+    gathered: &Gathered,
+    store: &NomsDir,
+    tags: Vec<UnknownTag>,
+) -> Result<Vec<(RefName, NewChunk)>, StoreError> {
+    let mut found = Vec::new();
+    for tag in tags {
+        if gathered.seen.contains(tag.commit)? || store.find(tag.commit)?.is_some() {
+            found.push((tag.name, tag.chunk));
+        }
+    }
+    Ok(found)
 }
 
 /// Takes what was gathered into the store, and moves the refs.

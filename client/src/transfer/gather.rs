@@ -1,9 +1,9 @@
 //! Everything below some chunks, from a remote: what is not here yet, chunk by chunk.
 //!
 //! Several reads are under way at once. What comes is looked through on one thread: children that are neither here nor
-//! asked for already are asked for next, the newest first, so that what waits stays small however large the database.
+//! asked for already are asked for next, the newest first, so that what waits stays small however large the database:
+//! the siblings on the way down, 20 bytes each. What was seen is kept as [`Seen`] says.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use super::error::TransferError;
 use super::events::{Observer, TransferEvent};
 use super::landing::Landing;
+use super::seen::Seen;
 use crate::remote::{Reach, Remote, RemoteChunk, RemoteError};
 
 /// How many chunks are asked for in one read.
@@ -32,8 +33,6 @@ pub(super) struct Gather {
     pub(super) reach: Reach,
     /// What is here: everything below a chunk that is here is here as well.
     pub(super) known: Option<Arc<NomsDir>>,
-    /// What is never asked for.
-    pub(super) left_out: HashSet<ChunkAddress>,
     /// Where the chunks gather.
     pub(super) folder: PathBuf,
     pub(super) pool: BlockingPool,
@@ -45,7 +44,7 @@ pub(super) struct Gather {
 pub(super) struct Gathered {
     pub(super) landing: Landing,
     /// Every chunk that was come across: gathered now or kept from an earlier attempt.
-    pub(super) seen: HashSet<ChunkAddress>,
+    pub(super) seen: Seen,
     /// How many of them came now.
     pub(super) chunks: u64,
     /// The bytes that those have in their stored form.
@@ -61,7 +60,7 @@ impl Gather {
             known: self.known,
             gathered: Gathered {
                 landing,
-                seen: self.left_out,
+                seen: Seen::new(&self.folder),
                 chunks: 0,
                 bytes: 0,
             },
@@ -135,7 +134,7 @@ impl Sifter {
         while !candidates.is_empty() {
             let mut below = Vec::new();
             for address in std::mem::take(&mut candidates) {
-                if !self.gathered.seen.insert(address) {
+                if !self.gathered.seen.insert(address)? {
                     continue;
                 }
                 if let Some(known) = &self.known

@@ -24,8 +24,11 @@ use crate::remote::RemoteChunk;
 /// The name of the file that grows.
 const GROWING: &str = "chunks";
 
-/// A file is finished when it is so long; its index is in memory until then.
+/// A file is finished when it is so long.
 const FILE_BYTES: u64 = 512 << 20;
+
+/// A file is finished when so many chunks are in it: some 40 MiB of memory while its index is written.
+const FILE_CHUNKS: usize = 1 << 18;
 
 /// A folder of chunks that no store lists yet.
 #[derive(Debug)]
@@ -46,13 +49,7 @@ const FLUSH_BYTES: u64 = 4 << 20;
 impl Landing {
     /// Begins in a folder, or goes on with what lies there.
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
-        let io = |action| {
-            move |source| StoreError::Io {
-                action,
-                path: folder.to_owned(),
-                source,
-            }
-        };
+        let io = |action| StoreError::io(action, folder);
         durable::create_root(folder).map_err(io("make"))?;
         let mut kept = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(io("list"))? {
@@ -122,7 +119,7 @@ impl Landing {
             self.growing.flush()?;
             self.unflushed = 0;
         }
-        if self.growing.len() >= FILE_BYTES {
+        if self.growing.len() >= FILE_BYTES || self.growing.count() >= FILE_CHUNKS {
             self.finished.extend(self.growing.finish(&self.folder)?);
         }
         Ok(())
@@ -146,5 +143,31 @@ impl Landing {
             }
         }
         Ok(listed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_small_chunks_end_a_file_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = tempfile::tempdir_in(directory.path()).unwrap();
+        let mut landing = Landing::open(&directory.path().join("landing")).unwrap();
+        let chunk = RemoteChunk {
+            chunk: b"x".as_slice().into(),
+            record: Some(b"record".as_slice().into()),
+        };
+        for number in 0..=FILE_CHUNKS as u64 {
+            let mut address = [0; 20];
+            address[..8].copy_from_slice(&number.to_be_bytes());
+            landing.add(ChunkAddress::new(address), &chunk).unwrap();
+        }
+        assert_eq!(landing.growing.count(), 1);
+        let mut counts: Vec<_> = landing.land(store.path()).unwrap();
+        counts.sort_unstable_by_key(|file| file.chunks);
+        let counts: Vec<_> = counts.iter().map(|file| file.chunks as usize).collect();
+        assert_eq!(counts, [1, FILE_CHUNKS]);
     }
 }
