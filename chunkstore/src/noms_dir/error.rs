@@ -123,6 +123,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Says what was attempted on what when the system refused.
+    pub fn io<'a>(
+        action: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(io::Error) -> Self + use<'a> {
+        move |source| Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -155,11 +167,7 @@ pub(super) fn io<'a>(
     action: &'static str,
     path: &'a Path,
 ) -> impl FnOnce(io::Error) -> StoreError + 'a {
-    move |source| StoreError::Io {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    StoreError::io(action, path)
 }
 
 /// Says which file is damaged.

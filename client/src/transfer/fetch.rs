@@ -6,13 +6,13 @@
 //! # Crash
 //! Before the root moves, nothing changed for anybody. What came stays in the folder and need not come again.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Clock;
-use holdfast_chunkstore::noms_dir::{NomsDir, StoreWriter};
+use holdfast_chunkstore::noms_dir::{NomsDir, StoreError, StoreWriter};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_doltdb::model::Tag;
 use holdfast_doltdb::write::NewChunk;
@@ -279,27 +279,23 @@ impl Fetcher<'_> {
             remote: Arc::clone(&request.remote),
             reach: Reach::Near,
             known: Some(Arc::clone(writer.store())),
-            left_out: HashSet::new(),
+            left_out: Vec::new(),
             folder: self.paths.incoming(),
             pool: self.pool.clone(),
             observer: self.observer,
         };
         let gathered = gather.run(roots).await?;
+        let store = Arc::clone(writer.store());
+        let sort_out = move || here(&gathered, &store, tags).map(|tags| (gathered, tags));
+        let (gathered, tags) = self.pool.run(sort_out).await?;
         let mut chunks = Vec::new();
-        for UnknownTag {
-            name,
-            chunk,
-            commit,
-        } in tags
-        {
-            if gathered.seen.contains(&commit) || writer.store().find(commit)?.is_some() {
-                updates.push(RefUpdate {
-                    name,
-                    old: None,
-                    new: Some(chunk.address),
-                });
-                chunks.push(chunk);
-            }
+        for (name, chunk) in tags {
+            updates.push(RefUpdate {
+                name,
+                old: None,
+                new: Some(chunk.address),
+            });
+            chunks.push(chunk);
         }
         let fetched = Fetched {
             updates,
@@ -321,6 +317,21 @@ impl Fetcher<'_> {
     }
 }
 
+/// The tags whose commits are here. Blocks.
+fn here(
+    gathered: &Gathered,
+    store: &NomsDir,
+    tags: Vec<UnknownTag>,
+) -> Result<Vec<(RefName, NewChunk)>, StoreError> {
+    let mut found = Vec::new();
+    for tag in tags {
+        if gathered.seen.contains(tag.commit)? || store.find(tag.commit)?.is_some() {
+            found.push((tag.name, tag.chunk));
+        }
+    }
+    Ok(found)
+}
+
 /// Takes what was gathered into the store, and moves the refs.
 fn land(
     writer: StoreWriter,
@@ -329,7 +340,7 @@ fn land(
     mut chunks: Vec<NewChunk>,
     now_seconds: u64,
 ) -> Result<(), TransferError> {
-    let files = gathered.landing.land(writer.store().directory())?;
+    let files = gathered.land(writer.store().directory())?;
     let written = datasets.write()?;
     chunks.extend(written.chunks);
     writer.commit(written.root, &files, &pairs(&chunks), now_seconds)?;

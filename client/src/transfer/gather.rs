@@ -1,15 +1,16 @@
 //! Everything below some chunks, from a remote: what is not here yet, chunk by chunk.
 //!
 //! Several reads are under way at once. What comes is looked through on one thread: children that are neither here nor
-//! asked for already are asked for next, the newest first, so that what waits stays small however large the database.
+//! asked for already are asked for next, the newest first, so that what waits stays small however large the database:
+//! the siblings on the way down, 20 bytes each. What was seen is kept as [`Seen`] says.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::format::archive::Decoder;
-use holdfast_chunkstore::noms_dir::NomsDir;
+use holdfast_chunkstore::format::manifest::ListedFile;
+use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_doltdb::{ReadError, children};
 use tokio::task::JoinSet;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use super::error::TransferError;
 use super::events::{Observer, TransferEvent};
 use super::landing::Landing;
+use super::seen::Seen;
 use crate::remote::{Reach, Remote, RemoteChunk, RemoteError};
 
 /// How many chunks are asked for in one read.
@@ -33,7 +35,7 @@ pub(super) struct Gather {
     /// What is here: everything below a chunk that is here is here as well.
     pub(super) known: Option<Arc<NomsDir>>,
     /// What is never asked for.
-    pub(super) left_out: HashSet<ChunkAddress>,
+    pub(super) left_out: Vec<ChunkAddress>,
     /// Where the chunks gather.
     pub(super) folder: PathBuf,
     pub(super) pool: BlockingPool,
@@ -45,11 +47,18 @@ pub(super) struct Gather {
 pub(super) struct Gathered {
     pub(super) landing: Landing,
     /// Every chunk that was come across: gathered now or kept from an earlier attempt.
-    pub(super) seen: HashSet<ChunkAddress>,
+    pub(super) seen: Seen,
     /// How many of them came now.
     pub(super) chunks: u64,
     /// The bytes that those have in their stored form.
     pub(super) bytes: u64,
+}
+
+impl Gathered {
+    /// Takes what was gathered into a store, which lists it afterwards. Blocks.
+    pub(super) fn land(self, store: &Path) -> Result<Vec<ListedFile>, StoreError> {
+        self.landing.land(store, &self.seen)
+    }
 }
 
 impl Gather {
@@ -61,16 +70,20 @@ impl Gather {
             known: self.known,
             gathered: Gathered {
                 landing,
-                seen: self.left_out,
+                seen: Seen::new(&self.folder),
                 chunks: 0,
                 bytes: 0,
             },
             decoder: Decoder::new(),
         };
-        let sift = self
-            .pool
-            .run(move || sifter.sift(roots).map(|new| (sifter, new)));
-        let (mut sifter, mut waiting) = sift.await?;
+        let left_out = self.left_out;
+        let begin = move || {
+            for address in left_out {
+                sifter.gathered.seen.insert(address)?;
+            }
+            sifter.sift(roots).map(|new| (sifter, new))
+        };
+        let (mut sifter, mut waiting) = self.pool.run(begin).await?;
         let mut reads = JoinSet::new();
         loop {
             while reads.len() < READS && !waiting.is_empty() {
@@ -135,7 +148,7 @@ impl Sifter {
         while !candidates.is_empty() {
             let mut below = Vec::new();
             for address in std::mem::take(&mut candidates) {
-                if !self.gathered.seen.insert(address) {
+                if !self.gathered.seen.insert(address)? {
                     continue;
                 }
                 if let Some(known) = &self.known

@@ -19,13 +19,17 @@ use holdfast_chunkstore::format::table::record;
 use holdfast_chunkstore::noms_dir::{PartialFile, StoreError, StoredFile, land};
 use holdfast_chunkstore::objects::durable;
 
+use super::seen::Seen;
 use crate::remote::RemoteChunk;
 
 /// The name of the file that grows.
 const GROWING: &str = "chunks";
 
-/// A file is finished when it is so long; its index is in memory until then.
+/// A file is finished when it is so long.
 const FILE_BYTES: u64 = 512 << 20;
+
+/// A file is finished when so many chunks are in it: some 40 MiB of memory while its index is written.
+const FILE_CHUNKS: usize = 1 << 18;
 
 /// A folder of chunks that no store lists yet.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub(super) struct Landing {
     finished: Vec<ListedFile>,
     encoder: record::Encoder,
     unflushed: u64,
+    /// How many chunks of an earlier attempt this one came to.
+    used: u64,
 }
 
 /// So many bytes come before they are brought to the system.
@@ -46,13 +52,7 @@ const FLUSH_BYTES: u64 = 4 << 20;
 impl Landing {
     /// Begins in a folder, or goes on with what lies there.
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
-        let io = |action| {
-            move |source| StoreError::Io {
-                action,
-                path: folder.to_owned(),
-                source,
-            }
-        };
+        let io = |action| StoreError::io(action, folder);
         durable::create_root(folder).map_err(io("make"))?;
         let mut kept = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(io("list"))? {
@@ -70,6 +70,7 @@ impl Landing {
             finished: Vec::new(),
             encoder: record::Encoder::new(),
             unflushed: 0,
+            used: 0,
         })
     }
 
@@ -79,9 +80,9 @@ impl Landing {
         finished.sum::<u64>() + self.growing.kept().len() as u64
     }
 
-    /// Reads a chunk that an earlier attempt left here.
+    /// Reads a chunk that an earlier attempt left here; each is asked for once.
     pub(super) fn read_kept(
-        &self,
+        &mut self,
         address: ChunkAddress,
         decoder: &mut Decoder,
     ) -> Result<Option<Vec<u8>>, StoreError> {
@@ -89,10 +90,13 @@ impl Landing {
             if let Some(span) = file.find(address)? {
                 let mut chunk = Vec::new();
                 file.read_chunk(span, decoder, &mut chunk)?;
+                self.used += 1;
                 return Ok(Some(chunk));
             }
         }
-        self.growing.read_kept(address)
+        let chunk = self.growing.read_kept(address)?;
+        self.used += u64::from(chunk.is_some());
+        Ok(chunk)
     }
 
     /// Adds a chunk that was checked and is not here yet.
@@ -122,29 +126,145 @@ impl Landing {
             self.growing.flush()?;
             self.unflushed = 0;
         }
-        if self.growing.len() >= FILE_BYTES {
+        if self.growing.len() >= FILE_BYTES || self.growing.count() >= FILE_CHUNKS {
             self.finished.extend(self.growing.finish(&self.folder)?);
         }
         Ok(())
     }
 
     /// Takes everything into a store, which lists it afterwards. The folder is the caller's to remove.
-    pub(super) fn land(mut self, store: &Path) -> Result<Vec<ListedFile>, StoreError> {
-        self.finished.extend(self.growing.finish(store)?);
-        let mut listed = Vec::new();
-        for file in &self.kept {
-            listed.push(ListedFile {
-                id: file.id(),
-                chunks: file.count(),
-            });
+    ///
+    /// What an earlier attempt left counts only as far as this one walked over it: below the rest something may be
+    /// missing, and a store must hold everything below each of its chunks.
+    pub(super) fn land(
+        mut self,
+        store: &Path,
+        walked: &Seen,
+    ) -> Result<Vec<ListedFile>, StoreError> {
+        if self.used < self.kept_count() {
+            return self.copy_walked(walked)?.land_all(store);
         }
-        listed.extend(self.finished);
+        self.land_all(store)
+    }
+
+    fn land_all(&mut self, store: &Path) -> Result<Vec<ListedFile>, StoreError> {
+        let mut listed: Vec<_> = self.kept.iter().map(listed).collect();
+        listed.append(&mut self.finished);
         for file in &listed {
             let path = self.folder.join(file.id.to_string());
-            if path.exists() {
-                land(&path, store, file.id, FileKind::Table)?;
+            land(&path, store, file.id, FileKind::Table)?;
+        }
+        listed.extend(self.growing.finish(store)?);
+        Ok(listed)
+    }
+
+    /// Copies what was walked over into a folder of its own.
+    fn copy_walked(&mut self, walked: &Seen) -> Result<Self, StoreError> {
+        let folder = self.folder.join("walked");
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(StoreError::io("remove", &folder))?;
+        }
+        let mut copy = Self::open(&folder)?;
+        self.finished.extend(self.growing.finish(&self.folder)?);
+        let mut files = std::mem::take(&mut self.kept);
+        for file in &self.finished {
+            files.extend(StoredFile::open(&self.folder, file.id)?);
+        }
+        let mut decoder = Decoder::new();
+        for file in &files {
+            for address in file.addresses() {
+                let address = address?;
+                if !walked.contains(address)? {
+                    continue;
+                }
+                if let Some(span) = file.find(address)? {
+                    let (mut stored, mut chunk) = (Vec::new(), Vec::new());
+                    file.read_stored(span.data, &mut stored)?;
+                    file.read_chunk(span, &mut decoder, &mut chunk)?;
+                    let chunk = RemoteChunk {
+                        chunk: chunk.into(),
+                        record: Some(stored.into()),
+                    };
+                    copy.add(address, &chunk)?;
+                }
             }
         }
-        Ok(listed)
+        Ok(copy)
+    }
+}
+
+fn listed(file: &StoredFile) -> ListedFile {
+    ListedFile {
+        id: file.id(),
+        chunks: file.count(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_chunkstore::hash::hash_chunk;
+
+    use super::*;
+
+    #[test]
+    fn many_small_chunks_end_a_file_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = tempfile::tempdir_in(directory.path()).unwrap();
+        let mut landing = Landing::open(&directory.path().join("landing")).unwrap();
+        let chunk = RemoteChunk {
+            chunk: b"x".as_slice().into(),
+            record: Some(b"record".as_slice().into()),
+        };
+        for number in 0..=FILE_CHUNKS as u64 {
+            let mut address = [0; 20];
+            address[..8].copy_from_slice(&number.to_be_bytes());
+            landing.add(ChunkAddress::new(address), &chunk).unwrap();
+        }
+        assert_eq!(landing.growing.count(), 1);
+        let seen = Seen::new(directory.path());
+        let mut counts: Vec<_> = landing.land(store.path(), &seen).unwrap();
+        counts.sort_unstable_by_key(|file| file.chunks);
+        let counts: Vec<_> = counts.iter().map(|file| file.chunks as usize).collect();
+        assert_eq!(counts, [1, FILE_CHUNKS]);
+    }
+
+    #[test]
+    fn what_was_not_walked_over_does_not_land() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("landing");
+        let store = tempfile::tempdir_in(directory.path()).unwrap();
+        let add = |landing: &mut Landing, text: &'static [u8]| {
+            let chunk = RemoteChunk {
+                chunk: text.into(),
+                record: None,
+            };
+            landing.add(hash_chunk(text), &chunk).unwrap();
+            hash_chunk(text)
+        };
+        let mut landing = Landing::open(&folder).unwrap();
+        let kept = add(&mut landing, b"walked");
+        add(&mut landing, b"left by a fetch of something else");
+        landing.growing.flush().unwrap();
+        drop(landing);
+
+        let mut landing = Landing::open(&folder).unwrap();
+        assert_eq!(landing.kept_count(), 2);
+        let mut seen = Seen::new(directory.path());
+        let found = landing.read_kept(kept, &mut Decoder::new()).unwrap();
+        assert_eq!(found.as_deref(), Some(&b"walked"[..]));
+        seen.insert(kept).unwrap();
+        seen.insert(add(&mut landing, b"new")).unwrap();
+        let listed = landing.land(store.path(), &seen).unwrap();
+        let files = listed
+            .iter()
+            .map(|file| StoredFile::open(store.path(), file.id));
+        let mut addresses: Vec<_> = files
+            .flat_map(|file| file.unwrap().unwrap().addresses().collect::<Vec<_>>())
+            .map(Result::unwrap)
+            .collect();
+        addresses.sort_unstable();
+        let mut wanted = [kept, hash_chunk(b"new")];
+        wanted.sort_unstable();
+        assert_eq!(addresses, wanted);
     }
 }

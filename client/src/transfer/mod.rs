@@ -3,6 +3,13 @@
 //! * A transfer that was cut off is begun again by the same call and goes on with what is there.
 //! * What came is checked, each chunk against its address, before anything names it.
 //! * A database is there when its `repo_state.json` is, which is written last.
+//!
+//! # Memory
+//! Fetch and push hold what is under way: chunks that are read, files that are sent, and the places of the chunks of
+//! the file that grows, whose number is bounded. With the database grow only the filters of what a walk came across
+//! ([`address_set`](holdfast_chunkstore::address_set), 1.3 bytes a chunk), an eighth of a byte for each chunk of the
+//! store's files, and 40 bytes for each chunk of its journal. The check of a downloaded file holds that file's index:
+//! see [`check_file`].
 
 mod check;
 mod clone;
@@ -17,6 +24,7 @@ mod pull;
 mod push;
 mod ref_spec;
 mod refs;
+mod seen;
 mod working_set;
 
 pub use check::{CheckError, JournalCheck, check_file, check_journal};

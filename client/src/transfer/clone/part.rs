@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use holdfast_chunkstore::noms_dir::{NomsDir, StoreWriter};
+use holdfast_chunkstore::noms_dir::{NomsDir, StoreError, StoreWriter};
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_doltdb::history::History;
 use holdfast_doltdb::write::NewChunk;
@@ -45,7 +45,7 @@ impl Cloner<'_> {
             remote: Arc::clone(&request.remote),
             reach: Reach::Exact,
             known: None,
-            left_out: part.ghosts.iter().copied().collect(),
+            left_out: part.ghosts.clone(),
             folder: self.place.incoming(),
             pool: self.pool.clone(),
             observer: Arc::clone(&self.observer),
@@ -107,12 +107,13 @@ impl Cloner<'_> {
     async fn write(self, part: Part, gathered: Gathered) -> Result<Cloned, TransferError> {
         let request = self.request;
         let chunks = gathered.chunks;
-        let reached = |tag: &UnknownTag| gathered.seen.contains(&tag.commit);
-        let tags: Vec<_> = part.tags.into_iter().filter(reached).collect();
+        let unknown = part.tags;
+        let sort_out = move || reached(&gathered, unknown).map(|tags| (gathered, tags));
+        let (gathered, tags) = self.pool.run(sort_out).await?;
         let place = self.place.clone();
         let ghosts = part.ghosts;
         let land = move || -> Result<NomsDir, TransferError> {
-            let files = gathered.landing.land(&place.store())?;
+            let files = gathered.land(&place.store())?;
             if !ghosts.is_empty() {
                 place.write_ghosts(ghosts)?;
             }
@@ -158,4 +159,15 @@ impl Cloner<'_> {
         self.pool.run(finish).await?;
         Ok(cloned)
     }
+}
+
+/// The tags whose commits were gathered.
+fn reached(gathered: &Gathered, tags: Vec<UnknownTag>) -> Result<Vec<UnknownTag>, StoreError> {
+    let mut found = Vec::new();
+    for tag in tags {
+        if gathered.seen.contains(tag.commit)? {
+            found.push(tag);
+        }
+    }
+    Ok(found)
 }

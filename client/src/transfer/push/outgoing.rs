@@ -48,17 +48,17 @@ impl Outgoing {
         told.extend(roots.iter().flat_map(|root| *root.as_bytes()));
         let key = hash_chunk(&told).to_string();
         let folder = outgoing.join(&key);
-        durable::create_root(&folder).map_err(io("make", &folder))?;
-        for entry in std::fs::read_dir(outgoing).map_err(io("list", outgoing))? {
-            let entry = entry.map_err(io("list", outgoing))?;
+        durable::create_root(&folder).map_err(StoreError::io("make", &folder))?;
+        for entry in std::fs::read_dir(outgoing).map_err(StoreError::io("list", outgoing))? {
+            let entry = entry.map_err(StoreError::io("list", outgoing))?;
             let path = entry.path();
             if entry.file_name().to_str() != Some(&key) && path.is_dir() {
-                std::fs::remove_dir_all(&path).map_err(io("remove", &path))?;
+                std::fs::remove_dir_all(&path).map_err(StoreError::io("remove", &path))?;
             }
         }
         let mut kept = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(io("list", &folder))? {
-            let name = entry.map_err(io("list", &folder))?.file_name();
+        for entry in std::fs::read_dir(&folder).map_err(StoreError::io("list", &folder))? {
+            let name = entry.map_err(StoreError::io("list", &folder))?.file_name();
             let id: Option<TableFileId> = name.to_str().and_then(|name| name.parse().ok());
             if let Some(id) = id {
                 kept.extend(StoredFile::open(&folder, id)?);
@@ -68,7 +68,7 @@ impl Outgoing {
         let sent = match std::fs::read_to_string(&notes) {
             Ok(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => HashSet::new(),
-            Err(error) => return Err(io("read", &notes)(error)),
+            Err(error) => return Err(StoreError::io("read", &notes)(error)),
         };
         Ok(Self {
             growing: PartialFile::open(&folder, "chunks")?,
@@ -131,6 +131,11 @@ impl Outgoing {
         Ok(listed.map(|listed| whole(&self.folder, listed, len)))
     }
 
+    /// Where the files lie.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where the notes of what was sent stand.
     pub(super) fn notes(&self) -> PathBuf {
         self.folder.join("sent")
@@ -144,7 +149,7 @@ pub(super) fn note_sent(notes: &Path, id: TableFileId) -> Result<(), StoreError>
         file.write_all(format!("{id}\n").as_bytes())?;
         file.sync_data()
     })
-    .map_err(io("write", notes))
+    .map_err(StoreError::io("write", notes))
 }
 
 /// Writes a few chunks into a table file in `folder`.
@@ -152,7 +157,7 @@ pub(super) fn write_small(
     folder: &Path,
     chunks: &[(ChunkAddress, Bytes)],
 ) -> Result<OutgoingFile, StoreError> {
-    durable::create_root(folder).map_err(io("make", folder))?;
+    durable::create_root(folder).map_err(StoreError::io("make", folder))?;
     let name = "refs";
     for suffix in ["records", "list"] {
         let path = folder.join(format!("{name}.{suffix}"));
@@ -192,13 +197,5 @@ fn whole(folder: &Path, listed: ListedFile, len: u64) -> OutgoingFile {
         len,
         data_len: len - index_len,
         chunks: listed.chunks,
-    }
-}
-
-fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> StoreError + 'a {
-    move |source| StoreError::Io {
-        action,
-        path: path.to_owned(),
-        source,
     }
 }

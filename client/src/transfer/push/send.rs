@@ -2,8 +2,11 @@
 //!
 //! The remote is asked which chunks it lacks; those are read here and checked, and their children are asked for next.
 //! Files are sent while the walk goes on.
+//!
+//! # Memory
+//! What waits to be asked for are siblings on the way down, 20 bytes each: the newest are asked for first. What was
+//! seen is kept as [`Seen`] says.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,6 +27,7 @@ use crate::transfer::check::CheckError;
 use crate::transfer::error::TransferError;
 use crate::transfer::events::{Observer, TransferEvent};
 use crate::transfer::fetch::Extent;
+use crate::transfer::seen::Seen;
 
 /// How many chunks are asked for in one call.
 const BATCH: usize = 8192;
@@ -78,11 +82,15 @@ impl Sender {
             }
             again.push(file);
         }
+        let mut seen = Seen::new(outgoing.folder());
+        for root in roots {
+            seen.insert(*root)?;
+        }
         let mut walk = Walk {
             store: Arc::clone(&self.store),
             outgoing,
             is_dry: self.extent == Extent::DryRun,
-            seen: roots.iter().copied().collect(),
+            seen,
             decoder: Decoder::new(),
             encoder: record::Encoder::new(),
             sent: Sent {
@@ -214,7 +222,7 @@ struct Walk {
     store: Arc<NomsDir>,
     outgoing: Outgoing,
     is_dry: bool,
-    seen: HashSet<ChunkAddress>,
+    seen: Seen,
     decoder: Decoder,
     encoder: record::Encoder,
     sent: Sent,
@@ -256,16 +264,14 @@ impl Walk {
             source,
         })?;
         for ((address, record), chunk) in group.iter().zip(&records).zip(&chunks) {
-            let seen = &mut self.seen;
-            let told = children(chunk, &mut |child| {
-                if seen.insert(child) {
-                    found.below.push(child);
-                }
-            });
+            let mut below = Vec::new();
+            let told = children(chunk, &mut |child| below.push(child));
             told.map_err(|source| ReadError::Decode {
                 address: *address,
                 source,
             })?;
+            self.seen.insert_new(&mut below)?;
+            found.below.append(&mut below);
             self.sent.chunks += 1;
             self.sent.bytes += record.len() as u64;
             if !self.is_dry && !self.outgoing.has(*address)? {
