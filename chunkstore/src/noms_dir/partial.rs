@@ -27,6 +27,7 @@ use crate::format::table::{self, record};
 use crate::format::{FileKind, MAX_CHUNK_LEN, MAX_STORED_LEN};
 use crate::hash::hash_chunks;
 use crate::index::ByteSpan;
+use crate::objects::durable;
 
 /// The length of an entry of the list.
 const ENTRY_LEN: usize = 28;
@@ -172,6 +173,27 @@ impl PartialFile {
     /// Makes a table file of what is in it, gives that its name in `directory`, on the same file system, and begins
     /// anew; nothing without chunks.
     pub fn finish(&mut self, directory: &Path) -> Result<Option<ListedFile>, StoreError> {
+        let Some(listed) = self.write_tail()? else {
+            return Ok(None);
+        };
+        land(&self.records_path, directory, listed.id, FileKind::Table)?;
+        self.begin_anew()?;
+        Ok(Some(listed))
+    }
+
+    /// The same, but the file and its name need not outlive a crash of the machine.
+    pub fn close(&mut self, directory: &Path) -> Result<Option<ListedFile>, StoreError> {
+        let Some(listed) = self.write_tail()? else {
+            return Ok(None);
+        };
+        let path = directory.join(listed.id.to_string());
+        durable::rename_only(&self.records_path, &path).map_err(io("name", &path))?;
+        self.begin_anew()?;
+        Ok(Some(listed))
+    }
+
+    /// Writes index and footer behind the records.
+    fn write_tail(&mut self) -> Result<Option<ListedFile>, StoreError> {
         self.flush()?;
         if self.entries.is_empty() {
             return Ok(None);
@@ -185,18 +207,20 @@ impl PartialFile {
             .get_ref()
             .write_all_at(&tail, self.data_len)
             .map_err(io("write", &self.records_path))?;
-        let listed = ListedFile {
+        Ok(Some(ListedFile {
             id: index.file_id(),
             chunks: u32::try_from(index.len()).expect("ordinals have 32 bits"),
-        };
-        land(&self.records_path, directory, listed.id, FileKind::Table)?;
+        }))
+    }
+
+    fn begin_anew(&mut self) -> Result<(), StoreError> {
         cut(self.list.get_ref(), 0).map_err(io("cut", &self.list_path))?;
         let records = open(&self.records_path)?;
         self.records = BufWriter::with_capacity(BUFFER_BYTES, records);
         self.entries.clear();
         self.kept.clear();
         self.data_len = 0;
-        Ok(Some(listed))
+        Ok(())
     }
 }
 
@@ -357,7 +381,7 @@ mod tests {
             let path = directory.path().join(name);
             let mut bytes = std::fs::read(&path).unwrap();
             damage(&mut bytes);
-            std::fs::File::options()
+            File::options()
                 .write(true)
                 .truncate(true)
                 .open(&path)

@@ -96,6 +96,13 @@ pub fn rename(file: &Path, name: &Path, mode: u32) -> io::Result<()> {
     sync_parent(name)
 }
 
+/// Gives a file another name on the same file system, in the place of what stood there. Neither its bytes nor the name
+/// need outlive a crash of the machine: only for what can be made again.
+#[expect(clippy::disallowed_methods, reason = "the durable module itself")]
+pub fn rename_only(file: &Path, name: &Path) -> io::Result<()> {
+    fs::rename(file, name)
+}
+
 /// Writes bytes beside `name`, under a name that begins with `prefix`, and puts them in the place of what stood there,
 /// durably and with the permissions `mode`. The old or the new bytes stand there at every moment.
 pub fn write_over(name: &Path, prefix: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {

@@ -33,11 +33,6 @@ impl Budget {
         *self = Self::new();
     }
 
-    /// Whether no try is left.
-    pub(crate) fn is_spent(&self) -> bool {
-        self.used >= TRIES
-    }
-
     /// Waits for the next try; false when there is none.
     pub(crate) async fn wait(&mut self, clock: &dyn Clock) -> bool {
         if self.used >= TRIES {

@@ -118,7 +118,9 @@ impl Plan {
         pool: &BlockingPool,
     ) -> Result<Self, TransferError> {
         let specs = specs(repo_state, &request.remote_name)?;
-        let root = request.remote.root().await?;
+        // Both at once: what is read then asks for the metadata as well.
+        let remote = &request.remote;
+        let (_, root) = futures::try_join!(remote.metadata(), remote.root())?;
         let source = RemoteSource::new(Arc::clone(&request.remote));
         let remote = Datasets::read(&source, root).await?;
         let local_source = StoreSource::new(Arc::clone(store), pool.clone());

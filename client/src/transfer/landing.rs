@@ -16,8 +16,8 @@ use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::format::archive::Decoder;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::format::table::record;
+use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::noms_dir::{PartialFile, StoreError, StoredFile, land};
-use holdfast_chunkstore::objects::durable;
 
 use super::seen::Seen;
 use crate::remote::RemoteChunk;
@@ -53,7 +53,7 @@ impl Landing {
     /// Begins in a folder, or goes on with what lies there.
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
         let io = |action| StoreError::io(action, folder);
-        durable::create_root(folder).map_err(io("make"))?;
+        std::fs::create_dir_all(folder).map_err(io("make"))?;
         let mut kept = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(io("list"))? {
             let name = entry.map_err(io("list"))?.file_name();
@@ -61,7 +61,14 @@ impl Landing {
             let Some(id): Option<TableFileId> = id else {
                 continue;
             };
-            kept.extend(StoredFile::open(folder, id)?);
+            match StoredFile::open(folder, id) {
+                Ok(file) => kept.extend(file),
+                // Torn by a crash of the machine: its chunks come again.
+                Err(StoreError::File { path, .. }) => {
+                    std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(Self {
             folder: folder.to_owned(),
@@ -89,7 +96,11 @@ impl Landing {
         for file in &self.kept {
             if let Some(span) = file.find(address)? {
                 let mut chunk = Vec::new();
-                file.read_chunk(span, decoder, &mut chunk)?;
+                let read = file.read_chunk(span, decoder, &mut chunk);
+                // A crash of the machine may have torn the file: the chunk comes again.
+                if read.is_err() || hash_chunk(&chunk) != address {
+                    continue;
+                }
                 self.used += 1;
                 return Ok(Some(chunk));
             }
@@ -127,7 +138,7 @@ impl Landing {
             self.unflushed = 0;
         }
         if self.growing.len() >= FILE_BYTES || self.growing.count() >= FILE_CHUNKS {
-            self.finished.extend(self.growing.finish(&self.folder)?);
+            self.finished.extend(self.growing.close(&self.folder)?);
         }
         Ok(())
     }
@@ -165,7 +176,7 @@ impl Landing {
             std::fs::remove_dir_all(&folder).map_err(StoreError::io("remove", &folder))?;
         }
         let mut copy = Self::open(&folder)?;
-        self.finished.extend(self.growing.finish(&self.folder)?);
+        self.finished.extend(self.growing.close(&self.folder)?);
         let mut files = std::mem::take(&mut self.kept);
         for file in &self.finished {
             files.extend(StoredFile::open(&self.folder, file.id)?);
@@ -180,7 +191,10 @@ impl Landing {
                 if let Some(span) = file.find(address)? {
                     let (mut stored, mut chunk) = (Vec::new(), Vec::new());
                     file.read_stored(span.data, &mut stored)?;
-                    file.read_chunk(span, &mut decoder, &mut chunk)?;
+                    let read = file.read_chunk(span, &mut decoder, &mut chunk);
+                    if read.is_err() || hash_chunk(&chunk) != address {
+                        continue;
+                    }
                     let chunk = RemoteChunk {
                         chunk: chunk.into(),
                         record: Some(stored.into()),
@@ -202,8 +216,6 @@ fn listed(file: &StoredFile) -> ListedFile {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_chunkstore::hash::hash_chunk;
-
     use super::*;
 
     #[test]

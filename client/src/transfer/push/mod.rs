@@ -15,11 +15,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::noms_dir::StoreWriter;
 use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_chunkstore::{ChunkAddress, ErrorKind};
 use holdfast_doltdb::RefName;
 use holdfast_doltdb::write::NewChunk;
 
@@ -138,11 +138,10 @@ struct Pusher<'a> {
 impl Pusher<'_> {
     async fn run(&self) -> Result<(Pushed, Plan), TransferError> {
         let remote = &self.request.remote;
-        let metadata = remote.metadata().await?;
+        let (metadata, mut root) = futures::try_join!(remote.metadata(), remote.root())?;
         let mut sent: Option<Sent> = None;
         let mut budget = Budget::new();
         for _ in 0..ATTEMPTS {
-            let root = remote.root().await?;
             let plan = self.plan(root, metadata).await?;
             let is_dry = self.request.extent == Extent::DryRun;
             if sent.is_none() && !plan.roots.is_empty() {
@@ -155,7 +154,7 @@ impl Pusher<'_> {
                     observer: Arc::clone(&self.observer),
                     extent: self.request.extent,
                 };
-                sent = Some(sender.run(&plan.roots).await?);
+                sent = Some(self.send(sender, &plan.roots).await?);
             }
             let pushed = |plan: &Plan| Pushed {
                 results: plan.results.clone(),
@@ -176,8 +175,8 @@ impl Pusher<'_> {
                     return Ok((pushed(&plan), plan));
                 }
                 Swap::Lost => {
-                    budget.wait(&**self.clock).await;
-                    if budget.is_spent() {
+                    root = remote.root().await?;
+                    if !budget.wait(&**self.clock).await {
                         budget.renew();
                     }
                 }
@@ -202,6 +201,18 @@ impl Pusher<'_> {
             now_seconds: self.clock.now().seconds(),
         };
         planner.plan().await
+    }
+
+    /// Sends, and forgets what was kept of an earlier attempt if the remote refuses it: a crash of the machine may have
+    /// torn it.
+    async fn send(&self, sender: Sender, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
+        let sent = sender.run(roots).await;
+        if let Err(TransferError::Remote { source }) = &sent
+            && matches!(source.kind(), ErrorKind::Refused | ErrorKind::Invalid)
+        {
+            crate::database::remove(&self.paths.outgoing())?;
+        }
+        sent
     }
 
     /// Sends the chunks of the new refs in a file of their own.

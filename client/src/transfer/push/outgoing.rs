@@ -6,7 +6,8 @@
 //! <outgoing>/<key>/sent                          the ids of those that the remote took, one a line
 //! ```
 //!
-//! The key stands for what is pushed to where: files of another push are of no use. Everything here blocks.
+//! The key stands for what is pushed to where: files of another push are of no use. Nothing here is brought to the disk:
+//! what a crash of the machine takes away is sent again, and what it damages the remote refuses. Everything here blocks.
 
 use std::collections::HashSet;
 use std::fs::OpenOptions;
@@ -19,7 +20,6 @@ use holdfast_chunkstore::format::table::record;
 use holdfast_chunkstore::format::{FileKind, table};
 use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::noms_dir::{PartialFile, StoreError, StoredFile};
-use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::{ChunkAddress, TableFileId};
 
 use crate::remote::OutgoingFile;
@@ -48,7 +48,7 @@ impl Outgoing {
         told.extend(roots.iter().flat_map(|root| *root.as_bytes()));
         let key = hash_chunk(&told).to_string();
         let folder = outgoing.join(&key);
-        durable::create_root(&folder).map_err(StoreError::io("make", &folder))?;
+        std::fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
         for entry in std::fs::read_dir(outgoing).map_err(StoreError::io("list", outgoing))? {
             let entry = entry.map_err(StoreError::io("list", outgoing))?;
             let path = entry.path();
@@ -61,7 +61,13 @@ impl Outgoing {
             let name = entry.map_err(StoreError::io("list", &folder))?.file_name();
             let id: Option<TableFileId> = name.to_str().and_then(|name| name.parse().ok());
             if let Some(id) = id {
-                kept.extend(StoredFile::open(&folder, id)?);
+                match StoredFile::open(&folder, id) {
+                    Ok(file) => kept.extend(file),
+                    Err(StoreError::File { path, .. }) => {
+                        std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         let notes = folder.join("sent");
@@ -127,7 +133,7 @@ impl Outgoing {
     /// Finishes the file that grows; nothing without chunks.
     pub(super) fn finish_file(&mut self) -> Result<Option<OutgoingFile>, StoreError> {
         let len = self.growing.len();
-        let listed = self.growing.finish(&self.folder)?;
+        let listed = self.growing.close(&self.folder)?;
         Ok(listed.map(|listed| whole(&self.folder, listed, len)))
     }
 
@@ -145,11 +151,8 @@ impl Outgoing {
 /// Notes that the remote took a file.
 pub(super) fn note_sent(notes: &Path, id: TableFileId) -> Result<(), StoreError> {
     let file = OpenOptions::new().create(true).append(true).open(notes);
-    file.and_then(|mut file| {
-        file.write_all(format!("{id}\n").as_bytes())?;
-        file.sync_data()
-    })
-    .map_err(StoreError::io("write", notes))
+    file.and_then(|mut file| file.write_all(format!("{id}\n").as_bytes()))
+        .map_err(StoreError::io("write", notes))
 }
 
 /// Writes a few chunks into a table file in `folder`.
@@ -157,7 +160,7 @@ pub(super) fn write_small(
     folder: &Path,
     chunks: &[(ChunkAddress, Bytes)],
 ) -> Result<OutgoingFile, StoreError> {
-    durable::create_root(folder).map_err(StoreError::io("make", folder))?;
+    std::fs::create_dir_all(folder).map_err(StoreError::io("make", folder))?;
     let name = "refs";
     for suffix in ["records", "list"] {
         let path = folder.join(format!("{name}.{suffix}"));
@@ -180,7 +183,7 @@ pub(super) fn write_small(
         file.append(*address, &stored, chunk_len)?;
     }
     let len = file.len();
-    let listed = file.finish(folder)?;
+    let listed = file.close(folder)?;
     let listed = listed.ok_or_else(|| StoreError::Encode {
         path: folder.to_owned(),
         source: holdfast_chunkstore::format::EncodeError::NoChunks,
