@@ -1,13 +1,12 @@
 //! A client of Dolt's remotes: databases cloned, looked at and verified without `dolt`.
 //!
 //! ```text
-//! ancestry │ database │ remote → transfer
+//! database │ remote → transfer
 //! ```
 //!
 //! The library never prints: what happens is told to a [`transfer::Observer`], and what went wrong is an error with a
 //! kind.
 
-pub mod ancestry;
 pub mod database;
 pub mod remote;
 pub mod transfer;

@@ -1,6 +1,8 @@
 //! `holdfast log`.
 
-use holdfast_client::ancestry::{CommitFacts, Log};
+use holdfast_doltdb::ReadError;
+use holdfast_doltdb::history::{History, WalkedCommit};
+use holdfast_doltdb::model::Commit;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -14,8 +16,9 @@ pub(super) async fn log(
     environment: &Environment,
 ) -> anyhow::Result<()> {
     let looked = place::look(&arguments.place, environment).await?;
-    let start = looked.resolve(arguments.start.as_deref()).await?;
-    let mut log = Log::new(&*looked.source, looked.ghosts(), start);
+    let start = looked.resolve(&arguments.start).await?;
+    let history = History::new(&*looked.source, looked.ghosts());
+    let mut log = history.newest_first(start).await?;
     for _ in 0..arguments.number.unwrap_or(usize::MAX) {
         match log.next().await? {
             Some(commit) => show(&commit, output)?,
@@ -25,18 +28,22 @@ pub(super) async fn log(
     Ok(())
 }
 
-fn show(commit: &CommitFacts, output: Output) -> anyhow::Result<()> {
-    let at = Timestamp::from_millisecond(commit.at_millis).unwrap_or_default();
+fn show(walked: &WalkedCommit, output: Output) -> anyhow::Result<()> {
+    let address = walked.address;
+    let commit = Commit::decode(&walked.chunk);
+    let commit = commit.map_err(|source| ReadError::Decode { address, source })?;
+    let author = &commit.author;
+    let at = Timestamp::from_millisecond(author.at_millis).unwrap_or_default();
     match output.format {
         Format::Text => {
-            let heading = format!("commit {}", commit.address);
+            let heading = format!("commit {address}");
             ui::print(&output.paint(Paint::Commit, &heading))?;
-            if commit.parents.len() > 1 {
-                let parents: Vec<_> = commit.parents.iter().map(ToString::to_string).collect();
+            if walked.parents.len() > 1 {
+                let parents: Vec<_> = walked.parents.iter().map(ToString::to_string).collect();
                 ui::print(&format!("Merge:  {}", parents.join(" ")))?;
             }
-            let author = format!("Author: {} <{}>", commit.author, commit.email);
-            ui::print(&ui::plain(&author))?;
+            let line = format!("Author: {} <{}>", author.name, author.email);
+            ui::print(&ui::plain(&line))?;
             ui::print(&format!("Date:   {at}\n"))?;
             for line in commit.description.lines() {
                 ui::print(&format!("    {}", ui::plain(line)))?;
@@ -45,11 +52,11 @@ fn show(commit: &CommitFacts, output: Output) -> anyhow::Result<()> {
         }
         Format::Json => ui::print(
             &json!({
-                "commit": commit.address,
-                "parents": commit.parents,
+                "commit": address,
+                "parents": walked.parents,
                 "height": commit.height,
-                "author": commit.author,
-                "email": commit.email,
+                "author": author.name,
+                "email": author.email,
                 "date": at.to_string(),
                 "message": commit.description,
             })

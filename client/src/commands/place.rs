@@ -6,14 +6,19 @@ use std::sync::{Arc, LazyLock};
 
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
-use holdfast_client::ancestry;
 use holdfast_client::database::{Database, DatabaseError, DatabasePaths, RepoState, StoreSource};
 use holdfast_client::remote::{RemoteSource, RemoteUrl, UrlError};
+use holdfast_client::transfer::usual_branch;
 use holdfast_doltdb::ChunkSource;
+use holdfast_doltdb::history::History;
+use holdfast_doltdb::tree::AddressMap;
 
 use super::remotes::Speaker;
 use super::{Complaint, pool};
 use crate::args::{Directory, Environment, NamedPlace, Place};
+
+/// The branch that is checked out, or the usual one where none is.
+const HEAD: &str = "HEAD";
 
 static NO_GHOSTS: LazyLock<HashSet<ChunkAddress>> = LazyLock::new(HashSet::new);
 
@@ -56,21 +61,53 @@ impl Looked {
         }
     }
 
-    /// Takes what a user wrote to a commit; nothing stands for the branch that is checked out, or for the usual one.
-    pub(super) async fn resolve(&self, name: Option<&str>) -> anyhow::Result<ChunkAddress> {
-        let source = &*self.source;
-        let usual = match (name, self.current_branch()) {
-            (Some(name), _) | (None, Some(name)) => name.to_owned(),
-            (None, None) => {
-                let usual = ancestry::usual_branch(source, self.root).await?;
+    /// Takes what a user wrote to a commit.
+    pub(super) async fn resolve(&self, revision: &str) -> anyhow::Result<ChunkAddress> {
+        let revision = self.written_out(revision).await?;
+        let history = History::new(&*self.source, self.ghosts());
+        let found = history.resolve(self.root, &revision).await?;
+        let found = found.ok_or(Complaint::Unknown { name: revision })?;
+        Ok(found.commit)
+    }
+
+    /// Finds what a user wants to look at: the chunk of any dataset by its full name, or a commit.
+    pub(super) async fn find(&self, text: &str) -> anyhow::Result<Option<ChunkAddress>> {
+        let datasets = AddressMap::open(&*self.source, self.root).await?;
+        if let Some(address) = datasets.get(text.as_bytes()).await? {
+            return Ok(Some(address));
+        }
+        match self.resolve(text).await {
+            Ok(commit) => Ok(Some(commit)),
+            Err(error) => match error.downcast_ref() {
+                Some(Complaint::Unknown { .. } | Complaint::NoBranches { .. }) => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// A revision in which a branch stands for [`HEAD`].
+    async fn written_out(&self, revision: &str) -> anyhow::Result<String> {
+        let Some(steps) = steps_from_head(revision) else {
+            return Ok(revision.to_owned());
+        };
+        let branch = match self.current_branch() {
+            Some(branch) => branch.to_owned(),
+            None => {
+                let usual = usual_branch(&*self.source, self.root).await?;
                 usual.ok_or_else(|| Complaint::NoBranches {
                     place: self.name.clone(),
                 })?
             }
         };
-        let found = ancestry::resolve(source, self.root, &usual).await?;
-        Ok(found.ok_or(Complaint::Unknown { name: usual })?)
+        Ok(format!("{branch}{steps}"))
     }
+}
+
+/// What goes on from [`HEAD`] in a revision that begins there: `^` and `~` may stand alone.
+fn steps_from_head(revision: &str) -> Option<&str> {
+    let steps = revision.strip_prefix(HEAD).unwrap_or(revision);
+    let is_head = revision == HEAD || steps.starts_with(['^', '~']);
+    is_head.then_some(steps)
 }
 
 /// Where something lies, before it is opened.
@@ -190,6 +227,21 @@ async fn open_directory(directory: &Path) -> anyhow::Result<Looked> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_from_head_need_no_name() {
+        for (revision, wanted) in [
+            ("HEAD", Some("")),
+            ("HEAD~2", Some("~2")),
+            ("^2~", Some("^2~")),
+            ("~3", Some("~3")),
+            ("main~2", None),
+            ("HEADER", None),
+            ("", None),
+        ] {
+            assert_eq!(steps_from_head(revision), wanted, "{revision}");
+        }
+    }
 
     #[test]
     fn a_place_is_what_git_would_take_it_for() {

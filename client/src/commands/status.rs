@@ -2,12 +2,13 @@
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::noms_dir::{LockState, probe_lock};
-use holdfast_client::ancestry::{self, Divergence, read_chunk};
 use holdfast_client::database::{
     Database, DatabaseError, DatabasePaths, StoreSource, Unfinished, Upstream,
 };
 use holdfast_doltdb::ReadError;
+use holdfast_doltdb::history::{Distance, History};
 use holdfast_doltdb::model::{Commit, WorkingSet};
+use holdfast_doltdb::source::get_one;
 use holdfast_doltdb::tree::AddressMap;
 use indicatif::BinaryBytes;
 use serde_json::json;
@@ -56,7 +57,7 @@ struct Status {
 struct Followed {
     name: String,
     /// Nothing where one of the two is not there.
-    distance: Option<Divergence>,
+    distance: Option<Distance>,
 }
 
 /// What lies uncommitted on a branch.
@@ -105,7 +106,8 @@ impl Status {
             let theirs = refs.get(theirs.as_bytes()).await?;
             let distance = match (head, theirs) {
                 (Some(ours), Some(theirs)) => {
-                    Some(ancestry::divergence(&source, store.ghosts(), ours, theirs).await?)
+                    let history = History::new(&source, store.ghosts());
+                    Some(history.ahead_behind(ours, theirs).await?)
                 }
                 _ => None,
             };
@@ -201,10 +203,7 @@ async fn read_work(
     set: ChunkAddress,
 ) -> anyhow::Result<Work> {
     let wrong = |address| move |source| ReadError::Decode { address, source };
-    let (head_chunk, set_chunk) = (
-        read_chunk(source, head).await?,
-        read_chunk(source, set).await?,
-    );
+    let (head_chunk, set_chunk) = (get_one(source, head).await?, get_one(source, set).await?);
     let commit = Commit::decode(&head_chunk).map_err(wrong(head))?;
     let set_found = WorkingSet::decode(&set_chunk).map_err(wrong(set))?;
     let staged = set_found.staged_root.unwrap_or(commit.root);
@@ -273,7 +272,7 @@ mod tests {
     }
 
     fn followed(ahead: u64, behind: u64, is_cut: bool) -> String {
-        let distance = Some(Divergence {
+        let distance = Some(Distance {
             ahead,
             behind,
             is_cut,

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use holdfast_chunkstore::index::ChunkEntry;
 use holdfast_chunkstore::{ChunkAddress, TableFileId};
-use holdfast_client::ancestry;
 use serde_json::json;
 
 use super::place::{self, Looked};
@@ -35,7 +34,7 @@ pub(super) async fn inspect(
     };
     let named = match what.parse() {
         Ok(address) => Some(address),
-        Err(_) => ancestry::resolve(&*looked.source, looked.root, what).await?,
+        Err(_) => looked.find(what).await?,
     };
     if let Some(address) = named
         && let Some(facts) = chunk::facts(&looked, address).await?
