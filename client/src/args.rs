@@ -234,8 +234,10 @@ pub(crate) struct How {
 
 #[derive(Debug, Args)]
 pub(crate) struct Log {
-    /// A branch, a tag or a commit; the branch that is checked out unless given.
-    pub(crate) start: Option<String>,
+    /// A branch, a tag or a commit, or one of its parents: main~2 for the second before it, main^2 for the second
+    /// parent of a merge; HEAD, also before ~ and ^ when nothing stands there, is the branch that is checked out.
+    #[arg(default_value = "HEAD")]
+    pub(crate) start: String,
     /// At most so many commits.
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) number: Option<usize>,
@@ -254,7 +256,7 @@ pub(crate) struct Refs {
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// The address of a chunk, a ref, or a table file, an archive, a manifest or a journal.
+    /// The address of a chunk, the full name of a ref, a commit as for `log`, or a table file, an archive, a manifest or a journal.
     pub(crate) what: String,
     /// List the chunks of a file.
     #[arg(long)]

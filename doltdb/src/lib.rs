@@ -22,7 +22,7 @@ pub mod model;
 mod reach;
 mod refs;
 mod refs_diff;
-mod source;
+pub mod source;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tree;

@@ -42,7 +42,7 @@ impl SourceError {
 }
 
 /// Gets chunks, each of which may be absent.
-pub(crate) async fn get<S: ChunkSource + ?Sized>(
+pub async fn get<S: ChunkSource + ?Sized>(
     source: &S,
     addresses: &[ChunkAddress],
 ) -> Result<Vec<Option<Bytes>>, ReadError> {
@@ -60,14 +60,19 @@ pub(crate) async fn get<S: ChunkSource + ?Sized>(
     Ok(answers)
 }
 
+/// Gets a chunk that may be absent.
+pub async fn find_one<S: ChunkSource + ?Sized>(
+    source: &S,
+    address: ChunkAddress,
+) -> Result<Option<Bytes>, ReadError> {
+    Ok(get(source, &[address]).await?.pop().flatten())
+}
+
 /// Gets a chunk that must be there.
-pub(crate) async fn get_one<S: ChunkSource + ?Sized>(
+pub async fn get_one<S: ChunkSource + ?Sized>(
     source: &S,
     address: ChunkAddress,
 ) -> Result<Bytes, ReadError> {
-    let mut answers = get(source, &[address]).await?;
-    answers
-        .pop()
-        .flatten()
-        .ok_or(ReadError::Missing { address })
+    let chunk = find_one(source, address).await?;
+    chunk.ok_or(ReadError::Missing { address })
 }

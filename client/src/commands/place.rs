@@ -16,6 +16,9 @@ use super::remotes::Speaker;
 use super::{Complaint, pool};
 use crate::args::{Directory, Environment, NamedPlace, Place};
 
+/// The branch that is checked out, or the usual one where none is.
+const HEAD: &str = "HEAD";
+
 static NO_GHOSTS: LazyLock<HashSet<ChunkAddress>> = LazyLock::new(HashSet::new);
 
 /// A place with its root and its chunks.
@@ -100,6 +103,13 @@ pub(super) async fn read_chunk(
     let answers = answers.map_err(|source| ReadError::Source { count: 1, source })?;
     let chunk = answers.into_iter().next().flatten();
     chunk.ok_or(ReadError::Missing { address })
+}
+
+/// What goes on from [`HEAD`] in a revision that begins there: `^` and `~` may stand alone.
+fn steps_from_head(revision: &str) -> Option<&str> {
+    let steps = revision.strip_prefix(HEAD).unwrap_or(revision);
+    let is_head = revision == HEAD || steps.starts_with(['^', '~']);
+    is_head.then_some(steps)
 }
 
 /// Where something lies, before it is opened.
@@ -219,6 +229,21 @@ async fn open_directory(directory: &Path) -> anyhow::Result<Looked> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_from_head_need_no_name() {
+        for (revision, wanted) in [
+            ("HEAD", Some("")),
+            ("HEAD~2", Some("~2")),
+            ("^2~", Some("^2~")),
+            ("~3", Some("~3")),
+            ("main~2", None),
+            ("HEADER", None),
+            ("", None),
+        ] {
+            assert_eq!(steps_from_head(revision), wanted, "{revision}");
+        }
+    }
 
     #[test]
     fn a_place_is_what_git_would_take_it_for() {

@@ -8,6 +8,7 @@ use holdfast_client::database::{
 use holdfast_doltdb::ReadError;
 use holdfast_doltdb::history::History;
 use holdfast_doltdb::model::{Commit, WorkingSet};
+use holdfast_doltdb::source::get_one;
 use holdfast_doltdb::tree::AddressMap;
 use indicatif::BinaryBytes;
 use serde_json::json;
@@ -201,10 +202,7 @@ async fn read_work(
     set: ChunkAddress,
 ) -> anyhow::Result<Work> {
     let wrong = |address| move |source| ReadError::Decode { address, source };
-    let (head_chunk, set_chunk) = (
-        read_chunk(source, head).await?,
-        read_chunk(source, set).await?,
-    );
+    let (head_chunk, set_chunk) = (get_one(source, head).await?, get_one(source, set).await?);
     let commit = Commit::decode(&head_chunk).map_err(wrong(head))?;
     let set_found = WorkingSet::decode(&set_chunk).map_err(wrong(set))?;
     let staged = set_found.staged_root.unwrap_or(commit.root);

@@ -16,7 +16,7 @@ use holdfast_chunkstore::noms_dir::{NomsDir, StoreError, StoreWriter};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_doltdb::model::Tag;
 use holdfast_doltdb::write::NewChunk;
-use holdfast_doltdb::{ChunkSource, ReadError, RefName};
+use holdfast_doltdb::{ChunkSource, ReadError, RefName, source};
 
 use super::datasets::{Datasets, pairs};
 use super::error::TransferError;
@@ -235,9 +235,7 @@ pub(super) async fn unknown_tags(
         return Ok(Vec::new());
     }
     let addresses: Vec<_> = unknown.iter().map(|(_, address)| *address).collect();
-    let count = addresses.len();
-    let chunks = source.get(&addresses).await;
-    let chunks = chunks.map_err(|source| ReadError::Source { count, source })?;
+    let chunks = source::get(remote_source, &addresses).await?;
     let mut tags = Vec::new();
     for ((name, address), chunk) in unknown.into_iter().zip(chunks) {
         let bytes = chunk.ok_or(TransferError::Lacks { address })?;

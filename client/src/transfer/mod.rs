@@ -35,3 +35,4 @@ pub use fetch::{Extent, FetchRequest, Fetched, RefUpdate, Vanished, fetch};
 pub use pull::{PullRequest, Pulled, pull};
 pub use push::{Force, PushRef, PushRequest, PushResult, Pushed, Rejection, SetUpstream, push};
 pub use ref_spec::{RefSpec, RefSpecError};
+pub use refs::usual_branch;

@@ -62,13 +62,16 @@ impl RemoteRefs {
                 }),
             };
         }
+        self.usual(default).ok_or(TransferError::NoBranches)
+    }
+
+    fn usual(&self, default: Option<&str>) -> Option<&str> {
         let usual = [Some("main"), Some("master"), default]
             .into_iter()
             .flatten();
         let usual = usual.filter_map(|branch| self.branches.get_key_value(branch));
         let branch = usual.chain(&self.branches).next();
-        let (branch, _) = branch.ok_or(TransferError::NoBranches)?;
-        Ok(branch)
+        branch.map(|(branch, _)| branch.as_str())
     }
 }
 
@@ -125,5 +128,35 @@ impl NewRefs<'_> {
             datasets.set(&RefName::Branch(branch.clone()), Some(*head));
         }
         datasets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_branch_is_main_then_master_then_the_users_then_the_first() {
+        let usual = |branches: &[&str], default: Option<&str>| {
+            let heads = branches.iter();
+            let refs = RemoteRefs {
+                branches: heads
+                    .map(|branch| ((*branch).to_owned(), ChunkAddress::ZERO))
+                    .collect(),
+                ..RemoteRefs::default()
+            };
+            refs.usual(default).map(str::to_owned)
+        };
+        let all = ["a", "main", "master", "trunk"];
+        for (count_left_out, wanted) in [(0, "main"), (1, "master"), (2, "trunk"), (3, "a")] {
+            let gone = ["main", "master", "trunk"];
+            let left: Vec<_> = all
+                .into_iter()
+                .filter(|branch| !gone[..count_left_out].contains(branch))
+                .collect();
+            let found = usual(&left, Some("trunk"));
+            assert_eq!(found.as_deref(), Some(wanted), "{left:?}");
+        }
+        assert_eq!(usual(&[], Some("trunk")), None);
     }
 }

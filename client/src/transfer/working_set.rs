@@ -2,6 +2,7 @@
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_doltdb::model::{Commit, WorkingSet};
+use holdfast_doltdb::source::get_one;
 use holdfast_doltdb::write::NewChunk;
 use holdfast_doltdb::write::messages::{WorkingSetNote, clean_working_set};
 use holdfast_doltdb::{ChunkSource, DecodeError, ReadError};
@@ -14,7 +15,7 @@ pub(super) async fn is_clean(
     address: ChunkAddress,
     head: ChunkAddress,
 ) -> Result<bool, ReadError> {
-    let chunk = required(source, address).await?;
+    let chunk = get_one(source, address).await?;
     let working_set = WorkingSet::decode(&chunk).map_err(decode(address))?;
     let staged = working_set.staged_root.unwrap_or(working_set.working_root);
     let is_waiting = working_set.is_merging || working_set.is_rebasing;
@@ -48,28 +49,10 @@ async fn tables_of(
     source: &dyn ChunkSource,
     commit: ChunkAddress,
 ) -> Result<ChunkAddress, ReadError> {
-    let chunk = required(source, commit).await?;
+    let chunk = get_one(source, commit).await?;
     Ok(Commit::decode(&chunk).map_err(decode(commit))?.root)
 }
 
 fn decode(address: ChunkAddress) -> impl FnOnce(DecodeError) -> ReadError {
     move |source| ReadError::Decode { address, source }
-}
-
-/// Reads a chunk that may be missing.
-pub(super) async fn get(
-    source: &dyn ChunkSource,
-    address: ChunkAddress,
-) -> Result<Option<bytes::Bytes>, ReadError> {
-    let chunks = source.get(&[address]).await;
-    let chunks = chunks.map_err(|source| ReadError::Source { count: 1, source })?;
-    Ok(chunks.into_iter().next().flatten())
-}
-
-async fn required(
-    source: &dyn ChunkSource,
-    address: ChunkAddress,
-) -> Result<bytes::Bytes, ReadError> {
-    let chunk = get(source, address).await?;
-    chunk.ok_or(ReadError::Missing { address })
 }

@@ -73,11 +73,25 @@ fn logs_and_branches_are_what_dolt_says() {
             );
             let log = holdfast(&workshop, &database, &["log", branch, "--format", "json"]);
             let log = log.expect_success();
-            let log: Vec<String> = log
+            let entries: Vec<serde_json::Value> = log
                 .lines()
-                .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect();
+            let log: Vec<String> = entries
+                .iter()
                 .map(|entry| entry["commit"].as_str().unwrap().to_owned())
                 .collect();
+            if let Some(parent) = entries[0]["parents"][0].as_str()
+                && log.iter().any(|commit| commit == parent)
+            {
+                let revision = format!("{branch}~1");
+                let before = ["log", &revision, "-n", "1", "--format", "json"];
+                let before = holdfast(&workshop, &database, &before).expect_success();
+                assert!(
+                    before.contains(&format!("\"commit\":\"{parent}\"")),
+                    "{name}: {before}"
+                );
+            }
             let wanted: Vec<&str> = expected["log"]
                 .as_array()
                 .unwrap()

@@ -42,6 +42,8 @@ pub(super) struct Front<'s, S: ?Sized> {
     reached: HashMap<ChunkAddress, (u64, Side)>,
     /// How many commits wait that are reached from one side only.
     one_sided: usize,
+    /// Whether a ghost was left out that is reached from one side only.
+    is_cut: bool,
 }
 
 impl<'s, S: ChunkSource + ?Sized> Front<'s, S> {
@@ -51,12 +53,18 @@ impl<'s, S: ChunkSource + ?Sized> Front<'s, S> {
             waiting: BTreeMap::new(),
             reached: HashMap::new(),
             one_sided: 0,
+            is_cut: false,
         }
     }
 
     /// Whether no commit waits that is reached from one side only.
     pub(super) fn is_common(&self) -> bool {
         self.one_sided == 0
+    }
+
+    /// Whether a ghost was left out that is reached from one side only, as far as commits came.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Adds commits, each with the side it is reached from and the height that it must be below, and reads those
@@ -69,6 +77,7 @@ impl<'s, S: ChunkSource + ?Sized> Front<'s, S> {
         let mut order = Vec::new();
         for (address, side, below) in links {
             if self.history.is_ghost(&address) {
+                self.is_cut |= side != Side::Both;
                 continue;
             }
             if let Some((height, reached)) = self.reached.get_mut(&address) {

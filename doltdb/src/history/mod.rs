@@ -29,6 +29,7 @@ use crate::error::ReadError;
 use crate::model::Commit;
 use crate::source::{self, ChunkSource};
 use front::{Front, Side};
+pub use relation::Distance;
 pub use revision::Resolved;
 pub use shallow::Shallow;
 

@@ -7,6 +7,17 @@ use super::front::{Front, Side};
 use crate::error::ReadError;
 use crate::source::ChunkSource;
 
+/// How many commits two commits do not share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Distance {
+    /// How many are reached from the left one only, itself included.
+    pub ahead: u64,
+    /// How many are reached from the right one only, itself included.
+    pub behind: u64,
+    /// Whether a shallow clone left commits out that may count as well.
+    pub is_cut: bool,
+}
+
 impl<S: ChunkSource + ?Sized> History<'_, S> {
     /// Whether a commit is an ancestor of another one, or the same. One read for each height between them.
     ///
@@ -49,8 +60,8 @@ impl<S: ChunkSource + ?Sized> History<'_, S> {
         &self,
         left: ChunkAddress,
         right: ChunkAddress,
-    ) -> Result<(u64, u64), ReadError> {
-        let (mut ahead, mut behind) = (0, 0);
+    ) -> Result<Distance, ReadError> {
+        let mut distance = Distance::default();
         let mut front = Front::new(*self);
         let heads = [(left, Side::Left), (right, Side::Right)];
         let heads = heads.map(|(head, side)| (head, side, u64::MAX));
@@ -58,12 +69,13 @@ impl<S: ChunkSource + ?Sized> History<'_, S> {
         while !front.is_common() {
             let mut parents = Vec::new();
             for (commit, side) in front.pop_highest() {
-                ahead += u64::from(side == Side::Left);
-                behind += u64::from(side == Side::Right);
+                distance.ahead += u64::from(side == Side::Left);
+                distance.behind += u64::from(side == Side::Right);
                 parents.extend(commit.parents.iter().map(|at| (*at, side, commit.height)));
             }
             front.add(parents).await?;
         }
-        Ok((ahead, behind))
+        distance.is_cut = front.is_cut();
+        Ok(distance)
     }
 }

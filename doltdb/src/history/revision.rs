@@ -69,7 +69,7 @@ impl<S: ChunkSource + ?Sized> History<'_, S> {
 
     /// Returns an address if a commit is there.
     async fn committed(&self, address: ChunkAddress) -> Result<Option<ChunkAddress>, ReadError> {
-        let chunk = source::get(self.source, &[address]).await?.pop().flatten();
+        let chunk = source::find_one(self.source, address).await?;
         let kind = chunk.and_then(|chunk| Some(Message::decode(&chunk).ok()?.kind()));
         Ok((kind == Some(MessageKind::Commit)).then_some(address))
     }

@@ -177,7 +177,8 @@ fn descent_and_distance_are_what_sets_of_ancestors_say() {
                 let distance = block_on(history.ahead_behind(a, b)).unwrap();
                 let ahead = reached[left].difference(&reached[right]).count() as u64;
                 let behind = reached[right].difference(&reached[left]).count() as u64;
-                assert_eq!(distance, (ahead, behind), "{seed} {left} {right}");
+                let counted = (distance.ahead, distance.behind);
+                assert_eq!(counted, (ahead, behind), "{seed} {left} {right}");
             }
         }
     }
@@ -199,7 +200,11 @@ fn questions_read_no_further_than_they_must() {
     let source = Counting::new(&world.tiny);
     let history = History::new(&source, &ghosts);
     assert!(!block_on(history.is_ancestor(new, old)).unwrap());
-    assert_eq!(block_on(history.ahead_behind(new, old)).unwrap(), (10, 0));
+    let ten = Distance {
+        ahead: 10,
+        ..Distance::default()
+    };
+    assert_eq!(block_on(history.ahead_behind(new, old)).unwrap(), ten);
     assert!(source.counts().0 < 20, "{:?}", source.counts());
     let source = Counting::new(&world.tiny);
     let history = History::new(&source, &ghosts);
@@ -286,6 +291,7 @@ fn ghosts_end_history_and_what_is_missing_does_not() {
     world.add(&[]);
     let ghost = world.add(&[0]);
     let head = world.add(&[1]);
+    let later = world.add(&[2]);
     world.tiny.lose(ghost);
     let ghosts = HashSet::from([ghost]);
     let nothing = none();
@@ -294,7 +300,14 @@ fn ghosts_end_history_and_what_is_missing_does_not() {
         assert_eq!(walked(history, head).await.unwrap().len(), 1);
         assert!(history.is_ancestor(ghost, head).await.unwrap());
         assert!(!history.is_ancestor(world.commits[0], head).await.unwrap());
-        assert_eq!(history.ahead_behind(head, ghost).await.unwrap(), (1, 0));
+        let mut one = Distance {
+            ahead: 1,
+            behind: 0,
+            is_cut: true,
+        };
+        assert_eq!(history.ahead_behind(head, ghost).await.unwrap(), one);
+        one.is_cut = false;
+        assert_eq!(history.ahead_behind(later, head).await.unwrap(), one);
         let history = History::new(&world.tiny, &nothing);
         let error = walked(history, head).await.unwrap_err();
         assert!(matches!(error, ReadError::Missing { address } if address == ghost));

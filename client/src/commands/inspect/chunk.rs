@@ -5,7 +5,8 @@ use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::noms_dir::{NomsDir, Place, StoreError};
 use holdfast_client::database::DatabaseError;
 use holdfast_doltdb::model::{Commit, Signer, Tag, WorkingSet};
-use holdfast_doltdb::{DecodeError, Message, MessageKind, ReadError, children};
+use holdfast_doltdb::source::find_one;
+use holdfast_doltdb::{DecodeError, Message, MessageKind, children};
 use jiff::Timestamp;
 
 use crate::commands::place::{Looked, read_chunk};
@@ -19,10 +20,8 @@ pub(super) async fn facts(looked: &Looked, address: ChunkAddress) -> anyhow::Res
         facts.add("kind", "commit that a shallow clone left out");
         return Ok(Some(facts));
     }
-    let chunk = match read_chunk(&*looked.source, address).await {
-        Ok(chunk) => chunk,
-        Err(ReadError::Missing { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
+    let Some(chunk) = find_one(&*looked.source, address).await? else {
+        return Ok(None);
     };
     let kind = match Message::decode(&chunk) {
         Ok(message) => kind_name(message.kind()),

@@ -2,6 +2,7 @@
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_doltdb::history::History;
+use holdfast_doltdb::source::find_one;
 use holdfast_doltdb::write::NewChunk;
 use holdfast_doltdb::{ReadError, RefName};
 
@@ -178,7 +179,7 @@ impl Planner<'_> {
         if self.request.force == Force::WithLease {
             return Ok(self.is_stale(branch, old).then_some(Rejection::StaleLease));
         }
-        if working_set::get(self.here, old).await?.is_none() {
+        if find_one(self.here, old).await?.is_none() {
             return Ok(Some(Rejection::FetchFirst));
         }
         let ghosts = self.here.store().ghosts();
