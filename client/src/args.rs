@@ -256,7 +256,7 @@ pub(crate) struct Refs {
 
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// The address of a chunk, the full name of a ref, a commit as for `log`, or a table file, an archive, a manifest or a journal.
+    /// The address of a chunk, a ref, or a table file, an archive, a manifest or a journal.
     pub(crate) what: String,
     /// List the chunks of a file.
     #[arg(long)]

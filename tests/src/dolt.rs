@@ -3,6 +3,8 @@
 //! Found as `$HOLDFAST_DOLT` or `dolt` on PATH; old versions as `dolt-<version>` on PATH or in
 //! `$HOLDFAST_OLD_DOLTS` (paths, separated by colons). Where there is none, the caller skips and stderr says why.
 
+mod server;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,9 +13,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::process::{self, Daemon, Finished};
+use crate::process::{self, Finished};
 use crate::say;
-use crate::wait;
+
+pub use self::server::SqlServer;
 
 /// No dolt command of the tests may take longer.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -403,82 +406,25 @@ impl Database {
         assert!(printed.contains("No problems found"), "fsck says {printed}");
     }
 
-    /// Starts `dolt sql-server` on this database and waits until it answers.
-    pub fn serve(&self) -> SqlServer {
-        let (daemon, port) = Daemon::start_on_free_port(|port| {
-            let mut command = self.workshop.prepared(&self.folder);
-            command.args([
-                "sql-server",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                &port.to_string(),
-            ]);
-            command
-        });
-        let server = SqlServer {
-            daemon,
-            port,
-            database: self.clone(),
-        };
-        wait::until("dolt sql-server to answer", || {
-            server.try_sql("select 1").success
-        });
-        server
+    /// Copies it to a database called `name`.
+    pub fn copy_to(&self, name: &str) -> Self {
+        let copy = self.workshop.database(name);
+        copy_folder(&self.folder, &copy.folder);
+        copy
     }
 }
 
-/// A running `dolt sql-server`; killed when dropped.
-#[derive(Debug)]
-pub struct SqlServer {
-    daemon: Daemon,
-    port: u16,
-    database: Database,
-}
-
-impl SqlServer {
-    /// Runs statements as a client of the server.
-    #[track_caller]
-    pub fn sql(&self, statements: &str) -> String {
-        let finished = self.try_sql(statements);
-        assert!(
-            finished.success,
-            "{finished:#?}; the server says {}",
-            self.daemon.log()
-        );
-        finished.stdout
-    }
-
-    /// Tries to run statements as a client of the server.
-    pub fn try_sql(&self, statements: &str) -> Finished {
-        let port = self.port.to_string();
-        let name = self
-            .database
-            .folder
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap();
-        self.database.workshop.command(
-            self.database.workshop.folder(),
-            &[
-                "--host",
-                "127.0.0.1",
-                "--port",
-                &port,
-                "--user",
-                "root",
-                "--password",
-                "",
-                "--no-tls",
-                "--use-db",
-                name,
-                "sql",
-                "-r",
-                "csv",
-                "-q",
-                statements,
-            ],
-        )
+/// Copies a folder with all that is in it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+        }
     }
 }
 

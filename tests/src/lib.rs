@@ -1,7 +1,7 @@
 //! The harness: everything that a test of the whole needs around the server.
 //!
 //! ```text
-//! say, wait, process → dolt → world ─────────────────┐
+//! say, wait, process → dolt → disk, world ───────────┐
 //! bucket, proxy, manual_clock, whole → forge ┐  ├→ scenario → the test binaries
 //! web, table → peer ─────────────────────────┴→ remote
 //! process → bench, line → the bench programs
@@ -19,6 +19,7 @@
 
 pub mod bench;
 pub mod bucket;
+pub mod disk;
 pub mod dolt;
 pub mod forge;
 pub mod line;

@@ -20,6 +20,8 @@ pub struct Finished {
     pub command: String,
     /// Whether it exited with zero.
     pub success: bool,
+    /// Its exit code; nothing when a signal ended it.
+    pub code: Option<i32>,
     /// Its standard output.
     pub stdout: String,
     /// Its standard error.
@@ -43,6 +45,13 @@ impl Finished {
     #[track_caller]
     pub fn expect_failure(self) -> String {
         assert!(!self.success, "should have failed: {self:#?}");
+        self.text()
+    }
+
+    /// All that it printed; panics with the transcript if it ended with another code.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "ended otherwise: {self:#?}");
         self.text()
     }
 }
@@ -97,6 +106,7 @@ pub fn run_watched<T: Send + 'static>(
     let finished = Finished {
         command: shown,
         success: status.success(),
+        code: status.code(),
         stdout,
         stderr,
     };

@@ -1,6 +1,8 @@
 //! Proxies between a client and servers: one that sends each request to another server, one that looks at connections
 //! and breaks them.
 
+mod barrier;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,6 +24,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+
+use self::barrier::Barrier;
+pub use self::barrier::Stop;
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
@@ -214,6 +219,7 @@ struct Relays {
     backend: SocketAddr,
     plan: StdMutex<VecDeque<Fault>>,
     first_bytes: StdMutex<Vec<u8>>,
+    barrier: Barrier,
 }
 
 impl FaultProxy {
@@ -228,6 +234,7 @@ impl FaultProxy {
             backend,
             plan: StdMutex::new(faults.into_iter().collect()),
             first_bytes: StdMutex::default(),
+            barrier: Barrier::new(),
         });
         let relays = Arc::clone(&shared);
         let accepting = tokio::spawn(async move {
@@ -265,6 +272,26 @@ impl FaultProxy {
     pub fn first_bytes(&self) -> Vec<u8> {
         self.shared.first_bytes.lock().unwrap().clone()
     }
+
+    /// How many bytes have passed, in both directions together.
+    pub fn moved(&self) -> u64 {
+        self.shared.barrier.moved()
+    }
+
+    /// Stops everything once this many bytes more have passed.
+    pub fn stop_after(&self, bytes: u64, stop: Stop) {
+        self.shared.barrier.stop_after(bytes, stop);
+    }
+
+    /// Whether everything stands still at a [`Stop::Hold`].
+    pub fn is_holding(&self) -> bool {
+        self.shared.barrier.is_holding()
+    }
+
+    /// Takes back what [`FaultProxy::stop_after`] said; connections that stand still are cut.
+    pub fn go_on(&self) {
+        self.shared.barrier.go_on();
+    }
 }
 
 impl Drop for FaultProxy {
@@ -297,10 +324,13 @@ impl Relays {
         }
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = connect(self.backend).await?.into_split();
-        let upwards = pass_on(from_client, to_server, up, Duration::ZERO);
-        let downwards = pass_on(from_server, to_client, down, pause);
+        let barrier = &self.barrier;
+        let is_cut = barrier.next_cut();
+        let upwards = pass_on(from_client, to_server, up, Duration::ZERO, barrier);
+        let downwards = pass_on(from_server, to_client, down, pause, barrier);
         let (mut upwards, mut downwards) = (std::pin::pin!(upwards), std::pin::pin!(downwards));
         tokio::select! {
+            () = is_cut => {}
             ended = &mut downwards => { ended?; }
             // A client that has said all may still be answered; one that is cut is not.
             ended = &mut upwards => {
@@ -328,6 +358,7 @@ async fn pass_on(
     mut to: OwnedWriteHalf,
     limit: usize,
     pause: Duration,
+    barrier: &Barrier,
 ) -> io::Result<Ended> {
     let mut left = limit;
     let mut buffer = vec![0; 16 * 1024];
@@ -340,7 +371,12 @@ async fn pass_on(
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        to.write_all(&buffer[..count]).await?;
+        let mut rest = &buffer[..count];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(barrier.admit(rest.len()).await);
+            to.write_all(now).await?;
+            rest = later;
+        }
         left -= count;
     }
     Ok(Ended::Cut)
@@ -433,5 +469,35 @@ mod tests {
             "{:?}",
             proxy.first_bytes()
         );
+    }
+    #[tokio::test]
+    async fn everything_stops_at_a_byte_and_goes_on() {
+        let server = named("one").await;
+        let proxy = FaultProxy::start(server, []).await.unwrap();
+        let url = format!("http://{}/", proxy.address());
+        let got = || {
+            let url = url.clone();
+            tokio::spawn(async move { web::get(&url, &[]).await })
+        };
+        assert_eq!(got().await.unwrap().status, StatusCode::OK);
+        let size = proxy.moved();
+        assert!(size > 100, "{size}");
+
+        proxy.stop_after(size - 1, Stop::Cut);
+        assert!(got().await.is_err(), "the last byte is missing");
+        assert_eq!(proxy.moved(), 2 * size - 1);
+        assert!(got().await.is_ok(), "one cut is one cut");
+
+        let before = proxy.moved();
+        proxy.stop_after(size / 2, Stop::Hold);
+        let held = got();
+        while !proxy.is_holding() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(proxy.moved(), before + size / 2);
+        assert!(!held.is_finished());
+        proxy.go_on();
+        assert!(held.await.is_err(), "what stood still is cut");
+        assert!(got().await.is_ok());
     }
 }

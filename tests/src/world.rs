@@ -6,9 +6,9 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::dolt::{Database, Workshop};
+use crate::dolt::{Database, Workshop, copy_folder};
 
 /// The tables of every world, and a query that shows all of a table's rows (long values by their digest).
 pub const TABLES: [(&str, &str); 2] = [
@@ -256,19 +256,6 @@ fn worlds_folder() -> PathBuf {
         .join("holdfast-worlds");
     fs::create_dir_all(&folder).unwrap();
     folder
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), &target).unwrap();
-        }
-    }
 }
 
 /// FNV-1a: tells scripts apart.

@@ -1,7 +1,7 @@
 //! `holdfast log`.
 
 use holdfast_doltdb::ReadError;
-use holdfast_doltdb::history::WalkedCommit;
+use holdfast_doltdb::history::{History, WalkedCommit};
 use holdfast_doltdb::model::Commit;
 use jiff::Timestamp;
 use serde_json::json;
@@ -16,10 +16,11 @@ pub(super) async fn log(
     environment: &Environment,
 ) -> anyhow::Result<()> {
     let looked = place::look(&arguments.place, environment).await?;
-    let start = looked.resolve(arguments.start.as_deref()).await?;
-    let mut walk = looked.history().newest_first(start).await?;
+    let start = looked.resolve(&arguments.start).await?;
+    let history = History::new(&*looked.source, looked.ghosts());
+    let mut log = history.newest_first(start).await?;
     for _ in 0..arguments.number.unwrap_or(usize::MAX) {
-        match walk.next().await? {
+        match log.next().await? {
             Some(commit) => show(&commit, output)?,
             None => break,
         }
@@ -29,19 +30,20 @@ pub(super) async fn log(
 
 fn show(walked: &WalkedCommit, output: Output) -> anyhow::Result<()> {
     let address = walked.address;
-    let decoded = Commit::decode(&walked.chunk);
-    let commit = decoded.map_err(|source| ReadError::Decode { address, source })?;
+    let commit = Commit::decode(&walked.chunk);
+    let commit = commit.map_err(|source| ReadError::Decode { address, source })?;
     let author = &commit.author;
     let at = Timestamp::from_millisecond(author.at_millis).unwrap_or_default();
     match output.format {
         Format::Text => {
-            ui::print(&output.paint(Paint::Commit, &format!("commit {address}")))?;
+            let heading = format!("commit {address}");
+            ui::print(&output.paint(Paint::Commit, &heading))?;
             if walked.parents.len() > 1 {
                 let parents: Vec<_> = walked.parents.iter().map(ToString::to_string).collect();
                 ui::print(&format!("Merge:  {}", parents.join(" ")))?;
             }
-            let author = format!("Author: {} <{}>", author.name, author.email);
-            ui::print(&ui::plain(&author))?;
+            let line = format!("Author: {} <{}>", author.name, author.email);
+            ui::print(&ui::plain(&line))?;
             ui::print(&format!("Date:   {at}\n"))?;
             for line in commit.description.lines() {
                 ui::print(&format!("    {}", ui::plain(line)))?;
@@ -52,7 +54,7 @@ fn show(walked: &WalkedCommit, output: Output) -> anyhow::Result<()> {
             &json!({
                 "commit": address,
                 "parents": walked.parents,
-                "height": walked.height,
+                "height": commit.height,
                 "author": author.name,
                 "email": author.email,
                 "date": at.to_string(),

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use bytes::Bytes;
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_client::database::{Database, DatabaseError, DatabasePaths, RepoState, StoreSource};
 use holdfast_client::remote::{RemoteSource, RemoteUrl, UrlError};
+use holdfast_client::transfer::usual_branch;
+use holdfast_doltdb::ChunkSource;
 use holdfast_doltdb::history::History;
-use holdfast_doltdb::{ChunkSource, ReadError, RefName, Refs};
+use holdfast_doltdb::tree::AddressMap;
 
 use super::remotes::Speaker;
 use super::{Complaint, pool};
@@ -60,49 +61,46 @@ impl Looked {
         }
     }
 
-    /// Its commits.
-    pub(super) fn history(&self) -> History<'_, dyn ChunkSource> {
-        History::new(&*self.source, self.ghosts())
+    /// Takes what a user wrote to a commit.
+    pub(super) async fn resolve(&self, revision: &str) -> anyhow::Result<ChunkAddress> {
+        let revision = self.written_out(revision).await?;
+        let history = History::new(&*self.source, self.ghosts());
+        let found = history.resolve(self.root, &revision).await?;
+        let found = found.ok_or(Complaint::Unknown { name: revision })?;
+        Ok(found.commit)
     }
 
-    /// Takes what a user wrote to a commit; nothing stands for the branch that is checked out, or for the usual one.
-    pub(super) async fn resolve(&self, name: Option<&str>) -> anyhow::Result<ChunkAddress> {
-        let name = match (name, self.current_branch()) {
-            (Some(name), _) | (None, Some(name)) => name.to_owned(),
-            (None, None) => self.usual_branch().await?,
-        };
-        let found = self.history().resolve(self.root, &name).await?;
-        Ok(found.ok_or(Complaint::Unknown { name })?.commit)
-    }
-
-    /// The branch that stands for a store of which nobody says one: `main`, else `master`, else the first.
-    async fn usual_branch(&self) -> anyhow::Result<String> {
-        let mut refs = Refs::open(&*self.source, self.root).await?;
-        let mut branches = Vec::new();
-        while let Some((name, _)) = refs.next().await? {
-            if let RefName::Branch(branch) = name {
-                branches.push(branch);
-            }
+    /// Finds what a user wants to look at: the chunk of any dataset by its full name, or a commit.
+    pub(super) async fn find(&self, text: &str) -> anyhow::Result<Option<ChunkAddress>> {
+        let datasets = AddressMap::open(&*self.source, self.root).await?;
+        if let Some(address) = datasets.get(text.as_bytes()).await? {
+            return Ok(Some(address));
         }
-        let mut usual = ["main", "master"].into_iter();
-        let usual = usual.find(|usual| branches.iter().any(|branch| branch == usual));
-        let usual = usual.map(str::to_owned);
-        let chosen = usual.or_else(|| branches.into_iter().next());
-        Ok(chosen.ok_or_else(|| Complaint::NoBranches {
-            place: self.name.clone(),
-        })?)
+        match self.resolve(text).await {
+            Ok(commit) => Ok(Some(commit)),
+            Err(error) => match error.downcast_ref() {
+                Some(Complaint::Unknown { .. } | Complaint::NoBranches { .. }) => Ok(None),
+                _ => Err(error),
+            },
+        }
     }
-}
 
-/// Reads a chunk that must be there.
-pub(super) async fn read_chunk(
-    source: &dyn ChunkSource,
-    address: ChunkAddress,
-) -> Result<Bytes, ReadError> {
-    let answers = source.get(&[address]).await;
-    let answers = answers.map_err(|source| ReadError::Source { count: 1, source })?;
-    let chunk = answers.into_iter().next().flatten();
-    chunk.ok_or(ReadError::Missing { address })
+    /// A revision in which a branch stands for [`HEAD`].
+    async fn written_out(&self, revision: &str) -> anyhow::Result<String> {
+        let Some(steps) = steps_from_head(revision) else {
+            return Ok(revision.to_owned());
+        };
+        let branch = match self.current_branch() {
+            Some(branch) => branch.to_owned(),
+            None => {
+                let usual = usual_branch(&*self.source, self.root).await?;
+                usual.ok_or_else(|| Complaint::NoBranches {
+                    place: self.name.clone(),
+                })?
+            }
+        };
+        Ok(format!("{branch}{steps}"))
+    }
 }
 
 /// What goes on from [`HEAD`] in a revision that begins there: `^` and `~` may stand alone.

@@ -6,14 +6,13 @@ use holdfast_client::database::{
     Database, DatabaseError, DatabasePaths, StoreSource, Unfinished, Upstream,
 };
 use holdfast_doltdb::ReadError;
-use holdfast_doltdb::history::History;
+use holdfast_doltdb::history::{Distance, History};
 use holdfast_doltdb::model::{Commit, WorkingSet};
 use holdfast_doltdb::source::get_one;
 use holdfast_doltdb::tree::AddressMap;
 use indicatif::BinaryBytes;
 use serde_json::json;
 
-use super::place::read_chunk;
 use super::pool;
 use crate::args::{Directory, Format, Output};
 use crate::ui::{self, paint::Paint};
@@ -57,8 +56,8 @@ struct Status {
 #[derive(Debug)]
 struct Followed {
     name: String,
-    /// How many commits only this one has, and how many only that one; nothing where one of the two is not there.
-    distance: Option<(u64, u64)>,
+    /// Nothing where one of the two is not there.
+    distance: Option<Distance>,
 }
 
 /// What lies uncommitted on a branch.
@@ -119,10 +118,12 @@ impl Status {
 
     fn json(&self) -> serde_json::Value {
         let upstream = self.upstream.as_ref().map(|followed| {
+            let distance = followed.distance;
             json!({
                 "name": followed.name,
-                "ahead": followed.distance.map(|(ahead, _)| ahead),
-                "behind": followed.distance.map(|(_, behind)| behind),
+                "ahead": distance.map(|distance| distance.ahead),
+                "behind": distance.map(|distance| distance.behind),
+                "exact": distance.map(|distance| !distance.is_cut),
             })
         });
         let work = self.work.map(|work| {
@@ -231,11 +232,12 @@ impl Followed {
         let Some(distance) = self.distance else {
             return format!("follows {name}, which was not fetched yet");
         };
+        let least = if distance.is_cut { "at least " } else { "" };
         let commits = |count: u64| match count {
-            1 => "1 commit".to_owned(),
-            count => format!("{count} commits"),
+            1 => format!("{least}1 commit"),
+            count => format!("{least}{count} commits"),
         };
-        match distance {
+        match (distance.ahead, distance.behind) {
             (0, 0) => format!("up to date with {name}"),
             (ahead, 0) => format!("ahead of {name} by {}", commits(ahead)),
             (0, behind) => format!("behind {name} by {}", commits(behind)),
@@ -269,19 +271,26 @@ mod tests {
         })
     }
 
-    fn followed(ahead: u64, behind: u64) -> String {
-        let distance = Some((ahead, behind));
+    fn followed(ahead: u64, behind: u64, is_cut: bool) -> String {
+        let distance = Some(Distance {
+            ahead,
+            behind,
+            is_cut,
+        });
         let name = "origin/main".to_owned();
         Followed { name, distance }.line()
     }
 
     #[test]
     fn distances_are_said_in_words() {
-        assert_eq!(followed(0, 0), "up to date with origin/main");
-        assert_eq!(followed(1, 0), "ahead of origin/main by 1 commit");
-        assert_eq!(followed(0, 2), "behind origin/main by 2 commits");
+        assert_eq!(followed(0, 0, false), "up to date with origin/main");
+        assert_eq!(followed(1, 0, false), "ahead of origin/main by 1 commit");
         assert_eq!(
-            followed(3, 1),
+            followed(0, 2, true),
+            "behind origin/main by at least 2 commits"
+        );
+        assert_eq!(
+            followed(3, 1, false),
             "diverged from origin/main: 3 commits ahead, 1 commit behind"
         );
     }

@@ -223,7 +223,7 @@ impl UnknownTag {
 
 /// The tags of a remote that the database has not, with their chunks.
 pub(super) async fn unknown_tags(
-    source: &dyn ChunkSource,
+    there: &dyn ChunkSource,
     remote: &Datasets,
     local: &Datasets,
 ) -> Result<Vec<UnknownTag>, TransferError> {
@@ -235,7 +235,7 @@ pub(super) async fn unknown_tags(
         return Ok(Vec::new());
     }
     let addresses: Vec<_> = unknown.iter().map(|(_, address)| *address).collect();
-    let chunks = source::get(remote_source, &addresses).await?;
+    let chunks = source::get(there, &addresses).await?;
     let mut tags = Vec::new();
     for ((name, address), chunk) in unknown.into_iter().zip(chunks) {
         let bytes = chunk.ok_or(TransferError::Lacks { address })?;

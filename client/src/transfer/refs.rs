@@ -75,6 +75,16 @@ impl RemoteRefs {
     }
 }
 
+/// The branch that stands for a store of which nobody says one: `main`, else `master`, else the first; nothing where
+/// there is no branch.
+pub async fn usual_branch(
+    source: &dyn ChunkSource,
+    root: RootAddress,
+) -> Result<Option<String>, ReadError> {
+    let refs = RemoteRefs::read(source, root).await?;
+    Ok(refs.usual(None).map(str::to_owned))
+}
+
 /// The refs of a clone.
 pub(super) struct NewRefs<'a> {
     /// What the remote is called.
@@ -128,35 +138,5 @@ impl NewRefs<'_> {
             datasets.set(&RefName::Branch(branch.clone()), Some(*head));
         }
         datasets
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_usual_branch_is_main_then_master_then_the_users_then_the_first() {
-        let usual = |branches: &[&str], default: Option<&str>| {
-            let heads = branches.iter();
-            let refs = RemoteRefs {
-                branches: heads
-                    .map(|branch| ((*branch).to_owned(), ChunkAddress::ZERO))
-                    .collect(),
-                ..RemoteRefs::default()
-            };
-            refs.usual(default).map(str::to_owned)
-        };
-        let all = ["a", "main", "master", "trunk"];
-        for (count_left_out, wanted) in [(0, "main"), (1, "master"), (2, "trunk"), (3, "a")] {
-            let gone = ["main", "master", "trunk"];
-            let left: Vec<_> = all
-                .into_iter()
-                .filter(|branch| !gone[..count_left_out].contains(branch))
-                .collect();
-            let found = usual(&left, Some("trunk"));
-            assert_eq!(found.as_deref(), Some(wanted), "{left:?}");
-        }
-        assert_eq!(usual(&[], Some("trunk")), None);
     }
 }

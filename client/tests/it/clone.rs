@@ -6,28 +6,10 @@ use holdfast_tests::dolt::{Database, Dolt, Workshop};
 use holdfast_tests::forge::{Forge, Plan};
 use holdfast_tests::proxy::{Fault, FaultProxy};
 use holdfast_tests::remote::{Remote as _, Remotesrv};
-use holdfast_tests::say;
-use holdfast_tests::world::{BRANCHES, Contents, Side, TAGS, World};
+use holdfast_tests::world::{BRANCHES, Contents, Side, World};
 
 use crate::holdfast::{exit_code, holdfast};
-
-pub(crate) fn dolt() -> Option<Dolt> {
-    let dolt = Dolt::find();
-    if dolt.is_none() {
-        say::skipped("no dolt; set HOLDFAST_DOLT or put it on PATH");
-    }
-    dolt
-}
-
-/// A world whose branches and tags are pushed.
-pub(crate) fn published(workshop: &Workshop, world: World, url: &str) -> Database {
-    let owner = world.make(workshop, "owner");
-    owner.ok(&["remote", "add", "origin", url]);
-    for name in BRANCHES.iter().chain(&TAGS) {
-        owner.push(&["origin", name]);
-    }
-    owner
-}
+use crate::scene::{cloned, published};
 
 /// A clone by us is what a clone by dolt is, and dolt goes on with it.
 pub(crate) fn assert_dolt_goes_on(owner: &Database, copy: &Database) {
@@ -49,19 +31,9 @@ pub(crate) fn assert_dolt_goes_on(owner: &Database, copy: &Database) {
     assert_eq!(copy.log(), owner.log());
 }
 
-pub(crate) fn cloned(workshop: &Workshop, url: &str, more: &[&str]) -> Database {
-    let arguments = [&["clone", url, "copy"], more].concat();
-    let printed = holdfast(workshop, workshop.folder(), &arguments).expect_success();
-    assert!(
-        printed.starts_with("cloned into copy: branch "),
-        "{printed}"
-    );
-    workshop.database("copy")
-}
-
 #[test]
 fn dolt_goes_on_with_a_clone_from_our_forge() {
-    let Some(dolt) = dolt() else { return };
+    let Some(dolt) = Dolt::find() else { return };
     let workshop = Workshop::new(&dolt);
     let forge = Forge::start(Plan::on_local_disk());
     let url = format!("{}/acme/prod", forge.base_url());
@@ -75,7 +47,7 @@ fn dolt_goes_on_with_a_clone_from_our_forge() {
 
 #[test]
 fn dolt_goes_on_with_a_clone_from_dolts_own_server() {
-    let Some(dolt) = dolt() else { return };
+    let Some(dolt) = Dolt::find() else { return };
     for settings in [&[][..], &[("DOLT_ARCHIVE_PULL_STREAMER", "0")]] {
         let workshop = Workshop::new(&dolt);
         let all: Vec<_> = settings
@@ -109,7 +81,7 @@ fn old_dolts_go_on_with_a_clone_of_what_they_pushed() {
 
 #[test]
 fn a_branch_is_chosen_and_one_that_is_missing_leaves_a_clone_to_go_on_with() {
-    let Some(dolt) = dolt() else { return };
+    let Some(dolt) = Dolt::find() else { return };
     let workshop = Workshop::new(&dolt);
     let forge = Forge::start(Plan::on_local_disk());
     let url = format!("{}/acme/prod", forge.base_url());
@@ -159,7 +131,7 @@ const CUTS: usize = 40;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_whose_connections_are_cut_goes_on() {
-    let Some(dolt) = dolt() else { return };
+    let Some(dolt) = Dolt::find() else { return };
     let workshop = Workshop::new(&dolt);
     let forge = tokio::task::block_in_place(|| Forge::start(Plan::on_local_disk()));
     let direct = format!("{}/acme/prod", forge.base_url());
@@ -193,7 +165,7 @@ async fn a_clone_whose_connections_are_cut_goes_on() {
 
 #[test]
 fn what_cannot_be_cloned_says_why() {
-    let Some(dolt) = dolt() else { return };
+    let Some(dolt) = Dolt::find() else { return };
     let workshop = Workshop::new(&dolt);
     let folder: &Path = workshop.folder();
     let forge = Forge::start(Plan::on_local_disk());

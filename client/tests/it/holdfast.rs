@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use holdfast_tests::dolt::Workshop;
+use holdfast_tests::dolt::{Database, Workshop};
 use holdfast_tests::process::{self, Finished};
 
 /// No command of a test takes so long.
@@ -12,17 +12,27 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs it in `folder`, with the home and the settings of `workshop`.
 pub(crate) fn holdfast(workshop: &Workshop, folder: &Path, arguments: &[&str]) -> Finished {
-    process::run(command(workshop, folder, arguments), "", LIMIT)
+    run(command(workshop, folder, arguments))
+}
+
+/// Runs it in a database.
+pub(crate) fn ours(database: &Database, arguments: &[&str]) -> Finished {
+    holdfast(database.workshop(), database.folder(), arguments)
 }
 
 /// Runs it again, for its exit code alone.
 pub(crate) fn exit_code(workshop: &Workshop, folder: &Path, arguments: &[&str]) -> Option<i32> {
-    let output = command(workshop, folder, arguments).output();
-    output.unwrap().status.code()
+    holdfast(workshop, folder, arguments).code
 }
 
-fn command(workshop: &Workshop, folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+/// Runs what was prepared.
+pub(crate) fn run(command: Command) -> Finished {
+    process::run(command, "", LIMIT)
+}
+
+/// Prepares to run it in `folder`, with the home of `workshop`.
+pub(crate) fn command(workshop: &Workshop, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
     command
         .env_clear()
         .env("HOME", workshop.home())
@@ -35,4 +45,9 @@ fn command(workshop: &Workshop, folder: &Path, arguments: &[&str]) -> Command {
         .args(arguments)
         .current_dir(folder);
     command
+}
+
+/// The binary.
+pub(crate) fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_holdfast"))
 }

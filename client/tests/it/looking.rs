@@ -7,11 +7,11 @@
 
 use std::path::{Path, PathBuf};
 
-use holdfast_tests::dolt::{Dolt, Workshop};
 use holdfast_tests::forge::{Forge, Plan};
 use holdfast_tests::say;
 
 use crate::holdfast::{exit_code, holdfast};
+use crate::scene::workshop;
 
 /// The databases that we made, with what dolt says of them.
 fn made() -> Vec<(PathBuf, serde_json::Value)> {
@@ -33,15 +33,6 @@ fn made() -> Vec<(PathBuf, serde_json::Value)> {
         }
     }
     found
-}
-
-/// Any dolt serves for a home.
-fn workshop() -> Option<Workshop> {
-    let dolt = Dolt::find();
-    if dolt.is_none() {
-        say::skipped("no dolt; set HOLDFAST_DOLT or put it on PATH");
-    }
-    dolt.as_ref().map(Workshop::new)
 }
 
 #[test]

@@ -2,7 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests, the helpers too")]
 
+mod bad_input;
+mod both;
 mod clone;
+mod crossing;
+mod cuts;
 mod holdfast;
+mod kill;
 mod looking;
 mod places;
+mod refs;
+mod scene;
+mod servers;

@@ -14,10 +14,11 @@ use holdfast_client::remote::{
     Bucket as BucketRemote, Directory, OutgoingFile, Remote, RemoteUrl, Swap, Uploaded,
 };
 use holdfast_tests::bucket::{Bucket, Misbehavior};
-use holdfast_tests::dolt::{Database, Workshop};
+use holdfast_tests::dolt::{Database, Dolt, Workshop};
 
-use crate::clone::{assert_dolt_goes_on, cloned, dolt};
+use crate::clone::assert_dolt_goes_on;
 use crate::holdfast::holdfast;
+use crate::scene::cloned;
 
 /// A database with two branches.
 fn owner(workshop: &Workshop) -> Database {
@@ -95,7 +96,7 @@ async fn send(store: &Path, remote: &dyn Remote) {
 
 #[test]
 fn dolt_goes_on_with_a_clone_from_a_directory_and_from_a_live_database() {
-    let Some(dolt) = dolt() else { return };
+    let Some(dolt) = Dolt::find() else { return };
     let workshop = Workshop::new(&dolt);
     let owner = owner(&workshop);
     let url = format!("file://{}", workshop.folder().join("a remote").display());
@@ -116,7 +117,7 @@ fn dolt_goes_on_with_a_clone_from_a_directory_and_from_a_live_database() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dolt_clones_what_we_put_into_a_directory() {
-    let Some(dolt) = dolt() else { return };
+    let Some(dolt) = Dolt::find() else { return };
     let workshop = Workshop::new(&dolt);
     let owner = owner(&workshop);
     let source = workshop.folder().join("source");
@@ -139,7 +140,7 @@ fn cloned_as(workshop: &Workshop, url: &str, name: &str) -> Database {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dolt_goes_on_with_a_clone_from_a_bucket() {
-    let Some(dolt) = dolt() else { return };
+    let Some(dolt) = Dolt::find() else { return };
     let bucket = Bucket::start().await;
     let workshop = with_keys(&Workshop::new(&dolt), &bucket);
     let owner = owner(&workshop);
@@ -157,7 +158,7 @@ async fn dolt_goes_on_with_a_clone_from_a_bucket() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dolt_clones_what_we_put_into_a_bucket() {
-    let Some(dolt) = dolt() else { return };
+    let Some(dolt) = Dolt::find() else { return };
     let bucket = Bucket::start().await;
     let workshop = with_keys(&Workshop::new(&dolt), &bucket);
     let owner = owner(&workshop);
@@ -232,10 +233,10 @@ async fn a_bucket_whose_server_ignores_conditions_is_refused() {
 
 #[test]
 fn dolt_goes_on_with_everything_about_a_clone_from_a_directory() {
-    let Some(dolt) = dolt() else { return };
+    let Some(dolt) = Dolt::find() else { return };
     let workshop = Workshop::new(&dolt);
     let url = format!("file://{}", workshop.folder().join("remote").display());
-    let owner = crate::clone::published(&workshop, holdfast_tests::world::World::SMALL, &url);
+    let owner = crate::scene::published(&workshop, holdfast_tests::world::World::SMALL, &url);
     let copy = cloned(&workshop, &url, &[]);
     assert_dolt_goes_on(&owner, &copy);
 }

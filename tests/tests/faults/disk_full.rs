@@ -6,6 +6,7 @@ use bytes::Bytes;
 use holdfast_chunkstore::RootAddress;
 use holdfast_doltdb::testing::{TinyDb, address_of};
 use holdfast_proto::remotesapi::{ChunkTableInfo, TableFileDetails};
+use holdfast_tests::disk::{Disk, PAGE};
 use holdfast_tests::forge::{Forge, Plan};
 use holdfast_tests::peer::{Peer, hashes, url_of};
 use holdfast_tests::table::{BigFile, TableFile};
@@ -15,7 +16,6 @@ use http::StatusCode;
 use tonic::{Code, Status};
 
 use crate::child::{self, Child};
-use crate::disk::{Disk, PAGE};
 use crate::ledger;
 
 const NAME: &str = "acme/prod";

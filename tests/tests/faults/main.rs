@@ -8,7 +8,6 @@
 
 mod child;
 mod cut;
-mod disk;
 mod disk_full;
 mod four_writers;
 mod index_lost;

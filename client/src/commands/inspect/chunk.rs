@@ -9,7 +9,7 @@ use holdfast_doltdb::source::find_one;
 use holdfast_doltdb::{DecodeError, Message, MessageKind, children};
 use jiff::Timestamp;
 
-use crate::commands::place::{Looked, read_chunk};
+use crate::commands::place::Looked;
 use crate::ui::facts::Facts;
 
 /// Tells of a chunk; nothing where it is not there.

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 
 use holdfast_chunkstore::index::ChunkEntry;
 use holdfast_chunkstore::{ChunkAddress, TableFileId};
-use holdfast_doltdb::ReadError;
-use holdfast_doltdb::tree::AddressMap;
 use serde_json::json;
 
 use super::place::{self, Looked};
@@ -34,11 +32,11 @@ pub(super) async fn inspect(
         }
         looked => looked?,
     };
-    let address = match what.parse() {
+    let named = match what.parse() {
         Ok(address) => Some(address),
-        Err(_) => named(&looked, what).await?,
+        Err(_) => looked.find(what).await?,
     };
-    if let Some(address) = address
+    if let Some(address) = named
         && let Some(facts) = chunk::facts(&looked, address).await?
     {
         return facts.print(output.format);
@@ -50,19 +48,6 @@ pub(super) async fn inspect(
             Err(Complaint::Nothing { what }.into())
         }
     }
-}
-
-/// The chunk that a dataset's name stands for, the tag itself where it is a tag; or the commit of a revision.
-async fn named(looked: &Looked, what: &str) -> Result<Option<ChunkAddress>, ReadError> {
-    let refs = AddressMap::open(&*looked.source, looked.root).await?;
-    for prefix in ["", "refs/heads/", "refs/tags/", "refs/remotes/"] {
-        let found = refs.get(format!("{prefix}{what}").as_bytes()).await?;
-        if found.is_some() {
-            return Ok(found);
-        }
-    }
-    let resolved = looked.history().resolve(looked.root, what).await?;
-    Ok(resolved.map(|resolved| resolved.commit))
 }
 
 /// The file of a store that has this id.

@@ -1,16 +1,18 @@
-//! A small disk: a file system in memory, mounted where only the server sees it.
+//! A small disk: a file system in memory, mounted where only the programs of one test see it.
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use holdfast_tests::say;
 use tempfile::TempDir;
 
+use crate::dolt::copy_folder;
+use crate::say;
+
 /// What is allocated at once.
-pub(crate) const PAGE: u64 = 4096;
+pub const PAGE: u64 = 4096;
 
 /// Mounts, says so, and keeps the mount until its input ends.
 const HOLD: &str = r#"mount -t tmpfs -o "size=$1" tmpfs "$2" && echo mounted && exec cat"#;
@@ -25,21 +27,31 @@ const WAYS: [(&[&str], &[&str]); 2] = [
 ];
 
 /// A mounted disk. Dropping it unmounts it, when no process uses it any more.
-pub(crate) struct Disk {
+#[derive(Debug)]
+pub struct Disk {
     holder: Child,
     enter: &'static [&'static str],
     mount_point: TempDir,
 }
 
+/// Whether a [`Disk`] can be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// By nobody.
+    ReadOnly,
+    /// By everybody.
+    Writable,
+}
+
 /// What takes up room on a [`Disk`]. Clones are the same.
 #[derive(Debug, Clone)]
-pub(crate) struct Ballast {
+pub struct Ballast {
     file: PathBuf,
 }
 
 impl Disk {
     /// Makes an empty one, or nothing after a word on stderr where the system does not permit it.
-    pub(crate) fn make(size_bytes: u64) -> Option<Self> {
+    pub fn make(size_bytes: u64) -> Option<Self> {
         let mut reasons = String::new();
         for (unshare, enter) in WAYS {
             let mount_point = TempDir::with_prefix("holdfast-disk-").unwrap();
@@ -70,18 +82,18 @@ impl Disk {
     }
 
     /// Where it is, for who runs [`Disk::command`].
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.mount_point.path()
     }
 
     /// Where it is for everybody else.
-    pub(crate) fn outside(&self) -> PathBuf {
+    pub fn outside(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.path().strip_prefix("/").unwrap())
     }
 
     /// Runs a program that sees it.
-    pub(crate) fn command(&self, program: &Path) -> impl Fn() -> Command + use<> {
+    pub fn command(&self, program: &Path) -> impl Fn() -> Command + use<> {
         let (enter, target) = (self.enter, self.holder.id().to_string());
         let program = program.to_owned();
         move || {
@@ -92,15 +104,27 @@ impl Disk {
         }
     }
 
+    /// Makes it one that nobody can write to, or one that everybody can again.
+    pub fn remount(&self, mode: Mode) {
+        let option = match mode {
+            Mode::ReadOnly => "remount,ro",
+            Mode::Writable => "remount,rw",
+        };
+        let mut mount = self.command(Path::new("mount"))();
+        let mounted = mount.args(["-o", option]).arg(self.path()).output();
+        let mounted = mounted.unwrap();
+        assert!(mounted.status.success(), "{mounted:?}");
+    }
+
     /// What can be put on it.
-    pub(crate) fn ballast(&self) -> Ballast {
+    pub fn ballast(&self) -> Ballast {
         Ballast {
             file: self.outside().join("ballast"),
         }
     }
 
     /// Copies a folder of it to a disk that has room.
-    pub(crate) fn copy_of(&self, folder: &str) -> TempDir {
+    pub fn copy_of(&self, folder: &str) -> TempDir {
         let copy = TempDir::with_prefix("holdfast-copy-").unwrap();
         copy_folder(&self.outside().join(folder), &copy.path().join(folder));
         copy
@@ -116,13 +140,13 @@ impl Drop for Disk {
 
 impl Ballast {
     /// How many bytes are free.
-    pub(crate) fn free(&self) -> u64 {
+    pub fn free(&self) -> u64 {
         let space = rustix::fs::statvfs(self.file.parent().unwrap()).unwrap();
         space.f_bavail * space.f_frsize
     }
 
     /// Fills the disk but for so many bytes.
-    pub(crate) fn fill_but(&self, left: u64) {
+    pub fn fill_but(&self, left: u64) {
         self.throw_off();
         let file = File::create(&self.file).unwrap();
         let mut len = 0;
@@ -143,21 +167,7 @@ impl Ballast {
     }
 
     /// Makes room.
-    pub(crate) fn throw_off(&self) {
+    pub fn throw_off(&self) {
         drop(fs::remove_file(&self.file));
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            let mut file = File::create(&target).unwrap();
-            file.write_all(&fs::read(entry.path()).unwrap()).unwrap();
-        }
     }
 }
