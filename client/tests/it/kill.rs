@@ -47,8 +47,10 @@ fn kill_at(points: usize, rows: usize) {
     let mut kills = 0;
     for transfer in TRANSFERS {
         let size = crossing.size(transfer);
+        let mut most = 0;
         for index in 0..points {
             let trial = crossing.trial(transfer);
+            let moved_before = crossing.proxy.moved();
             let before = match transfer {
                 Transfer::Clone => Vec::new(),
                 Transfer::Fetch | Transfer::Push => trial.database.log(),
@@ -69,12 +71,13 @@ fn kill_at(points: usize, rows: usize) {
             if !trial.is_done() {
                 crossing.insist(&trial);
             }
+            most = most.max(crossing.proxy.moved() - moved_before);
             crossing.assert_arrived(trial);
         }
+        say::line(format_args!(
+            "seed {SEED}: {transfer:?} of {size} bytes killed twice at {points} points: at most {most} bytes moved"
+        ));
     }
-    say::line(format_args!(
-        "seed {SEED}: {kills} clients killed of {rows} rows"
-    ));
     assert!(kills >= points * TRANSFERS.len(), "{kills} kills");
     crossing.finish();
 }
