@@ -10,6 +10,7 @@ mod cuts;
 mod holdfast;
 mod kill;
 mod looking;
+mod moving;
 mod places;
 mod refs;
 mod scene;
