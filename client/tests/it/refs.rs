@@ -187,9 +187,11 @@ fn what_is_not_committed_stands_in_the_way_of_a_pull_and_of_no_push() {
         copy.ok(&["reset", "--hard"]);
         // Nothing that dolt ignores is lost either: it counts as work.
         assert_eq!(copy.sql(scratch), "id\n4\n");
-        pair.changes_nothing(4, "not committed", &["pull"]);
-        copy.sql("drop table scratch");
+        pair.changes_nothing(4, "`dolt stash --all`", &["pull"]);
+        copy.ok(&["stash", "--all"]);
         pair.done("Updating ", &["pull"]);
+        copy.ok(&["stash", "pop"]);
+        assert_eq!(copy.sql(scratch), "id\n4\n");
         assert_eq!(copy.log(), pair.owner.log());
         assert_follows(copy, &pair.owner);
     });

@@ -53,7 +53,9 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             TransferError::NoBranch { .. } => Some("`--branch` takes a branch of the remote"),
             TransferError::Empty => Some("push something to it first"),
             TransferError::Diverged { .. } => Some("merge with dolt, or push to another branch"),
-            TransferError::Uncommitted => Some("commit or stash the changes first"),
+            TransferError::Uncommitted => Some(
+                "commit the changes first, or stash them: `dolt stash --all` takes ignored tables too",
+            ),
             TransferError::Shallow { .. } => {
                 Some("push from a whole clone, or to where this was cloned from")
             }
