@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use holdfast_tests::dolt::Workshop;
 use holdfast_tests::forge::{Forge, Plan};
 use holdfast_tests::say;
 
