@@ -1,13 +1,15 @@
 //! A client of Dolt's remotes: databases cloned, looked at and verified without `dolt`.
 //!
 //! ```text
-//! ancestry │ database │ remote → transfer
+//! ancestry │ database │ remote → transfer → { backup │ mirror }
 //! ```
 //!
 //! The library never prints: what happens is told to a [`transfer::Observer`], and what went wrong is an error with a
 //! kind.
 
 pub mod ancestry;
+pub mod backup;
 pub mod database;
+pub mod mirror;
 pub mod remote;
 pub mod transfer;

@@ -117,15 +117,16 @@ pub async fn clone(
     })
 }
 
-/// Where a clone goes.
-struct Place {
-    paths: DatabasePaths,
-    url: String,
+/// Where a database goes.
+pub(crate) struct Place {
+    pub(crate) paths: DatabasePaths,
+    /// What it is made from: only the same is gone on with.
+    pub(crate) url: String,
 }
 
 impl Place {
     /// Makes the directories, or finds those of an unfinished clone of the same remote.
-    fn prepare(&self) -> Result<(), TransferError> {
+    pub(crate) fn prepare(&self) -> Result<(), TransferError> {
         let directory = self.paths.directory();
         let marker = self.paths.unfinished();
         let origin = self.paths.clone_origin();
@@ -153,8 +154,8 @@ impl Place {
     }
 }
 
-/// Writes the manifest with the remote's root, unless an earlier attempt came further.
-fn begin_store(
+/// Writes a manifest with that root, unless an earlier attempt came further.
+pub(crate) fn begin_store(
     directory: &Path,
     root: holdfast_chunkstore::RootAddress,
     files: Vec<ListedFile>,
@@ -178,6 +179,11 @@ fn finish(
 ) -> Result<(), TransferError> {
     let store = StoreWriter::open(&paths.store())?;
     store.commit(made.root, &[], &pairs(&made.chunks), now_seconds)?;
+    announce(paths, repo_state)
+}
+
+/// Makes a database of a store that is whole.
+pub(crate) fn announce(paths: &DatabasePaths, repo_state: &RepoState) -> Result<(), TransferError> {
     replace_file(&paths.settings(), b"{}")?;
     remove(&paths.parts())?;
     remove(&paths.holdfast())?;

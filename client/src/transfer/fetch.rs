@@ -200,7 +200,7 @@ fn check_names(branches: Option<&[String]>, remote: &Datasets) -> Result<(), Tra
 }
 
 /// The tags of a remote that the database has not, with their chunks.
-async fn unknown_tags(
+pub(crate) async fn unknown_tags(
     source: &dyn ChunkSource,
     remote: &Datasets,
     local: &Datasets,

@@ -29,7 +29,7 @@ const FILE_BYTES: u64 = 512 << 20;
 
 /// A folder of chunks that no store lists yet.
 #[derive(Debug)]
-pub(super) struct Landing {
+pub(crate) struct Landing {
     folder: PathBuf,
     growing: PartialFile,
     /// Finished by an earlier attempt.
@@ -45,7 +45,7 @@ const FLUSH_BYTES: u64 = 4 << 20;
 
 impl Landing {
     /// Begins in a folder, or goes on with what lies there.
-    pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, StoreError> {
         let io = |action| {
             move |source| StoreError::Io {
                 action,
@@ -74,13 +74,13 @@ impl Landing {
     }
 
     /// How many chunks an earlier attempt left here.
-    pub(super) fn kept_count(&self) -> u64 {
+    pub(crate) fn kept_count(&self) -> u64 {
         let finished = self.kept.iter().map(|file| u64::from(file.count()));
         finished.sum::<u64>() + self.growing.kept().len() as u64
     }
 
     /// Reads a chunk that an earlier attempt left here.
-    pub(super) fn read_kept(
+    pub(crate) fn read_kept(
         &self,
         address: ChunkAddress,
         decoder: &mut Decoder,
@@ -96,7 +96,7 @@ impl Landing {
     }
 
     /// Adds a chunk that was checked and is not here yet.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         address: ChunkAddress,
         chunk: &RemoteChunk,
@@ -129,7 +129,7 @@ impl Landing {
     }
 
     /// Takes everything into a store, which lists it afterwards. The folder is the caller's to remove.
-    pub(super) fn land(mut self, store: &Path) -> Result<Vec<ListedFile>, StoreError> {
+    pub(crate) fn land(mut self, store: &Path) -> Result<Vec<ListedFile>, StoreError> {
         self.finished.extend(self.growing.finish(store)?);
         let mut listed = Vec::new();
         for file in &self.kept {

@@ -5,18 +5,20 @@
 //! * A database is there when its `repo_state.json` is, which is written last.
 
 mod check;
-mod clone;
-mod datasets;
-mod download;
+pub(crate) mod clone;
+pub(crate) mod datasets;
+pub(crate) mod download;
 mod error;
 mod events;
-mod fetch;
-mod gather;
+pub(crate) mod fetch;
+pub(crate) mod gather;
 mod landing;
 mod pull;
 mod push;
 mod ref_spec;
-mod refs;
+mod references;
+pub(crate) mod refs;
+pub(crate) mod send;
 mod working_set;
 
 pub use check::{CheckError, JournalCheck, check_file, check_journal};
@@ -27,3 +29,4 @@ pub use fetch::{Extent, FetchRequest, Fetched, RefUpdate, Vanished, fetch};
 pub use pull::{PullRequest, Pulled, pull};
 pub use push::{Force, PushRef, PushRequest, PushResult, Pushed, Rejection, SetUpstream, push};
 pub use ref_spec::{RefSpec, RefSpecError};
+pub use references::{Forgiving, check_references, described};

@@ -19,13 +19,13 @@ const SHOWN: usize = 10;
 
 /// Branches and tags of a remote.
 #[derive(Debug, Default)]
-pub(super) struct RemoteRefs {
-    pub(super) branches: BTreeMap<String, ChunkAddress>,
-    pub(super) tags: BTreeMap<String, ChunkAddress>,
+pub(crate) struct RemoteRefs {
+    pub(crate) branches: BTreeMap<String, ChunkAddress>,
+    pub(crate) tags: BTreeMap<String, ChunkAddress>,
 }
 
 impl RemoteRefs {
-    pub(super) async fn read(
+    pub(crate) async fn read(
         source: &dyn ChunkSource,
         root: RootAddress,
     ) -> Result<Self, ReadError> {
@@ -47,7 +47,7 @@ impl RemoteRefs {
 
     /// The branch that a clone checks out: the one asked for, else `main`, else `master`, else the user's default,
     /// else the first.
-    pub(super) fn choose(
+    pub(crate) fn choose(
         &self,
         wanted: Option<&str>,
         default: Option<&str>,
@@ -74,13 +74,13 @@ impl RemoteRefs {
 
 /// What a clone adds to the chunks of the remote.
 #[derive(Debug)]
-pub(super) struct ClonedRefs {
-    pub(super) root: RootAddress,
-    pub(super) chunks: Vec<NewChunk>,
+pub(crate) struct ClonedRefs {
+    pub(crate) root: RootAddress,
+    pub(crate) chunks: Vec<NewChunk>,
 }
 
 /// Makes the refs of a clone that has `branch` checked out.
-pub(super) async fn cloned_refs(
+pub(crate) async fn cloned_refs(
     source: &dyn ChunkSource,
     refs: &RemoteRefs,
     remote: &str,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests, the helpers too")]
 
+mod backup;
 mod clone;
 mod holdfast;
 mod looking;
