@@ -100,7 +100,7 @@ pub(crate) enum Command {
     ///
     /// In a directory or a bucket each backup is written down and can be restored by its number; only what is new is
     /// sent. A backup that was cut off is continued by the same command.
-    Backup(Backup),
+    Backup(Box<Backup>),
     /// Make the branches and tags of a remote equal to those of another one.
     Mirror(Mirror),
     /// Show the commits of a branch, newest first.

@@ -134,7 +134,7 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment) -> anyhow::Re
             Command::Fetch(arguments) => fetch::fetch(arguments, output, environment).await,
             Command::Pull(arguments) => pull::pull(arguments, output, environment).await,
             Command::Push(arguments) => push::push(arguments, output, environment).await,
-            Command::Backup(arguments) => backup::backup(arguments, output, environment).await,
+            Command::Backup(arguments) => backup::backup(*arguments, output, environment).await,
             Command::Mirror(arguments) => mirror::mirror(arguments, output, environment).await,
             Command::Log(arguments) => log::log(arguments, output, environment).await,
             Command::Branch(place) => branch::branch(place, output, environment).await,

@@ -238,11 +238,10 @@ fn a_backup_does_not_take_the_place_of_something_else() {
 fn a_server_is_backed_up_and_backed_up_to() {
     let Some(workshop) = workshop() else { return };
     let (owner, _) = made(&workshop);
-    let Some(server) = Remotesrv::start() else {
-        say::skipped("no remotesrv; set HOLDFAST_REMOTESRV or put it on PATH");
+    let Some(server) = Remotesrv::start(&[]) else {
         return;
     };
-    let url = server.url("backups");
+    let url = format!("{}/acme/backups", server.base_url());
     ok(&workshop, &["backup", "owner", &url]);
     assert_eq!(
         refused(&workshop, &["backup", "restore", &url, "1", "copy"]),
@@ -253,6 +252,7 @@ fn a_server_is_backed_up_and_backed_up_to() {
     ok(&workshop, &["backup", &url, "./backups"]);
     ok(&workshop, &["backup", "restore", "./backups", "copy"]);
     assert_same(&owner, &workshop.database("copy"));
+    Box::new(server).finish();
 }
 
 #[test]
