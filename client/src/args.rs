@@ -1,11 +1,18 @@
 //! The command line.
 
+mod backup;
+
 use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use holdfast_client::remote::ProxySettings;
+
+pub(crate) use backup::{
+    Backup, BackupAction, CreateBackup, ForgetBackups, Keep, ListBackups, Mirror, RestoreBackup,
+    VerifyBackup,
+};
 
 /// What the process was given by its environment.
 #[derive(Debug)]
@@ -97,6 +104,13 @@ pub(crate) enum Command {
     ///
     /// A push that was cut off is continued by the same command.
     Push(Push),
+    /// Keep every state of a database that was backed up, where dolt itself can clone the latest.
+    ///
+    /// In a directory or a bucket each backup is written down and can be restored by its number; only what is new is
+    /// sent. A backup that was cut off is continued by the same command.
+    Backup(Box<Backup>),
+    /// Make the branches and tags of a remote equal to those of another one.
+    Mirror(Mirror),
     /// Show the commits of a branch, newest first.
     Log(Log),
     /// List branches, tags and remote branches.

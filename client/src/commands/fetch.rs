@@ -96,7 +96,7 @@ pub(super) fn span(old: ChunkAddress, new: ChunkAddress) -> String {
     format!("{}..{}", short(old), short(new))
 }
 
-fn update_json(update: &RefUpdate) -> serde_json::Value {
+pub(super) fn update_json(update: &RefUpdate) -> serde_json::Value {
     json!({
         "ref": update.name.to_string(),
         "old": update.old,

@@ -1,11 +1,14 @@
 //! What each command does, put together from the library's parts.
 
+mod backup;
 mod branch;
 mod clone;
+mod ends;
 mod fetch;
 mod inspect;
 mod log;
 mod manual;
+mod mirror;
 mod move_out;
 mod place;
 mod pull;
@@ -85,6 +88,17 @@ pub(crate) enum Complaint {
         /// How many.
         count: usize,
     },
+    /// A backup of nothing, or to nowhere.
+    #[error("name what to back up, and where to")]
+    NoEnds,
+    /// A value on the command line that is none.
+    #[error("{text:?} is not {wanted}")]
+    Value {
+        /// What was given.
+        text: String,
+        /// What was wanted.
+        wanted: &'static str,
+    },
     /// Something in the user's settings or keys.
     #[error("{text}")]
     User {
@@ -108,6 +122,8 @@ impl Complaint {
             | Self::NoPassword
             | Self::NoUpstream { .. }
             | Self::NoStore { .. }
+            | Self::NoEnds
+            | Self::Value { .. }
             | Self::User { .. } => ErrorKind::Invalid,
         }
     }
@@ -127,6 +143,8 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment) -> anyhow::Re
             Command::Fetch(arguments) => fetch::fetch(arguments, output, environment).await,
             Command::Pull(arguments) => pull::pull(arguments, output, environment).await,
             Command::Push(arguments) => push::push(arguments, output, environment).await,
+            Command::Backup(arguments) => backup::backup(*arguments, output, environment).await,
+            Command::Mirror(arguments) => mirror::mirror(arguments, output, environment).await,
             Command::Log(arguments) => log::log(arguments, output, environment).await,
             Command::Branch(place) => branch::branch(place, output, environment).await,
             Command::Refs(arguments) => refs::refs(arguments, output, environment).await,

@@ -78,6 +78,17 @@ impl RepoState {
         }
     }
 
+    /// The state of a database without remotes.
+    pub fn alone(branch: &str) -> Self {
+        Self {
+            head: format!("refs/heads/{branch}"),
+            branches: BTreeMap::new(),
+            remotes: BTreeMap::new(),
+            backups: BTreeMap::new(),
+            other: BTreeMap::new(),
+        }
+    }
+
     /// The name of the branch that is checked out, if a branch is.
     pub fn branch(&self) -> Option<&str> {
         self.head.strip_prefix("refs/heads/")

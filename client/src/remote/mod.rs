@@ -9,6 +9,7 @@ mod error;
 mod open;
 mod retry;
 mod server;
+mod shelf;
 mod source;
 mod url;
 
@@ -18,6 +19,7 @@ pub use error::RemoteError;
 pub use open::{Access, open};
 pub(crate) use retry::Budget;
 pub use server::{ProxySettings, Server};
+pub use shelf::{Lot, Put, Shelf};
 pub use source::RemoteSource;
 pub use url::{BucketUrl, DEFAULT_HOST, RemoteUrl, ServerUrl, UrlError};
 
@@ -40,6 +42,11 @@ use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
 pub trait Remote: Send + Sync + fmt::Debug {
     /// Its address, as it is written into a database that follows it.
     fn address(&self) -> String;
+
+    /// Small files beside its chunks, where it can keep some.
+    fn shelf(&self) -> Option<&dyn Shelf> {
+        None
+    }
 
     /// Asks what it is, and refuses one whose chunks we do not know.
     async fn metadata(&self) -> Result<Metadata, RemoteError>;

@@ -10,11 +10,11 @@ use holdfast_doltdb::{ChunkSource, ReadError, RefName};
 
 /// The datasets of a store by name. They are few, next to rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Datasets(BTreeMap<Bytes, ChunkAddress>);
+pub(crate) struct Datasets(BTreeMap<Bytes, ChunkAddress>);
 
 impl Datasets {
     /// Reads those of the store at `root`; none of an empty store.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         source: &dyn ChunkSource,
         root: RootAddress,
     ) -> Result<Self, ReadError> {
@@ -27,12 +27,12 @@ impl Datasets {
     }
 
     /// Where a dataset stands.
-    pub(super) fn get(&self, name: &RefName) -> Option<ChunkAddress> {
+    pub(crate) fn get(&self, name: &RefName) -> Option<ChunkAddress> {
         self.0.get(name.to_string().as_bytes()).copied()
     }
 
     /// Puts a dataset somewhere, or removes it.
-    pub(super) fn set(&mut self, name: &RefName, address: Option<ChunkAddress>) {
+    pub(crate) fn set(&mut self, name: &RefName, address: Option<ChunkAddress>) {
         let name = Bytes::from(name.to_string());
         match address {
             Some(address) => self.0.insert(name, address),
@@ -41,7 +41,7 @@ impl Datasets {
     }
 
     /// All datasets in the order of their names.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (RefName, ChunkAddress)> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (RefName, ChunkAddress)> + '_ {
         let parse = |name: &Bytes| RefName::parse(&String::from_utf8_lossy(name));
         self.0
             .iter()
@@ -49,13 +49,13 @@ impl Datasets {
     }
 
     /// Writes the store root of these datasets.
-    pub(super) fn write(&self) -> Result<NewRoot, NameTooLong> {
+    pub(crate) fn write(&self) -> Result<NewRoot, NameTooLong> {
         store_root(&self.0)
     }
 }
 
 /// Chunks as a store takes them.
-pub(super) fn pairs(chunks: &[NewChunk]) -> Vec<(ChunkAddress, Bytes)> {
+pub(crate) fn pairs(chunks: &[NewChunk]) -> Vec<(ChunkAddress, Bytes)> {
     let pair = |chunk: &NewChunk| (chunk.address, chunk.bytes.clone());
     chunks.iter().map(pair).collect()
 }

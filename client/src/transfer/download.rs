@@ -25,17 +25,17 @@ use crate::remote::{Budget, ListedFiles, Remote, RemoteFile};
 
 /// Takes files of one remote into one directory.
 #[derive(Debug)]
-pub(super) struct Downloader {
-    pub(super) remote: Arc<dyn Remote>,
-    pub(super) clock: Arc<dyn Clock>,
+pub(crate) struct Downloader {
+    pub(crate) remote: Arc<dyn Remote>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Where files that are not whole lie.
-    pub(super) parts: PathBuf,
+    pub(crate) parts: PathBuf,
     /// Where the store will be.
-    pub(super) store: PathBuf,
-    pub(super) pool: BlockingPool,
-    pub(super) observer: Arc<dyn Observer>,
+    pub(crate) store: PathBuf,
+    pub(crate) pool: BlockingPool,
+    pub(crate) observer: Arc<dyn Observer>,
     /// What was taken already, by the names of the remote's files.
-    pub(super) taken: Mutex<HashMap<TableFileId, Option<ListedFile>>>,
+    pub(crate) taken: Mutex<HashMap<TableFileId, Option<ListedFile>>>,
 }
 
 /// How many files are read at once.
@@ -48,7 +48,7 @@ const NEW_LISTS: u32 = 20;
 impl Downloader {
     /// Reads all files of a list, or of a newer one where its addresses come to their end, and returns the root that
     /// is in them.
-    pub(super) async fn take_all(
+    pub(crate) async fn take_all(
         &self,
         mut listed: ListedFiles,
     ) -> Result<(RootAddress, Vec<ListedFile>), TransferError> {
@@ -87,7 +87,10 @@ impl Downloader {
     }
 
     /// Reads a file unless it is in the store already, and returns how a manifest lists it.
-    async fn take(&self, file: &RemoteFile) -> Result<Option<ListedFile>, TransferError> {
+    pub(crate) async fn take(
+        &self,
+        file: &RemoteFile,
+    ) -> Result<Option<ListedFile>, TransferError> {
         let name = file_name(file.id, file.kind);
         let path = self.store.join(&name);
         if file.id != JOURNAL_ID && path.exists() {

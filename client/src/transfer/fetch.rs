@@ -202,17 +202,17 @@ fn check_names(branches: Option<&[String]>, remote: &Datasets) -> Result<(), Tra
 
 /// A tag of a remote that the database lacks.
 #[derive(Debug, Clone)]
-pub(super) struct UnknownTag {
-    name: RefName,
+pub(crate) struct UnknownTag {
+    pub(crate) name: RefName,
     /// Its own chunk.
-    pub(super) chunk: NewChunk,
+    pub(crate) chunk: NewChunk,
     /// The commit that it stands for.
-    pub(super) commit: ChunkAddress,
+    pub(crate) commit: ChunkAddress,
 }
 
 impl UnknownTag {
     /// Its short name and its address.
-    pub(super) fn named(&self) -> (String, ChunkAddress) {
+    pub(crate) fn named(&self) -> (String, ChunkAddress) {
         let name = match &self.name {
             RefName::Tag(name) => name.clone(),
             other => other.to_string(),
@@ -222,7 +222,7 @@ impl UnknownTag {
 }
 
 /// The tags of a remote that the database has not, with their chunks.
-pub(super) async fn unknown_tags(
+pub(crate) async fn unknown_tags(
     there: &dyn ChunkSource,
     remote: &Datasets,
     local: &Datasets,

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::error::TransferError;
 use super::events::{Observer, TransferEvent};
+use super::fetch::UnknownTag;
 use super::landing::Landing;
 use super::seen::Seen;
 use crate::remote::{Reach, Remote, RemoteChunk, RemoteError};
@@ -29,41 +30,52 @@ const READS: usize = 8;
 
 /// What is gathered, and against what.
 #[derive(Debug)]
-pub(super) struct Gather {
-    pub(super) remote: Arc<dyn Remote>,
-    pub(super) reach: Reach,
+pub(crate) struct Gather {
+    pub(crate) remote: Arc<dyn Remote>,
+    pub(crate) reach: Reach,
     /// What is here: everything below a chunk that is here is here as well.
-    pub(super) known: Option<Arc<NomsDir>>,
+    pub(crate) known: Option<Arc<NomsDir>>,
     /// What is never asked for.
-    pub(super) left_out: Vec<ChunkAddress>,
+    pub(crate) left_out: Vec<ChunkAddress>,
     /// Where the chunks gather.
-    pub(super) folder: PathBuf,
-    pub(super) pool: BlockingPool,
-    pub(super) observer: Arc<dyn Observer>,
+    pub(crate) folder: PathBuf,
+    pub(crate) pool: BlockingPool,
+    pub(crate) observer: Arc<dyn Observer>,
 }
 
 /// What was gathered.
 #[derive(Debug)]
-pub(super) struct Gathered {
-    pub(super) landing: Landing,
+pub(crate) struct Gathered {
+    pub(crate) landing: Landing,
     /// Every chunk that was come across: gathered now or kept from an earlier attempt.
-    pub(super) seen: Seen,
+    pub(crate) seen: Seen,
     /// How many of them came now.
-    pub(super) chunks: u64,
+    pub(crate) chunks: u64,
     /// The bytes that those have in their stored form.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Gathered {
+    /// The tags whose commits were come across. Blocks.
+    pub(crate) fn reached(&self, tags: Vec<UnknownTag>) -> Result<Vec<UnknownTag>, StoreError> {
+        let mut found = Vec::new();
+        for tag in tags {
+            if self.seen.contains(tag.commit)? {
+                found.push(tag);
+            }
+        }
+        Ok(found)
+    }
+
     /// Takes what was gathered into a store, which lists it afterwards. Blocks.
-    pub(super) fn land(self, store: &Path) -> Result<Vec<ListedFile>, StoreError> {
+    pub(crate) fn land(self, store: &Path) -> Result<Vec<ListedFile>, StoreError> {
         self.landing.land(store, &self.seen)
     }
 }
 
 impl Gather {
     /// Gathers everything below `roots`, them included.
-    pub(super) async fn run(self, roots: Vec<ChunkAddress>) -> Result<Gathered, TransferError> {
+    pub(crate) async fn run(self, roots: Vec<ChunkAddress>) -> Result<Gathered, TransferError> {
         let folder = self.folder.clone();
         let landing = self.pool.run(move || Landing::open(&folder)).await?;
         let mut sifter = Sifter {

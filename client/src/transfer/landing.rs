@@ -33,7 +33,7 @@ const FILE_CHUNKS: usize = 1 << 18;
 
 /// A folder of chunks that no store lists yet.
 #[derive(Debug)]
-pub(super) struct Landing {
+pub(crate) struct Landing {
     folder: PathBuf,
     growing: PartialFile,
     /// Finished by an earlier attempt.
@@ -51,7 +51,7 @@ const FLUSH_BYTES: u64 = 4 << 20;
 
 impl Landing {
     /// Begins in a folder, or goes on with what lies there.
-    pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, StoreError> {
         let io = |action| StoreError::io(action, folder);
         std::fs::create_dir_all(folder).map_err(io("make"))?;
         let mut kept = Vec::new();
@@ -82,13 +82,13 @@ impl Landing {
     }
 
     /// How many chunks an earlier attempt left here.
-    pub(super) fn kept_count(&self) -> u64 {
+    pub(crate) fn kept_count(&self) -> u64 {
         let finished = self.kept.iter().map(|file| u64::from(file.count()));
         finished.sum::<u64>() + self.growing.kept().len() as u64
     }
 
     /// Reads a chunk that an earlier attempt left here; each is asked for once.
-    pub(super) fn read_kept(
+    pub(crate) fn read_kept(
         &mut self,
         address: ChunkAddress,
         decoder: &mut Decoder,
@@ -111,7 +111,7 @@ impl Landing {
     }
 
     /// Adds a chunk that was checked and is not here yet.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         address: ChunkAddress,
         chunk: &RemoteChunk,
@@ -147,7 +147,7 @@ impl Landing {
     ///
     /// What an earlier attempt left counts only as far as this one walked over it: below the rest something may be
     /// missing, and a store must hold everything below each of its chunks.
-    pub(super) fn land(
+    pub(crate) fn land(
         mut self,
         store: &Path,
         walked: &Seen,

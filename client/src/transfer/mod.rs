@@ -12,19 +12,21 @@
 //! see [`check_file`].
 
 mod check;
-mod clone;
-mod datasets;
-mod download;
+pub(crate) mod clone;
+pub(crate) mod datasets;
+pub(crate) mod download;
 mod error;
 mod events;
-mod fetch;
-mod gather;
+pub(crate) mod fetch;
+pub(crate) mod gather;
 mod landing;
 mod pull;
 mod push;
 mod ref_spec;
-mod refs;
+mod references;
+pub(crate) mod refs;
 mod seen;
+pub(crate) mod send;
 mod working_set;
 
 pub use check::{CheckError, JournalCheck, check_file, check_journal};
@@ -35,4 +37,5 @@ pub use fetch::{Extent, FetchRequest, Fetched, RefUpdate, Vanished, fetch};
 pub use pull::{PullRequest, Pulled, pull};
 pub use push::{Force, PushRef, PushRequest, PushResult, Pushed, Rejection, SetUpstream, push};
 pub use ref_spec::{RefSpec, RefSpecError};
+pub use references::{Forgiving, check_references, described};
 pub use refs::usual_branch;

@@ -19,13 +19,13 @@ const SHOWN: usize = 10;
 
 /// Branches and tags of a remote.
 #[derive(Debug, Default)]
-pub(super) struct RemoteRefs {
-    pub(super) branches: BTreeMap<String, ChunkAddress>,
-    pub(super) tags: BTreeMap<String, ChunkAddress>,
+pub(crate) struct RemoteRefs {
+    pub(crate) branches: BTreeMap<String, ChunkAddress>,
+    pub(crate) tags: BTreeMap<String, ChunkAddress>,
 }
 
 impl RemoteRefs {
-    pub(super) async fn read(
+    pub(crate) async fn read(
         source: &dyn ChunkSource,
         root: RootAddress,
     ) -> Result<Self, ReadError> {
@@ -47,7 +47,7 @@ impl RemoteRefs {
 
     /// The branch that a clone checks out: the one asked for, else `main`, else `master`, else the user's default,
     /// else the first.
-    pub(super) fn choose(
+    pub(crate) fn choose(
         &self,
         wanted: Option<&str>,
         default: Option<&str>,
@@ -86,21 +86,21 @@ pub async fn usual_branch(
 }
 
 /// The refs of a clone.
-pub(super) struct NewRefs<'a> {
+pub(crate) struct NewRefs<'a> {
     /// What the remote is called.
-    pub(super) remote: &'a str,
+    pub(crate) remote: &'a str,
     /// The branches of the remote that are followed.
-    pub(super) followed: Vec<(String, ChunkAddress)>,
-    pub(super) tags: Vec<(String, ChunkAddress)>,
+    pub(crate) followed: Vec<(String, ChunkAddress)>,
+    pub(crate) tags: Vec<(String, ChunkAddress)>,
     /// The branches of the clone itself, each with a clean working set.
-    pub(super) local: Vec<(String, ChunkAddress)>,
+    pub(crate) local: Vec<(String, ChunkAddress)>,
     /// Who clones.
-    pub(super) identity: Option<&'a Identity>,
+    pub(crate) identity: Option<&'a Identity>,
 }
 
 impl NewRefs<'_> {
     /// Writes them with working sets.
-    pub(super) async fn write(
+    pub(crate) async fn write(
         &self,
         source: &dyn ChunkSource,
         now_seconds: u64,
@@ -118,7 +118,7 @@ impl NewRefs<'_> {
     }
 
     /// Writes them as a remote has them, where nobody works.
-    pub(super) fn write_bare(&self) -> Result<NewRoot, NameTooLong> {
+    pub(crate) fn write_bare(&self) -> Result<NewRoot, NameTooLong> {
         self.datasets().write()
     }
 

@@ -18,14 +18,14 @@ const ACTION: &str = "remember chunks in";
 
 /// Chunks that were come across.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     folder: PathBuf,
     addresses: AddressSet,
 }
 
 impl Seen {
     /// Begins with none. The folder must be there when there are more than fit into memory.
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
             addresses: AddressSet::new(SetOptions {
@@ -36,13 +36,13 @@ impl Seen {
     }
 
     /// Notes a chunk. Returns whether it was not seen before.
-    pub(super) fn insert(&mut self, address: ChunkAddress) -> Result<bool, StoreError> {
+    pub(crate) fn insert(&mut self, address: ChunkAddress) -> Result<bool, StoreError> {
         let inserted = self.addresses.insert(address);
         inserted.map_err(StoreError::io(ACTION, &self.folder))
     }
 
     /// Notes chunks, and leaves in the list those that were not seen before, each once.
-    pub(super) fn insert_new(
+    pub(crate) fn insert_new(
         &mut self,
         addresses: &mut Vec<ChunkAddress>,
     ) -> Result<(), StoreError> {
@@ -51,7 +51,7 @@ impl Seen {
     }
 
     /// Whether a chunk was seen.
-    pub(super) fn contains(&self, address: ChunkAddress) -> Result<bool, StoreError> {
+    pub(crate) fn contains(&self, address: ChunkAddress) -> Result<bool, StoreError> {
         let found = self.addresses.contains(address);
         found.map_err(StoreError::io(ACTION, &self.folder))
     }

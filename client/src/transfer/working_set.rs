@@ -10,7 +10,7 @@ use holdfast_doltdb::{ChunkSource, DecodeError, ReadError};
 use super::clone::Identity;
 
 /// Whether nothing is changed and nothing staged in the working set at `address`, whose branch is at `head`.
-pub(super) async fn is_clean(
+pub(crate) async fn is_clean(
     source: &dyn ChunkSource,
     address: ChunkAddress,
     head: ChunkAddress,
@@ -25,7 +25,7 @@ pub(super) async fn is_clean(
 }
 
 /// A working set in which nothing is changed since the commit `head`.
-pub(super) async fn clean(
+pub(crate) async fn clean(
     source: &dyn ChunkSource,
     head: ChunkAddress,
     identity: Option<&Identity>,

@@ -7,8 +7,10 @@ use std::io;
 
 use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::noms_dir::StoreError;
+use holdfast_client::backup::BackupError;
 use holdfast_client::database::DatabaseError;
 use holdfast_client::inventory::InventoryError;
+use holdfast_client::mirror::MirrorError;
 use holdfast_client::remote::{RemoteError, UrlError};
 use holdfast_client::transfer::{CheckError, TransferError};
 use holdfast_doltdb::ReadError;
@@ -88,6 +90,8 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
     error.chain().find_map(|cause| {
         kind_of(cause, Complaint::kind)
+            .or_else(|| kind_of(cause, BackupError::kind))
+            .or_else(|| kind_of(cause, MirrorError::kind))
             .or_else(|| kind_of(cause, TransferError::kind))
             .or_else(|| kind_of(cause, RemoteError::kind))
             .or_else(|| kind_of(cause, InventoryError::kind))

@@ -4,6 +4,7 @@
 //! <prefix>/manifest       the root and the files, replaced under the condition of its version
 //! <prefix>/<id>           a table file
 //! <prefix>/<id>.darc      an archive
+//! <prefix>/holdfast-backups/…   small objects of our own
 //! ```
 //!
 //! * Truth: the bucket. Files never change; which of them count, the manifest says.
@@ -16,6 +17,7 @@ mod index;
 mod push;
 mod ranges;
 mod read;
+mod shelf;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -42,8 +44,8 @@ use super::error::RemoteError;
 #[cfg(feature = "s3")]
 use super::url::BucketUrl;
 use super::{
-    FileBody, ListedFiles, Metadata, OutgoingFile, Reach, Remote, RemoteChunk, RemoteFile, Swap,
-    Uploaded, WorkingSets,
+    FileBody, ListedFiles, Metadata, OutgoingFile, Reach, Remote, RemoteChunk, RemoteFile, Shelf,
+    Swap, Uploaded, WorkingSets,
 };
 
 /// A store in a bucket.
@@ -169,6 +171,10 @@ impl Bucket {
 impl Remote for Bucket {
     fn address(&self) -> String {
         self.address.clone()
+    }
+
+    fn shelf(&self) -> Option<&dyn Shelf> {
+        Some(self)
     }
 
     async fn metadata(&self) -> Result<Metadata, RemoteError> {

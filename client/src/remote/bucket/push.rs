@@ -34,7 +34,7 @@ pub(super) struct Move {
 
 impl Bucket {
     /// Makes sure, once and before anything is written, that the server keeps to conditions.
-    async fn prove(&self) -> Result<(), RemoteError> {
+    pub(super) async fn prove(&self) -> Result<(), RemoteError> {
         let proof = self.is_proven.get_or_try_init(|| async {
             let name: u128 = rand::RngExt::random(&mut rand::rng());
             let key = ObjectKey::parse(format!("holdfast-probe-{name:032x}"));

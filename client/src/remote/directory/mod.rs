@@ -5,6 +5,7 @@
 
 mod place;
 mod push;
+mod shelf;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -24,8 +25,8 @@ use self::place::Place;
 use super::error::RemoteError;
 use super::url::RemoteUrl;
 use super::{
-    FileBody, ListedFiles, Metadata, OutgoingFile, Reach, Remote, RemoteChunk, RemoteFile, Swap,
-    Uploaded, WorkingSets,
+    FileBody, ListedFiles, Metadata, OutgoingFile, Reach, Remote, RemoteChunk, RemoteFile, Shelf,
+    Swap, Uploaded, WorkingSets,
 };
 
 /// How much of a file is read at once.
@@ -58,6 +59,10 @@ impl Directory {
 impl Remote for Directory {
     fn address(&self) -> String {
         RemoteUrl::Directory(self.place.directory().to_owned()).to_string()
+    }
+
+    fn shelf(&self) -> Option<&dyn Shelf> {
+        Some(self)
     }
 
     async fn metadata(&self) -> Result<Metadata, RemoteError> {

@@ -21,8 +21,8 @@ use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::pool::BlockingPool;
 
 pub use place::Form;
+pub(crate) use place::Place;
 
-use self::place::Place;
 use super::error::TransferError;
 use super::events::Observer;
 use super::refs::RemoteRefs;

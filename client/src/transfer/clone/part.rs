@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use holdfast_chunkstore::noms_dir::{NomsDir, StoreError, StoreWriter};
+use holdfast_chunkstore::noms_dir::{NomsDir, StoreWriter};
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_doltdb::history::History;
 use holdfast_doltdb::write::NewChunk;
@@ -108,7 +108,7 @@ impl Cloner<'_> {
         let request = self.request;
         let chunks = gathered.chunks;
         let unknown = part.tags;
-        let sort_out = move || reached(&gathered, unknown).map(|tags| (gathered, tags));
+        let sort_out = move || gathered.reached(unknown).map(|tags| (gathered, tags));
         let (gathered, tags) = self.pool.run(sort_out).await?;
         let place = self.place.clone();
         let ghosts = part.ghosts;
@@ -159,15 +159,4 @@ impl Cloner<'_> {
         self.pool.run(finish).await?;
         Ok(cloned)
     }
-}
-
-/// The tags whose commits were gathered.
-fn reached(gathered: &Gathered, tags: Vec<UnknownTag>) -> Result<Vec<UnknownTag>, StoreError> {
-    let mut found = Vec::new();
-    for tag in tags {
-        if gathered.seen.contains(tag.commit)? {
-            found.push(tag);
-        }
-    }
-    Ok(found)
 }

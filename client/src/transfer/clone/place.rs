@@ -21,16 +21,16 @@ pub enum Form {
 
 /// A directory that becomes a clone.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) paths: DatabasePaths,
-    pub(super) form: Form,
+pub(crate) struct Place {
+    pub(crate) paths: DatabasePaths,
+    pub(crate) form: Form,
     /// Of what: the remote's address, and what of it. Another clone does not go on with the parts of this one.
-    pub(super) origin: String,
+    pub(crate) origin: String,
 }
 
 impl Place {
     /// Where the store lies.
-    pub(super) fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         match self.form {
             Form::Database => self.paths.store(),
             Form::Bare => self.paths.directory().to_owned(),
@@ -46,12 +46,12 @@ impl Place {
     }
 
     /// Files that are not whole.
-    pub(super) fn parts(&self) -> PathBuf {
+    pub(crate) fn parts(&self) -> PathBuf {
         self.folder().join("parts")
     }
 
     /// Chunks that came one by one.
-    pub(super) fn incoming(&self) -> PathBuf {
+    pub(crate) fn incoming(&self) -> PathBuf {
         self.folder().join("incoming")
     }
 
@@ -63,7 +63,7 @@ impl Place {
     }
 
     /// Makes the directories, or finds those of an unfinished clone of the same. Blocks.
-    pub(super) fn prepare(&self) -> Result<(), TransferError> {
+    pub(crate) fn prepare(&self) -> Result<(), TransferError> {
         let directory = self.paths.directory();
         let is_ours = !self.paths.repo_state().exists()
             && std::fs::read(self.origin_file()).is_ok_and(|told| told == self.origin.as_bytes());
@@ -83,7 +83,7 @@ impl Place {
     }
 
     /// Writes the manifest, unless an earlier attempt came further. Blocks.
-    pub(super) fn begin_store(
+    pub(crate) fn begin_store(
         &self,
         root: RootAddress,
         files: Vec<ListedFile>,
@@ -100,7 +100,7 @@ impl Place {
     }
 
     /// Notes the commits that are left out; before the manifest. Blocks.
-    pub(super) fn write_ghosts(&self, ghosts: Vec<ChunkAddress>) -> Result<(), StoreError> {
+    pub(crate) fn write_ghosts(&self, ghosts: Vec<ChunkAddress>) -> Result<(), StoreError> {
         match NewStore::create(&self.store()) {
             Ok(store) => store.write_ghosts(ghosts),
             // An earlier attempt came further, and noted them before.
@@ -110,7 +110,7 @@ impl Place {
     }
 
     /// Removes what was kept, and makes a database of the store: from here on Dolt sees it. Blocks.
-    pub(super) fn finish(&self, repo_state: &RepoState) -> Result<(), TransferError> {
+    pub(crate) fn finish(&self, repo_state: &RepoState) -> Result<(), TransferError> {
         if self.form == Form::Database {
             replace_file(&self.paths.settings(), b"{}")?;
         }

@@ -7,9 +7,7 @@
 //! Before the root of the remote moves, nothing changed for anybody. Files that were sent are kept, and a note of each:
 //! the same push goes on behind them.
 
-mod outgoing;
 mod plan;
-mod send;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,12 +24,12 @@ use holdfast_doltdb::write::NewChunk;
 pub use plan::{PushResult, Rejection};
 
 use self::plan::{Plan, Planner};
-use self::send::{Sender, Sent};
 use super::clone::Identity;
 use super::datasets::{Datasets, pairs};
 use super::error::TransferError;
 use super::events::Observer;
 use super::fetch::Extent;
+use super::send::{Origin, Sender, Sent, write_small};
 use crate::database::{Database, DatabasePaths, StoreSource, Upstream, replace_file};
 use crate::remote::{Budget, Remote, RemoteSource, Swap};
 
@@ -148,7 +146,7 @@ impl Pusher<'_> {
                 let sender = Sender {
                     remote: Arc::clone(remote),
                     is_empty: root.is_zero() && metadata.size == 0,
-                    store: Arc::clone(self.source.store()),
+                    origin: Origin::Store(Arc::clone(self.source.store())),
                     folder: self.paths.outgoing(),
                     pool: self.pool.clone(),
                     observer: Arc::clone(&self.observer),
@@ -220,7 +218,7 @@ impl Pusher<'_> {
         let folder = self.paths.outgoing();
         let file = self
             .pool
-            .run(move || outgoing::write_small(&folder, &pairs(&chunks)))
+            .run(move || write_small(&folder, &pairs(&chunks)))
             .await?;
         self.request.remote.upload(&file).await?;
         Ok(ListedFile {

@@ -5,7 +5,9 @@ use std::io;
 
 use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::noms_dir::StoreError;
+use holdfast_client::backup::BackupError;
 use holdfast_client::database::DatabaseError;
+use holdfast_client::mirror::MirrorError;
 use holdfast_client::remote::RemoteError;
 use holdfast_client::transfer::TransferError;
 
@@ -62,6 +64,18 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             _ => None,
         };
     }
+    if let Some(error) = cause.downcast_ref::<BackupError>() {
+        return of_a_backup(error);
+    }
+    if let Some(error) = cause.downcast_ref::<MirrorError>() {
+        return match error {
+            MirrorError::Ahead { .. } => {
+                Some("fetch them from there first, or leave them behind with --force")
+            }
+            MirrorError::Live { .. } => Some(LIVE),
+            _ => None,
+        };
+    }
     if let Some(error) = cause.downcast_ref::<DatabaseError>() {
         return match error {
             DatabaseError::None { .. } => Some("name the directory of a database with -C"),
@@ -75,6 +89,30 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         StoreError::Loss { .. } => Some(
             "change nothing; keep a copy of the directory, and restore a backup or clone the database again",
         ),
+        _ => None,
+    }
+}
+
+/// What to do about a target that somebody works in.
+const LIVE: &str = "name a repository of its own, a file:// directory or a bucket";
+
+fn of_a_backup(error: &BackupError) -> Option<&'static str> {
+    match error {
+        BackupError::NoBackup { .. } | BackupError::NoneFits { .. } => {
+            Some("`holdfast backup list <target>` lists what there is")
+        }
+        BackupError::Shallow { .. } => {
+            Some("back up a whole clone, or the remote that this was cloned from")
+        }
+        BackupError::Live { .. } => Some(LIVE),
+        BackupError::Foreign { .. } => {
+            Some("name an empty target, or take its place with --force: the chunks there stay")
+        }
+        BackupError::NoRecords { .. } => Some(
+            "older states are in the history of the forge: `holdfastd history` there lists them",
+        ),
+        BackupError::NoRules => Some("give a rule, such as --keep-daily 7"),
+        BackupError::Busy { .. } => Some("wait until it is done, or name another --work"),
         _ => None,
     }
 }

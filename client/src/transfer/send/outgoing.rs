@@ -156,7 +156,7 @@ pub(super) fn note_sent(notes: &Path, id: TableFileId) -> Result<(), StoreError>
 }
 
 /// Writes a few chunks into a table file in `folder`.
-pub(super) fn write_small(
+pub(crate) fn write_small(
     folder: &Path,
     chunks: &[(ChunkAddress, Bytes)],
 ) -> Result<OutgoingFile, StoreError> {

@@ -1,0 +1,311 @@
+//! One backup, or what is new since the last one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use holdfast_chunkstore::RootAddress;
+use holdfast_chunkstore::clock::Clock;
+use holdfast_chunkstore::pool::BlockingPool;
+
+use super::error::BackupError;
+use super::listing::Catalog;
+use super::origin::{BackupSource, Opened, Workplace};
+use super::record::{Added, BackupId, BackupRecord, Last, RecordedFile};
+use crate::remote::{Budget, Put, Remote, RemoteSource, Shelf, Swap, WorkingSets};
+use crate::transfer::datasets::Datasets;
+use crate::transfer::send::{Sender, Sent};
+use crate::transfer::{Extent, Observer};
+
+/// How often a number that is taken, or a root that moved, is tried again.
+const ATTEMPTS: u32 = 10;
+
+/// How often a source is read whose chunks a collection takes away.
+const READS: u32 = 3;
+
+/// What is to be backed up where.
+#[derive(Debug, Clone)]
+pub struct BackupRequest {
+    /// What is backed up.
+    pub source: BackupSource,
+    /// Where to.
+    pub target: Arc<dyn Remote>,
+    /// A folder for this source and this target, where files gather before they are sent.
+    pub work: PathBuf,
+    /// What becomes of something else that is there.
+    pub occupied: Occupied,
+    /// How far it goes.
+    pub extent: Extent,
+    /// Who does it.
+    pub by: Option<String>,
+}
+
+/// What becomes of a root that no backup put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupied {
+    /// It stays, and nothing is backed up there.
+    Refused,
+    /// Its place is taken. Its chunks stay.
+    Replaced,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Created {
+    /// The number of the backup, where numbers are kept.
+    pub id: Option<BackupId>,
+    /// The root that was backed up.
+    pub root: RootAddress,
+    /// What was added.
+    pub added: Added,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How a backup ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is the latest one.
+    New,
+    /// It is there, and a later one came first.
+    Overtaken,
+    /// The last backup holds the same.
+    Unchanged,
+    /// Nothing was changed: that was asked for.
+    DryRun,
+}
+
+/// Makes a backup.
+pub async fn create(
+    request: &BackupRequest,
+    pool: &BlockingPool,
+    clock: &Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+) -> Result<Created, BackupError> {
+    let workplace = Workplace::open(&request.work, pool).await?;
+    let mut reads = 0;
+    loop {
+        reads += 1;
+        let maker = Maker {
+            request,
+            opened: request.source.open(pool).await?,
+            workplace: &workplace,
+            pool,
+            clock,
+            observer: Arc::clone(&observer),
+        };
+        match maker.run().await {
+            Err(error) if reads < READS && error.is_of_a_collection() => {}
+            Err(error) => return Err(error),
+            Ok(created) => {
+                workplace.clear(pool).await?;
+                return Ok(created);
+            }
+        }
+    }
+}
+
+struct Maker<'a> {
+    request: &'a BackupRequest,
+    opened: Opened,
+    workplace: &'a Workplace,
+    pool: &'a BlockingPool,
+    clock: &'a Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Maker<'_> {
+    async fn run(&self) -> Result<Created, BackupError> {
+        let (target, root) = (&self.request.target, self.opened.root);
+        let metadata = target.metadata().await?;
+        if metadata.working_sets == WorkingSets::Asserted {
+            return Err(BackupError::Live {
+                target: target.address(),
+            });
+        }
+        let there = target.root().await?;
+        let last = match target.shelf() {
+            Some(shelf) => Catalog::read(shelf).await?.last(shelf).await?,
+            None => None,
+        };
+        let created = |id, sent: Sent, outcome| Created {
+            id,
+            root,
+            added: added(sent),
+            outcome,
+        };
+        let is_last = match (&last, target.shelf()) {
+            (Some(last), _) => last.root == root,
+            (None, Some(_)) => false,
+            (None, None) => true,
+        };
+        if there == root && is_last {
+            let id = last.map(|last| last.id);
+            return Ok(created(id, Sent::default(), Outcome::Unchanged));
+        }
+        self.check_place(there, last.as_ref()).await?;
+        let sender = Sender {
+            remote: Arc::clone(target),
+            is_empty: there.is_zero() && metadata.size == 0,
+            origin: self.opened.origin.clone(),
+            folder: self.workplace.outgoing(),
+            pool: self.pool.clone(),
+            observer: Arc::clone(&self.observer),
+            extent: self.request.extent,
+        };
+        let roots: Vec<_> = root.chunk().into_iter().collect();
+        let sent = sender.run(&roots).await?;
+        if self.request.extent == Extent::DryRun {
+            return Ok(created(None, sent, Outcome::DryRun));
+        }
+        let id = match target.shelf() {
+            Some(shelf) => Some(self.record(shelf, there, sent).await?),
+            None => None,
+        };
+        let outcome = self.move_root(there, id).await?;
+        Ok(created(id, sent, outcome))
+    }
+
+    /// Refuses a place that holds something else than earlier backups of the same database.
+    async fn check_place(
+        &self,
+        there: RootAddress,
+        last: Option<&Last>,
+    ) -> Result<(), BackupError> {
+        if there.is_zero()
+            || there == self.opened.root
+            || self.request.occupied == Occupied::Replaced
+        {
+            return Ok(());
+        }
+        let shelf = self.request.target.shelf();
+        let is_recorded = match (last, shelf) {
+            (Some(last), _) if last.root == there => true,
+            (_, Some(shelf)) => newest_of(shelf, there).await?.is_some(),
+            (_, None) => false,
+        };
+        let is_ours = match (is_recorded, shelf) {
+            (true, _) if last.is_none_or(|last| last.source == self.request.source.name()) => true,
+            // The database may have moved.
+            (true, _) => self.knows(there, |heads, absent| absent < heads).await?,
+            (false, Some(_)) => false,
+            // A server keeps no records: what it has must be known here.
+            (false, None) => self.knows(there, |_, absent| absent == 0).await?,
+        };
+        match is_ours {
+            true => Ok(()),
+            false => Err(self.foreign(there)),
+        }
+    }
+
+    /// Judges by how many branches and tags there are below a root of the target, and how many of them the source
+    /// lacks.
+    async fn knows(
+        &self,
+        there: RootAddress,
+        judge: impl FnOnce(usize, usize) -> bool,
+    ) -> Result<bool, BackupError> {
+        let source = RemoteSource::new(Arc::clone(&self.request.target));
+        let datasets = Datasets::read(&source, there).await?;
+        let heads = datasets.iter().filter(|(name, _)| name.is_public());
+        let heads: Vec<_> = heads.map(|(_, address)| address).collect();
+        let count = heads.len();
+        let absent = self.opened.absent(heads, self.pool).await?;
+        Ok(judge(count, absent.len()))
+    }
+
+    fn foreign(&self, root: RootAddress) -> BackupError {
+        BackupError::Foreign {
+            target: self.request.target.address(),
+            root,
+        }
+    }
+
+    fn contended(&self) -> BackupError {
+        BackupError::Contended {
+            target: self.request.target.address(),
+        }
+    }
+
+    /// Writes down the backup, all of whose chunks are there, under the first number that is free.
+    async fn record(
+        &self,
+        shelf: &dyn Shelf,
+        replaces: RootAddress,
+        sent: Sent,
+    ) -> Result<BackupId, BackupError> {
+        let listed = self.request.target.list_files().await?;
+        let files: Vec<_> = (listed.files.iter())
+            .map(|file| RecordedFile {
+                id: file.id,
+                chunks: file.chunks,
+            })
+            .collect();
+        for _ in 0..ATTEMPTS {
+            let last = Catalog::read(shelf).await?.last(shelf).await?;
+            let now = self.clock.now();
+            let mut record = BackupRecord::following(last.as_ref(), now, self.opened.root);
+            record.replaces = replaces;
+            record.source = self.request.source.name();
+            record.added = added(sent);
+            record.files.clone_from(&files);
+            record.by.clone_from(&self.request.by);
+            let text = Bytes::from(record.encode());
+            if shelf.put(&record.id.record_name(), text).await? == Put::Done {
+                return Ok(record.id);
+            }
+        }
+        Err(self.contended())
+    }
+
+    /// Makes the backup what Dolt sees, unless a later one is that already.
+    async fn move_root(
+        &self,
+        mut there: RootAddress,
+        id: Option<BackupId>,
+    ) -> Result<Outcome, BackupError> {
+        let (target, root) = (&self.request.target, self.opened.root);
+        let mut budget = Budget::new();
+        for _ in 0..ATTEMPTS {
+            match target.commit(root, there, &[]).await? {
+                Swap::Won => return Ok(Outcome::New),
+                Swap::Lost => {}
+            }
+            there = target.root().await?;
+            if there == root {
+                return Ok(Outcome::New);
+            }
+            let winner = match target.shelf() {
+                Some(shelf) => newest_of(shelf, there).await?,
+                None => None,
+            };
+            match winner {
+                Some(winner) if Some(winner) > id => return Ok(Outcome::Overtaken),
+                Some(_) => {}
+                None => self.check_place(there, None).await?,
+            }
+            if !budget.wait(&**self.clock).await {
+                budget.renew();
+            }
+        }
+        Err(self.contended())
+    }
+}
+
+fn added(sent: Sent) -> Added {
+    Added {
+        chunks: sent.chunks,
+        bytes: sent.bytes,
+    }
+}
+
+/// The newest backup of a root.
+async fn newest_of(shelf: &dyn Shelf, root: RootAddress) -> Result<Option<BackupId>, BackupError> {
+    let catalog = Catalog::read(shelf).await?;
+    for id in catalog.newest_first() {
+        if catalog.load(shelf, id).await?.record.root == root {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,184 @@
+//! Why a backup was not made, checked or restored.
+
+use std::path::PathBuf;
+
+use holdfast_chunkstore::noms_dir::StoreError;
+use holdfast_chunkstore::{ErrorKind, RootAddress};
+use holdfast_doltdb::ReadError;
+
+use super::record::{BackupId, RecordError};
+use crate::database::DatabaseError;
+use crate::remote::RemoteError;
+use crate::transfer::TransferError;
+
+/// Why a backup was not made, checked or restored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// A remote did not do its part.
+    #[error("use the remote")]
+    Remote {
+        /// Why.
+        #[source]
+        source: RemoteError,
+    },
+    /// Chunks did not get from one place to the other.
+    #[error("move the chunks")]
+    Transfer {
+        /// Why.
+        #[source]
+        source: TransferError,
+    },
+    /// Refs or commits cannot be read.
+    #[error("read refs and commits")]
+    Read {
+        /// Why.
+        #[source]
+        source: ReadError,
+    },
+    /// The store that is backed up cannot be opened.
+    #[error("open the store")]
+    Store {
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// A file or a directory cannot be used.
+    #[error("use the working directory")]
+    Database {
+        /// Why.
+        #[source]
+        source: DatabaseError,
+    },
+    /// A record of a backup that is none.
+    #[error("read the record of backup {id}")]
+    Record {
+        /// Of which backup.
+        id: BackupId,
+        /// What is wrong with it.
+        #[source]
+        source: RecordError,
+    },
+    /// A backup that is not there.
+    #[error("there is no backup {id} in {target}")]
+    NoBackup {
+        /// Which backup.
+        id: BackupId,
+        /// Where it was looked for.
+        target: String,
+    },
+    /// No backup is old enough, or has the commit.
+    #[error("no backup in {target} fits")]
+    NoneFits {
+        /// Where it was looked for.
+        target: String,
+    },
+    /// Nothing was backed up yet.
+    #[error("there are no backups in {target}")]
+    Empty {
+        /// Where.
+        target: String,
+    },
+    /// A database without a root.
+    #[error("there is nothing in {origin} to back up")]
+    NoRoot {
+        /// Where.
+        origin: String,
+    },
+    /// A shallow clone, which lacks most of its history.
+    #[error("{origin} is a shallow clone and lacks {commits} commits")]
+    Shallow {
+        /// Where.
+        origin: String,
+        /// How many commits were left out.
+        commits: usize,
+    },
+    /// A database that somebody works in.
+    #[error("{target} is a database that a SQL server has open")]
+    Live {
+        /// Where.
+        target: String,
+    },
+    /// A place that holds something else.
+    #[error("{target} holds {root}, which no backup of this database put there")]
+    Foreign {
+        /// Where.
+        target: String,
+        /// Its root.
+        root: RootAddress,
+    },
+    /// A server, which keeps no records.
+    #[error("{target} is a server, which keeps no records of backups")]
+    NoRecords {
+        /// Where.
+        target: String,
+    },
+    /// Another process makes the same backup.
+    #[error("another process uses {}", path.display())]
+    Busy {
+        /// The folder that it uses.
+        path: PathBuf,
+    },
+    /// Others wrote to the target each time.
+    #[error("others wrote to {target} each time we tried")]
+    Contended {
+        /// Where.
+        target: String,
+    },
+    /// Rules that would keep nothing.
+    #[error("the rules keep no backup")]
+    NoRules,
+}
+
+impl BackupError {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Remote { source } => source.kind(),
+            Self::Transfer { source } => source.kind(),
+            Self::Read { source } => source.kind(),
+            Self::Store { source } => source.kind(),
+            Self::Database { source } => source.kind(),
+            Self::Record { .. } => ErrorKind::Corrupt,
+            Self::NoBackup { .. }
+            | Self::NoneFits { .. }
+            | Self::Empty { .. }
+            | Self::NoRoot { .. } => ErrorKind::NotFound,
+            Self::Shallow { .. }
+            | Self::Live { .. }
+            | Self::Foreign { .. }
+            | Self::NoRecords { .. } => ErrorKind::Refused,
+            Self::Busy { .. } | Self::Contended { .. } => ErrorKind::Unavailable,
+            Self::NoRules => ErrorKind::Invalid,
+        }
+    }
+
+    /// Whether something that was named could not be read: a collection may have taken it away.
+    pub(super) fn is_of_a_collection(&self) -> bool {
+        match self {
+            Self::Transfer { source } => match source {
+                TransferError::Lacks { .. } | TransferError::Read { .. } => true,
+                TransferError::Store { source } => source.kind() == ErrorKind::NotFound,
+                _ => false,
+            },
+            Self::Store { source } => source.kind() == ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+}
+
+macro_rules! from {
+    ($source:ty, $variant:ident) => {
+        impl From<$source> for BackupError {
+            fn from(source: $source) -> Self {
+                Self::$variant { source }
+            }
+        }
+    };
+}
+
+from!(RemoteError, Remote);
+from!(TransferError, Transfer);
+from!(ReadError, Read);
+from!(StoreError, Store);
+from!(DatabaseError, Database);

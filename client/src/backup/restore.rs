@@ -1,0 +1,333 @@
+//! A database made of a backup: its branches, tags and working sets as they were.
+//!
+//! * Whole: the files of the backup's record, as they are; where one of them was joined with others since, all files.
+//! * Some branches: what these reach, chunk by chunk, and not a byte of anything else.
+//! * Order and crash: as with a clone. `repo_state.json` comes last; the same call goes on with what is there.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use holdfast_chunkstore::clock::{Clock, Timestamp};
+use holdfast_chunkstore::noms_dir::{NomsDir, StoreWriter};
+use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
+use holdfast_doltdb::RefName;
+use holdfast_doltdb::history::History;
+use holdfast_doltdb::write::NewChunk;
+
+use super::error::BackupError;
+use super::listing::Catalog;
+use super::record::{BackupId, BackupRecord};
+use crate::database::{DatabasePaths, RepoState, StoreSource};
+use crate::remote::{ListedFiles, Reach, Remote, RemoteSource, Shelf};
+use crate::transfer::clone::{Form, Place};
+use crate::transfer::datasets::{Datasets, pairs};
+use crate::transfer::download::Downloader;
+use crate::transfer::fetch::unknown_tags;
+use crate::transfer::gather::Gather;
+use crate::transfer::refs::RemoteRefs;
+use crate::transfer::{Observer, TransferError};
+
+/// What is to be restored.
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    /// Where the backups are.
+    pub target: Arc<dyn Remote>,
+    /// Which of them.
+    pub which: Which,
+    /// The branches; everything if there are none.
+    pub branches: Vec<String>,
+}
+
+/// Which backup is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// The latest one.
+    Latest,
+    /// The one of that number, forgotten or not.
+    Id(BackupId),
+    /// The newest one that is not later.
+    At(Timestamp),
+    /// The oldest one with a branch that has the commit.
+    Having(ChunkAddress),
+}
+
+/// What was restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The number of the backup, where numbers are kept.
+    pub id: Option<BackupId>,
+    /// The root that was backed up.
+    pub root: RootAddress,
+    /// The branch that is checked out.
+    pub branch: String,
+    /// How many branches there are.
+    pub branches: usize,
+    /// How many chunks came and were checked.
+    pub chunks: u64,
+}
+
+/// What a backup holds.
+pub(super) struct Chosen {
+    pub(super) id: Option<BackupId>,
+    pub(super) root: RootAddress,
+    /// The files that hold it; nothing where that is not written down.
+    pub(super) files: Option<HashSet<TableFileId>>,
+}
+
+impl Chosen {
+    fn of(record: &BackupRecord) -> Self {
+        Self {
+            id: Some(record.id),
+            root: record.root,
+            files: Some(record.files.iter().map(|file| file.id).collect()),
+        }
+    }
+
+    /// What is left of a list of files; all of it where one of the backup's own is missing.
+    pub(super) fn files_of(&self, mut listed: ListedFiles) -> ListedFiles {
+        let there: HashSet<_> = listed.files.iter().map(|file| file.id).collect();
+        if let Some(own) = &self.files
+            && own.is_subset(&there)
+        {
+            listed.files.retain(|file| own.contains(&file.id));
+        }
+        listed
+    }
+}
+
+/// Finds a backup.
+pub(super) async fn choose(target: &Arc<dyn Remote>, which: Which) -> Result<Chosen, BackupError> {
+    let Some(shelf) = target.shelf() else {
+        return match which {
+            Which::Latest => unrecorded(target).await,
+            _ => Err(BackupError::NoRecords {
+                target: target.address(),
+            }),
+        };
+    };
+    let catalog = Catalog::read(shelf).await?;
+    let found = match which {
+        // What Dolt sees may be older than the last record, or made by Dolt itself.
+        Which::Latest if catalog.newest_first().next().is_none() => {
+            return unrecorded(target).await;
+        }
+        Which::Latest => catalog.listed().next(),
+        Which::Id(id) => Some(id).filter(|id| catalog.contains(*id)),
+        Which::At(time) => not_later(shelf, &catalog, time).await?,
+        Which::Having(commit) => having(target, shelf, &catalog, commit).await?,
+    };
+    match (found, which) {
+        (Some(id), _) => Ok(Chosen::of(&catalog.load(shelf, id).await?.record)),
+        (None, Which::Id(id)) => Err(BackupError::NoBackup {
+            id,
+            target: target.address(),
+        }),
+        (None, _) => Err(BackupError::NoneFits {
+            target: target.address(),
+        }),
+    }
+}
+
+async fn unrecorded(target: &Arc<dyn Remote>) -> Result<Chosen, BackupError> {
+    let root = target.root().await?;
+    match root.is_zero() {
+        true => Err(BackupError::Empty {
+            target: target.address(),
+        }),
+        false => Ok(Chosen {
+            id: None,
+            root,
+            files: None,
+        }),
+    }
+}
+
+async fn not_later(
+    shelf: &dyn Shelf,
+    catalog: &Catalog,
+    time: Timestamp,
+) -> Result<Option<BackupId>, BackupError> {
+    for id in catalog.listed() {
+        if catalog.load(shelf, id).await?.record.at <= time {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+async fn having(
+    target: &Arc<dyn Remote>,
+    shelf: &dyn Shelf,
+    catalog: &Catalog,
+    commit: ChunkAddress,
+) -> Result<Option<BackupId>, BackupError> {
+    if !target.absent(&[commit]).await?.is_empty() {
+        return Ok(None);
+    }
+    let (source, ghosts) = (RemoteSource::new(Arc::clone(target)), HashSet::new());
+    let history = History::new(&source, &ghosts);
+    let mut known: HashSet<ChunkAddress> = HashSet::new();
+    let mut ids: Vec<_> = catalog.listed().collect();
+    ids.reverse();
+    for id in ids {
+        let record = catalog.load(shelf, id).await?.record;
+        let refs = RemoteRefs::read(&source, record.root).await?;
+        for head in refs.branches.into_values() {
+            if known.insert(head) && (head == commit || history.is_ancestor(commit, head).await?) {
+                return Ok(Some(id));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Restores a backup into `directory`, which must be missing, empty, or of an unfinished restore of the same.
+pub async fn restore(
+    request: &RestoreRequest,
+    directory: &Path,
+    pool: &BlockingPool,
+    clock: &Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+) -> Result<Restored, BackupError> {
+    let chosen = choose(&request.target, request.which).await?;
+    let restorer = Restorer {
+        request,
+        chosen: &chosen,
+        place: Place {
+            paths: DatabasePaths::new(directory),
+            form: Form::Database,
+            origin: format!(
+                "{}#{} {}",
+                request.target.address(),
+                chosen.root,
+                request.branches.join(" ")
+            ),
+        },
+        pool,
+        clock,
+        observer,
+    };
+    let place = restorer.place.clone();
+    pool.run(move || place.prepare()).await?;
+    let chunks = match request.branches.as_slice() {
+        [] => restorer.take_files().await?,
+        branches => restorer.gather(branches).await?,
+    };
+    restorer.finish(chunks).await
+}
+
+struct Restorer<'a> {
+    request: &'a RestoreRequest,
+    chosen: &'a Chosen,
+    place: Place,
+    pool: &'a BlockingPool,
+    clock: &'a Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+}
+
+impl Restorer<'_> {
+    /// Takes the files of the backup, and returns how many chunks are in them.
+    async fn take_files(&self) -> Result<u64, BackupError> {
+        let target = &self.request.target;
+        let listed = self.chosen.files_of(target.list_files().await?);
+        let downloader = Downloader {
+            remote: Arc::clone(target),
+            clock: Arc::clone(self.clock),
+            parts: self.place.parts(),
+            store: self.place.store(),
+            pool: self.pool.clone(),
+            observer: Arc::clone(&self.observer),
+            taken: Mutex::default(),
+        };
+        let (_, files) = downloader.take_all(listed).await?;
+        let chunks = files.iter().map(|file| u64::from(file.chunks)).sum();
+        let (place, root) = (self.place.clone(), self.chosen.root);
+        let begin = move || place.begin_store(root, files);
+        self.pool.run(begin).await?;
+        Ok(chunks)
+    }
+
+    /// Gathers what some branches and their working sets reach, and the tags among it.
+    async fn gather(&self, branches: &[String]) -> Result<u64, BackupError> {
+        let source = RemoteSource::new(Arc::clone(&self.request.target));
+        let all = Datasets::read(&source, self.chosen.root).await?;
+        let (mut kept, mut roots) = (Datasets::default(), Vec::new());
+        for branch in branches {
+            let name = RefName::Branch(branch.clone());
+            let head = all.get(&name).ok_or_else(|| no_branch(branch, &all))?;
+            let working_set = RefName::WorkingSet(branch.clone());
+            for (name, address) in [
+                (name, Some(head)),
+                (working_set.clone(), all.get(&working_set)),
+            ] {
+                kept.set(&name, address);
+                roots.extend(address);
+            }
+        }
+        let gather = Gather {
+            remote: Arc::clone(&self.request.target),
+            reach: Reach::Exact,
+            known: None,
+            left_out: Vec::new(),
+            folder: self.place.incoming(),
+            pool: self.pool.clone(),
+            observer: Arc::clone(&self.observer),
+        };
+        let gathered = gather.run(roots).await?;
+        let mut chunks: Vec<NewChunk> = Vec::new();
+        let tags = unknown_tags(&source, &all, &Datasets::default()).await?;
+        let sort_out = move || gathered.reached(tags).map(|tags| (gathered, tags));
+        let (gathered, tags) = self.pool.run(sort_out).await?;
+        for tag in tags {
+            kept.set(&tag.name, Some(tag.chunk.address));
+            chunks.push(tag.chunk);
+        }
+        let count = gathered.chunks + chunks.len() as u64;
+        let written = kept.write().map_err(TransferError::from)?;
+        chunks.extend(written.chunks);
+        let (place, now) = (self.place.clone(), self.clock.now().seconds());
+        let land = move || {
+            let files = gathered.land(&place.store())?;
+            place.begin_store(RootAddress::ZERO, files)?;
+            StoreWriter::open(&place.store())?.commit(written.root, &[], &pairs(&chunks), now)
+        };
+        self.pool.run(land).await?;
+        Ok(count)
+    }
+
+    /// Makes a database of the store.
+    async fn finish(&self, chunks: u64) -> Result<Restored, BackupError> {
+        let (store, place) = (self.place.store(), self.place.clone());
+        let open = move || NomsDir::open(&store);
+        let store = Arc::new(self.pool.run(open).await?);
+        let root = store.root();
+        let source = StoreSource::new(store, self.pool.clone());
+        let refs = RemoteRefs::read(&source, root).await?;
+        let branch = match self.request.branches.first() {
+            Some(first) => first.clone(),
+            None => refs.choose(None, None)?.to_owned(),
+        };
+        let repo_state = RepoState::alone(&branch);
+        self.pool.run(move || place.finish(&repo_state)).await?;
+        Ok(Restored {
+            id: self.chosen.id,
+            root: self.chosen.root,
+            branch,
+            branches: refs.branches.len(),
+            chunks,
+        })
+    }
+}
+
+fn no_branch(branch: &str, all: &Datasets) -> TransferError {
+    let branches = all.iter().filter_map(|(name, _)| match name {
+        RefName::Branch(branch) => Some(branch),
+        _ => None,
+    });
+    TransferError::NoBranch {
+        branch: branch.to_owned(),
+        known: branches.take(10).collect(),
+    }
+}

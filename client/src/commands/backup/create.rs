@@ -1,0 +1,126 @@
+//! `holdfast backup <from> <to>`.
+
+use std::sync::Arc;
+
+use holdfast_client::backup::{self, BackupRequest, Created, KeepRules, Occupied, Outcome};
+use holdfast_client::transfer::Observer;
+use indicatif::BinaryBytes;
+use serde_json::json;
+
+use super::list::forget_by;
+use super::{rules, shelf, units, who};
+use crate::args::{CreateBackup, Environment, Format, Output};
+use crate::commands::fetch::extent;
+use crate::commands::remotes::Speaker;
+use crate::commands::{Complaint, pool};
+use crate::ui::{self, failure, progress::Progress};
+
+pub(super) async fn create(
+    arguments: CreateBackup,
+    output: Output,
+    environment: &Environment,
+) -> anyhow::Result<()> {
+    let every = arguments.every.as_deref().map(units::interval);
+    let every = every.transpose()?;
+    let rules = rules(arguments.keep);
+    let speaker = Speaker::new(arguments.who.user, environment)?;
+    let ends = arguments.from.zip(arguments.to);
+    let (from, to) = ends.ok_or(Complaint::NoEnds)?;
+    let source = speaker.source(&from).await?;
+    let target = speaker.target(&to).await?;
+    if !rules.is_empty() {
+        shelf(&*target)?;
+    }
+    let request = BackupRequest {
+        work: speaker.work(arguments.work.as_deref(), &source, &*target),
+        source,
+        target,
+        occupied: match arguments.force {
+            true => Occupied::Replaced,
+            false => Occupied::Refused,
+        },
+        extent: extent(arguments.dry_run),
+        by: who(&speaker),
+    };
+    let Some(every) = every else {
+        return once(&request, &rules, &speaker, output).await;
+    };
+    let clock = &speaker.clock;
+    let mut is_first = true;
+    loop {
+        let next = clock.monotonic() + every;
+        match once(&request, &rules, &speaker, output).await {
+            Err(error) if is_first || failure::is_of_a_closed_pipe(&error) => return Err(error),
+            // What hinders one backup may be over when the next is due.
+            Err(error) => ui::say(&failure::text(&error)),
+            Ok(()) => {}
+        }
+        is_first = false;
+        clock.sleep(next.saturating_sub(clock.monotonic())).await;
+    }
+}
+
+/// Makes one backup, and forgets those that the rules do not keep.
+async fn once(
+    request: &BackupRequest,
+    rules: &KeepRules,
+    speaker: &Speaker<'_>,
+    output: Output,
+) -> anyhow::Result<()> {
+    let progress = Arc::new(Progress::new(output.quiet));
+    let observer = Arc::clone(&progress) as Arc<dyn Observer>;
+    let created = backup::create(request, &pool(), &speaker.clock, observer).await;
+    progress.finish();
+    let created = created?;
+    match output.format {
+        Format::Text => ui::print(&line(request, &created))?,
+        Format::Json => ui::print(&json(request, &created).to_string())?,
+    }
+    match rules.is_empty() || created.outcome == Outcome::DryRun {
+        true => Ok(()),
+        false => {
+            let now = Some(speaker.clock.now());
+            forget_by(rules, now, &*request.target, speaker, output).await
+        }
+    }
+}
+
+fn line(request: &BackupRequest, created: &Created) -> String {
+    let (source, target) = (request.source.name(), request.target.address());
+    let (chunks, bytes) = (created.added.chunks, BinaryBytes(created.added.bytes));
+    let backup = match created.id {
+        Some(id) => format!("backup {id}"),
+        None => "backup".to_owned(),
+    };
+    match created.outcome {
+        Outcome::New => {
+            format!("{backup} of {source} is in {target}: {chunks} chunks added, {bytes}")
+        }
+        Outcome::Overtaken => {
+            format!("{backup} of {source} is in {target}, and a later one is the latest there")
+        }
+        Outcome::Unchanged => {
+            format!("{source} has not changed since {backup}, which is in {target}")
+        }
+        Outcome::DryRun => {
+            format!("{source} would add {chunks} chunks to {target}, {bytes}")
+        }
+    }
+}
+
+fn json(request: &BackupRequest, created: &Created) -> serde_json::Value {
+    json!({
+        "id": created.id,
+        "root": created.root,
+        "source": request.source.name(),
+        "target": request.target.address(),
+        "chunks": created.added.chunks,
+        "bytes": created.added.bytes,
+        "outcome": match created.outcome {
+            Outcome::New => "new",
+            Outcome::Overtaken => "overtaken",
+            Outcome::Unchanged => "unchanged",
+            Outcome::DryRun => "dry-run",
+        },
+    })
+}

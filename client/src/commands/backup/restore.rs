@@ -1,0 +1,59 @@
+//! `holdfast backup restore`.
+
+use std::sync::Arc;
+
+use holdfast_client::backup::{self, RestoreRequest, Which};
+use holdfast_client::transfer::Observer;
+use serde_json::json;
+
+use super::units;
+use crate::args::{Environment, Format, Output, RestoreBackup};
+use crate::commands::pool;
+use crate::commands::remotes::Speaker;
+use crate::ui::{self, progress::Progress};
+
+pub(super) async fn restore(
+    arguments: RestoreBackup,
+    output: Output,
+    environment: &Environment,
+) -> anyhow::Result<()> {
+    let which = match (arguments.id, &arguments.at) {
+        (Some(id), _) => Which::Id(id),
+        (None, Some(at)) => units::moment(at)?,
+        (None, None) => Which::Latest,
+    };
+    let speaker = Speaker::new(arguments.who.user, environment)?;
+    let request = RestoreRequest {
+        target: speaker.target(&arguments.target).await?,
+        which,
+        branches: arguments.branches,
+    };
+    let directory = arguments.directory;
+    let progress = Arc::new(Progress::new(output.quiet));
+    let observer = Arc::clone(&progress) as Arc<dyn Observer>;
+    let restored = backup::restore(&request, &directory, &pool(), &speaker.clock, observer).await;
+    progress.finish();
+    let restored = restored?;
+    let of = match restored.id {
+        Some(id) => format!("backup {id}"),
+        None => format!("the backup of root {}", restored.root),
+    };
+    ui::print(&match output.format {
+        Format::Text => format!(
+            "restored {of} into {}: branch {}, {} branches, {} chunks checked",
+            directory.display(),
+            restored.branch,
+            restored.branches,
+            restored.chunks,
+        ),
+        Format::Json => json!({
+            "id": restored.id,
+            "root": restored.root,
+            "directory": directory,
+            "branch": restored.branch,
+            "branches": restored.branches,
+            "chunks": restored.chunks,
+        })
+        .to_string(),
+    })
+}

@@ -1,0 +1,60 @@
+//! The two ends of a backup or a mirror, as users name them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use holdfast_chunkstore::hash::hash_chunk;
+use holdfast_client::backup::BackupSource;
+use holdfast_client::remote::{Remote, RemoteUrl};
+
+use super::remotes::Speaker;
+
+impl Speaker<'_> {
+    /// Where something goes: an address, or a path that looks like none.
+    pub(super) async fn target(&self, text: &str) -> anyhow::Result<Arc<dyn Remote>> {
+        match is_path(text) || is_directory(text) {
+            true => {
+                let url = RemoteUrl::Directory(std::path::absolute(text)?);
+                self.open(&url.to_string()).await
+            }
+            false => self.open(text).await,
+        }
+    }
+
+    /// Where something comes from: a directory, or an address. The store of a `file://` address is read as the one of
+    /// a directory.
+    pub(super) async fn source(&self, text: &str) -> anyhow::Result<BackupSource> {
+        if is_path(text) || is_directory(text) {
+            return Ok(BackupSource::Directory(std::path::absolute(text)?));
+        }
+        match self.parse(text)? {
+            RemoteUrl::Directory(path) => Ok(BackupSource::Directory(path)),
+            _ => Ok(BackupSource::Remote(self.open(text).await?)),
+        }
+    }
+
+    /// The folder for what goes from one to the other: below the one that was named, or the user's cache.
+    pub(super) fn work(
+        &self,
+        named: Option<&Path>,
+        source: &BackupSource,
+        target: &dyn Remote,
+    ) -> PathBuf {
+        let told = format!("{}\n{}", source.name(), target.address());
+        let key = hash_chunk(told.as_bytes()).to_string();
+        let base = match (named, &self.environment.home) {
+            (Some(named), _) => named.to_owned(),
+            (None, Some(home)) => Path::new(home).join(".cache").join("holdfast"),
+            (None, None) => std::env::temp_dir().join("holdfast"),
+        };
+        base.join(key)
+    }
+}
+
+fn is_directory(text: &str) -> bool {
+    !text.contains("://") && Path::new(text).is_dir()
+}
+
+fn is_path(text: &str) -> bool {
+    text.starts_with(['/', '.'])
+}

@@ -1,0 +1,91 @@
+//! Why a remote was not made equal to another.
+
+use holdfast_chunkstore::ErrorKind;
+use holdfast_doltdb::ReadError;
+
+use crate::backup::BackupError;
+use crate::remote::RemoteError;
+use crate::transfer::TransferError;
+
+/// Why a remote was not made equal to another.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MirrorError {
+    /// What is copied cannot be used.
+    #[error("use what is mirrored")]
+    Source {
+        /// Why.
+        #[source]
+        source: BackupError,
+    },
+    /// The remote did not do its part.
+    #[error("use the remote")]
+    Remote {
+        /// Why.
+        #[source]
+        source: RemoteError,
+    },
+    /// Chunks did not get from one to the other.
+    #[error("move the chunks")]
+    Transfer {
+        /// Why.
+        #[source]
+        source: TransferError,
+    },
+    /// Refs cannot be read.
+    #[error("read refs")]
+    Read {
+        /// Why.
+        #[source]
+        source: ReadError,
+    },
+    /// Commits would be lost.
+    #[error("{target} has commits that the source lacks, in {}", refs.join(", "))]
+    Ahead {
+        /// Where.
+        target: String,
+        /// In which branches and tags.
+        refs: Vec<String>,
+    },
+    /// A database that somebody works in.
+    #[error("{target} is a database that a SQL server has open")]
+    Live {
+        /// Where.
+        target: String,
+    },
+    /// Others wrote to the target each time.
+    #[error("others wrote to {target} each time we tried")]
+    Contended {
+        /// Where.
+        target: String,
+    },
+}
+
+impl MirrorError {
+    /// The class of the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Source { source } => source.kind(),
+            Self::Remote { source } => source.kind(),
+            Self::Transfer { source } => source.kind(),
+            Self::Read { source } => source.kind(),
+            Self::Ahead { .. } | Self::Live { .. } => ErrorKind::Refused,
+            Self::Contended { .. } => ErrorKind::Unavailable,
+        }
+    }
+}
+
+macro_rules! from {
+    ($source:ty, $variant:ident) => {
+        impl From<$source> for MirrorError {
+            fn from(source: $source) -> Self {
+                Self::$variant { source }
+            }
+        }
+    };
+}
+
+from!(BackupError, Source);
+from!(RemoteError, Remote);
+from!(TransferError, Transfer);
+from!(ReadError, Read);

@@ -1,0 +1,150 @@
+//! Everything below some chunks that a remote lacks, in files to that remote.
+//!
+//! The remote is asked which chunks it lacks; those are read where they come from and checked, and their children are
+//! asked for next. Files are sent while the walk goes on.
+
+mod origin;
+mod outgoing;
+mod uploads;
+mod walk;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use holdfast_chunkstore::ChunkAddress;
+use holdfast_chunkstore::format::manifest::ListedFile;
+use holdfast_chunkstore::pool::BlockingPool;
+use tokio::task::JoinSet;
+
+pub(crate) use self::origin::Origin;
+use self::outgoing::Outgoing;
+pub(crate) use self::outgoing::write_small;
+use self::uploads::Uploads;
+use self::walk::Walk;
+use super::error::TransferError;
+use super::events::Observer;
+use super::fetch::Extent;
+use crate::remote::{OutgoingFile, Remote};
+
+/// When so many chunks wait, each call asks for only [`FEW`]: what waits grows by the children of those.
+const MANY: usize = 100_000;
+
+const FEW: usize = 512;
+
+/// Sends from where chunks are to a remote.
+pub(crate) struct Sender {
+    pub(crate) remote: Arc<dyn Remote>,
+    /// Nothing is there, so nothing need be asked.
+    pub(crate) is_empty: bool,
+    /// Where the chunks are.
+    pub(crate) origin: Origin,
+    /// Where files gather until they are sent.
+    pub(crate) folder: PathBuf,
+    pub(crate) pool: BlockingPool,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) extent: Extent,
+}
+
+/// What was sent, and is part of the remote now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sent {
+    pub(crate) chunks: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Sender {
+    /// Sends what is missing below `roots`, them included.
+    pub(crate) async fn run(self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
+        let (folder, address, all) = (self.folder.clone(), self.remote.address(), roots.to_vec());
+        let open = move || Outgoing::open(&folder, &address, &all);
+        let outgoing = self.pool.run(open).await?;
+        let mut uploads = Uploads::new(
+            Arc::clone(&self.remote),
+            self.pool.clone(),
+            Arc::clone(&self.observer),
+            outgoing.notes(),
+        );
+        let mut again = Vec::new();
+        for file in outgoing.kept() {
+            match outgoing.is_sent(file.id) {
+                true => uploads.note(&file),
+                false => uploads.begin(file.clone()).await?,
+            }
+            again.push(file);
+        }
+        let (extent, all) = (self.extent, roots.to_vec());
+        let begin = move || Walk::new(outgoing, extent, &all);
+        let mut walk = self.pool.run(begin).await?;
+        let mut waiting = roots.to_vec();
+        let mut calls = JoinSet::new();
+        loop {
+            while calls.len() < self.origin.calls() && !waiting.is_empty() {
+                let batch = match waiting.len() {
+                    ..MANY => self.origin.batch(),
+                    MANY.. => self.origin.batch().min(FEW),
+                };
+                let batch = waiting.split_off(waiting.len().saturating_sub(batch));
+                let remote = (!self.is_empty).then(|| Arc::clone(&self.remote));
+                let origin = self.origin.clone();
+                calls.spawn(async move {
+                    let absent = match remote {
+                        Some(remote) => remote.absent(&batch).await?,
+                        None => batch,
+                    };
+                    origin.read(absent).await
+                });
+            }
+            let Some(read) = calls.join_next().await else {
+                break;
+            };
+            let read = joined(read)??;
+            let take = move || walk.take(read).map(|found| (walk, found));
+            let (back, found) = self.pool.run(take).await?;
+            walk = back;
+            waiting.extend(found.below);
+            for file in found.files {
+                uploads.begin(file).await?;
+            }
+        }
+        if self.extent == Extent::DryRun {
+            return Ok(walk.sent());
+        }
+        let finish = move || walk.finish_file().map(|file| (walk, file));
+        let (walk, last) = self.pool.run(finish).await?;
+        if let Some(file) = last {
+            uploads.begin(file).await?;
+        }
+        let files = uploads.finish().await?;
+        self.add(files, again).await?;
+        Ok(walk.sent())
+    }
+
+    /// Makes what was sent part of the remote. It may have lost what it took in an earlier attempt.
+    async fn add(
+        &self,
+        files: Vec<ListedFile>,
+        again: Vec<OutgoingFile>,
+    ) -> Result<(), TransferError> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        match self.remote.add_files(&files).await {
+            Err(_) if !again.is_empty() => {
+                for file in again {
+                    self.remote.upload(&file).await?;
+                }
+                self.remote.add_files(&files).await?;
+            }
+            added => added?,
+        }
+        Ok(())
+    }
+}
+
+fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, TransferError> {
+    match result {
+        Ok(value) => Ok(value),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(TransferError::Stopped),
+    }
+}
