@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests, the helpers too")]
 
+mod backup;
 mod bad_input;
 mod both;
 mod clone;
