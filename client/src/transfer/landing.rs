@@ -47,7 +47,7 @@ pub(crate) struct Landing {
 }
 
 /// So many bytes come before they are brought to the system.
-const FLUSH_BYTES: u64 = 4 << 20;
+const FLUSH_BYTES: u64 = 1 << 20;
 
 impl Landing {
     /// Begins in a folder, or goes on with what lies there.

@@ -65,9 +65,14 @@ impl Place {
     /// Makes the directories, or finds those of an unfinished clone of the same. Blocks.
     pub(crate) fn prepare(&self) -> Result<(), TransferError> {
         let directory = self.paths.directory();
-        let is_ours = !self.paths.repo_state().exists()
-            && std::fs::read(self.origin_file()).is_ok_and(|told| told == self.origin.as_bytes());
-        if !is_ours && !is_empty(directory)? {
+        let is_same =
+            std::fs::read(self.origin_file()).is_ok_and(|told| told == self.origin.as_bytes());
+        let is_whole = self.paths.repo_state().exists();
+        if is_same && is_whole {
+            // Cut off after it was whole. Somebody may work in it already.
+            self.clear()?;
+        }
+        if (!is_same || is_whole) && !is_empty(directory)? {
             return Err(TransferError::Occupied {
                 path: directory.to_owned(),
             });
@@ -109,18 +114,24 @@ impl Place {
         }
     }
 
-    /// Removes what was kept, and makes a database of the store: from here on Dolt sees it. Blocks.
+    /// Makes a database of the store: from here on Dolt sees it; and removes what was kept. Blocks.
     pub(crate) fn finish(&self, repo_state: &RepoState) -> Result<(), TransferError> {
         if self.form == Form::Database {
             replace_file(&self.paths.settings(), b"{}")?;
-        }
-        remove(&self.folder())?;
-        if self.form == Form::Database {
             replace_file(&self.paths.repo_state(), &repo_state.encode())?;
-            remove(&self.paths.unfinished())?;
         }
+        self.clear()?;
         let directory = self.paths.directory();
         durable::sync_directory(directory).map_err(io("sync", directory))?;
+        Ok(())
+    }
+
+    /// Removes the marker and what was kept of a clone that is whole.
+    fn clear(&self) -> Result<(), TransferError> {
+        if self.form == Form::Database {
+            remove(&self.paths.unfinished())?;
+        }
+        remove(&self.folder())?;
         Ok(())
     }
 }
