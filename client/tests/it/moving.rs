@@ -25,11 +25,11 @@ const CUSTOMERS: usize = 50;
 fn company(workshop: &Workshop) -> Database {
     let company = workshop.init("company");
     let mut script = String::from(
-        "create table shared (id int primary key, text varchar(200));
-         insert into shared with recursive n as (select 0 id union all select id + 1 from n where id < 999)
+        "create table common (id int primary key, text varchar(200));
+         insert into common with recursive n as (select 0 id union all select id + 1 from n where id < 999)
              select id, sha2(concat('s', id), 512) from n;
-         insert into shared select a.id + 1000 * b.id, sha2(concat(a.id, '-', b.id), 512)
-             from shared a join shared b on b.id > 0 and b.id < 15;
+         insert into common select a.id + 1000 * b.id, sha2(concat(a.id, '-', b.id), 512)
+             from common a join common b on b.id > 0 and b.id < 15;
          call dolt_commit('-A', '-m', 'shared');\n",
     );
     for customer in 0..CUSTOMERS {
@@ -37,8 +37,8 @@ fn company(workshop: &Workshop) -> Database {
             script,
             "call dolt_checkout('-b', 'customer-{customer}', 'main');
              create table own (id int primary key, text varchar(200));
-             insert into own select id, sha2(concat('{customer}', id), 512) from shared where id < 2000;
-             update shared set text = sha2(concat(text, '{customer}'), 512) where id % 1500 = {customer};
+             insert into own select id, sha2(concat('{customer}', id), 512) from common where id < 2000;
+             update common set text = sha2(concat(text, '{customer}'), 512) where id % 1500 = {customer};
              call dolt_commit('-A', '-m', 'customer {customer}');"
         )
         .unwrap();
