@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use holdfast_client::remote::Reach;
 use holdfast_client::transfer::{self, CloneRequest, Form, Observer, Scope};
 use serde_json::json;
 
@@ -30,7 +31,14 @@ pub(super) async fn clone(
         branch: arguments.branch,
         scope: match (arguments.single_branch, arguments.depth, arguments.at) {
             (false, None, None) => Scope::Everything,
-            (_, depth, at) => Scope::Branch { depth, at },
+            (is_alone, depth, at) => Scope::Branch {
+                depth,
+                at,
+                reach: match is_alone {
+                    true => Reach::Exact,
+                    false => Reach::Near,
+                },
+            },
         },
         form: match arguments.bare {
             true => Form::Bare,

@@ -24,7 +24,7 @@ use super::ranges::{Region, Want, plan};
 use crate::remote::{Reach, RemoteChunk, RemoteError};
 
 /// How many stored bytes are decoded by one thread in one go.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 512 << 10;
 
 /// How often in a row addresses may have ended before anything came from them.
 const FRUITLESS_ROUNDS: u32 = 3;
@@ -103,6 +103,14 @@ fn errands(
     plan(wants.collect(), reach).into_iter().map(errand)
 }
 
+/// What a task did.
+enum Done {
+    /// A range was read.
+    Came(Vec<Stored>),
+    /// What came was decoded and checked.
+    Checked(Vec<(ChunkAddress, RemoteChunk)>),
+}
+
 /// Runs errands, some at once. When an address has ended no more are begun, and the refusal is returned.
 async fn fetch(
     fetcher: &Arc<Fetcher>,
@@ -111,19 +119,38 @@ async fn fetch(
 ) -> Result<Option<RemoteError>, RemoteError> {
     let mut ended = None;
     let mut tasks = JoinSet::new();
+    let mut unchecked = Vec::new();
+    let check = |tasks: &mut JoinSet<_>, piece| {
+        let pool = fetcher.pool.clone();
+        tasks.spawn(async move {
+            let checked = pool.run(move || decode_checked(piece)).await;
+            checked.map(Done::Checked)
+        });
+    };
     loop {
         while tasks.len() < flow::MOST
             && ended.is_none()
             && let Some(errand) = errands.next()
         {
             let fetcher = Arc::clone(fetcher);
-            tasks.spawn(async move { fetcher.run(errand).await });
+            tasks.spawn(async move { fetcher.run(errand).await.map(Done::Came) });
         }
         let Some(done) = tasks.join_next().await else {
-            return Ok(ended);
+            if unchecked.is_empty() {
+                return Ok(ended);
+            }
+            check(&mut tasks, std::mem::take(&mut unchecked));
+            continue;
         };
         match done {
-            Ok(Ok(read)) => chunks.extend(read),
+            // Small ranges are checked together: hashing takes several chunks at once.
+            Ok(Ok(Done::Came(stored))) => {
+                unchecked.extend(stored);
+                while let Some(piece) = take_piece(&mut unchecked) {
+                    check(&mut tasks, piece);
+                }
+            }
+            Ok(Ok(Done::Checked(read))) => chunks.extend(read),
             Ok(Err(error)) if error.is_of_an_ended_address() => ended = Some(error),
             Ok(Err(error)) => return Err(error),
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -133,8 +160,19 @@ async fn fetch(
     }
 }
 
+/// Takes from the end as many chunks as are worth a thread, if there are as many.
+fn take_piece(stored: &mut Vec<Stored>) -> Option<Vec<Stored>> {
+    let mut bytes = 0;
+    let mut at = stored.len();
+    while bytes < PIECE_BYTES {
+        at = at.checked_sub(1)?;
+        bytes += stored[at].bytes.len();
+    }
+    Some(stored.split_off(at))
+}
+
 impl Fetcher {
-    async fn run(&self, errand: Errand) -> Result<Vec<(ChunkAddress, RemoteChunk)>, RemoteError> {
+    async fn run(&self, errand: Errand) -> Result<Vec<Stored>, RemoteError> {
         let needed = errand.chunks.iter();
         let needed: HashSet<_> = needed.filter_map(|(_, at)| at.dictionary).collect();
         let (inside, outside): (Vec<_>, Vec<_>) =
@@ -152,9 +190,7 @@ impl Fetcher {
         });
         let inside = try_join_all(read_inside).await?;
         let dictionaries: HashMap<_, _> = inside.into_iter().chain(outside).collect();
-        let pieces = in_pieces(errand.stored(&body, &dictionaries));
-        let decoded = pieces.map(|piece| self.pool.run(move || decode_checked(piece)));
-        Ok(try_join_all(decoded).await?.into_iter().flatten().collect())
+        Ok(errand.stored(&body, &dictionaries).collect())
     }
 
     async fn dictionary(
@@ -197,19 +233,4 @@ impl Errand {
             }
         })
     }
-}
-
-/// Gathers chunks to pieces that are worth a thread.
-fn in_pieces(mut stored: impl Iterator<Item = Stored>) -> impl Iterator<Item = Vec<Stored>> {
-    std::iter::from_fn(move || {
-        let mut piece = vec![stored.next()?];
-        let mut bytes = piece[0].bytes.len();
-        while bytes < PIECE_BYTES
-            && let Some(next) = stored.next()
-        {
-            bytes += next.bytes.len();
-            piece.push(next);
-        }
-        Some(piece)
-    })
 }

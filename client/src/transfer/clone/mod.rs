@@ -27,7 +27,7 @@ use super::error::TransferError;
 use super::events::Observer;
 use super::refs::RemoteRefs;
 use crate::database::{DatabasePaths, RemoteEntry, RepoState};
-use crate::remote::Remote;
+use crate::remote::{Reach, Remote};
 
 /// Who is written into the working set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub enum Scope {
         depth: Option<NonZeroU32>,
         /// As it was at this revision: a tag, a commit, another branch.
         at: Option<String>,
+        /// Whether small gaps may come along on the way; they are thrown away.
+        reach: Reach,
     },
     /// What these branches reach, each of which is a branch of the clone as well.
     Branches(Vec<String>),

@@ -43,7 +43,10 @@ impl Cloner<'_> {
         self.prepare().await?;
         let gather = Gather {
             remote: Arc::clone(&request.remote),
-            reach: Reach::Exact,
+            reach: match request.scope {
+                Scope::Branch { reach, .. } => reach,
+                _ => Reach::Exact,
+            },
             known: None,
             left_out: part.ghosts.clone(),
             folder: self.place.incoming(),
