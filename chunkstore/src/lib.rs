@@ -24,6 +24,7 @@ pub mod objects;
 pub mod pool;
 pub mod repo;
 pub mod sort;
+pub mod stored_index;
 #[cfg(feature = "testing")]
 pub mod testing;
 

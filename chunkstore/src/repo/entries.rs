@@ -11,16 +11,14 @@ use futures::TryStreamExt as _;
 
 use crate::address::ChunkAddress;
 use crate::error::ErrorKind;
-use crate::format::archive::{self, DataSpans};
-use crate::format::table::{self, RecordSpans};
-use crate::format::{AddressOrder, DecodeError, TAIL_LEN};
+use crate::format::DecodeError;
 use crate::id::UploadId;
 use crate::index::{ByteSpan, ChunkEntry, ChunkSpan, IndexError, SortedEntries};
-use crate::items::{BLOCK_BYTES, ItemReader};
 use crate::objects::{ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _};
-use crate::repo::file::{FileKind, StoredFile};
+use crate::repo::file::StoredFile;
 use crate::repo::spool::{SpoolDir, SpoolError, SpooledFile, is_full};
 use crate::sort::{SortOptions, Sorted, Sorter};
+use crate::stored_index::{IndexPart, NumberedEntry, StoredIndex, StoredIndexError};
 
 /// Length of a sorted entry.
 ///
@@ -196,26 +194,22 @@ pub async fn read_entries(
     spool: &SpoolDir,
 ) -> Result<FileEntries, EntriesError> {
     let part = fetch_index(store, key, file, spool).await?;
-    let reading = IndexPart {
-        bytes: part,
-        start: file.split_offset,
-        len: file.len,
-        sort: spool.for_reads().sort_options(),
-    };
-    let (kind, chunks) = (file.kind, file.chunks);
+    let sort = spool.for_reads().sort_options();
+    let sorting = file.clone();
     let sorted = spool
         .pool()
-        .run(move || match kind {
-            FileKind::Table => reading.table_entries(chunks),
-            FileKind::Archive => reading.archive_entries(chunks),
-        })
+        .run(move || sort_entries(&part, &sorting, &sort))
         .await;
     let key = key.clone();
     match sorted {
         Ok(sorted) => Ok(FileEntries::new(file.upload, sorted)),
-        Err(Fault::Decode(source)) => Err(EntriesError::Damaged { key, source }),
+        Err(Fault::Index(StoredIndexError::Decode(source))) => {
+            Err(EntriesError::Damaged { key, source })
+        }
+        Err(Fault::Index(StoredIndexError::Read(source) | StoredIndexError::Sort(source))) => {
+            Err(EntriesError::Scratch { key, source })
+        }
         Err(Fault::Different) => Err(EntriesError::Different { key }),
-        Err(Fault::Io(source)) => Err(EntriesError::Scratch { key, source }),
     }
 }
 
@@ -251,20 +245,19 @@ async fn fetch_index(
 
 /// What can be wrong with an index part.
 enum Fault {
-    Decode(DecodeError),
+    Index(StoredIndexError),
     Different,
-    Io(io::Error),
 }
 
-impl From<DecodeError> for Fault {
-    fn from(error: DecodeError) -> Self {
-        Self::Decode(error)
+impl From<StoredIndexError> for Fault {
+    fn from(error: StoredIndexError) -> Self {
+        Self::Index(error)
     }
 }
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        Self::Index(StoredIndexError::Sort(error))
     }
 }
 
@@ -274,211 +267,32 @@ enum PartBytes {
     Spooled(SpooledFile),
 }
 
-/// The end of a stored file, from its index on.
-struct IndexPart {
-    bytes: PartBytes,
-    /// Where it begins in the stored file.
-    start: u64,
-    /// Length of the stored file.
-    len: u64,
-    sort: SortOptions,
-}
-
-impl IndexPart {
-    fn tail(&self) -> io::Result<Vec<u8>> {
-        use std::os::unix::fs::FileExt as _;
-        let part_len = self.len.saturating_sub(self.start);
-        let len = part_len.min(TAIL_LEN as u64);
-        let mut tail = vec![0; usize::try_from(len).unwrap_or(TAIL_LEN)];
-        match &self.bytes {
-            PartBytes::Kept(bytes) => {
-                let from = bytes.len() - tail.len();
-                tail.copy_from_slice(&bytes[from..]);
-            }
-            PartBytes::Spooled(part) => {
-                part.file().read_exact_at(&mut tail, part_len - len)?;
-            }
-        }
-        Ok(tail)
+/// Sorts the entries of a file by address.
+fn sort_entries(
+    bytes: &PartBytes,
+    file: &StoredFile,
+    sort: &SortOptions,
+) -> Result<Sorted<RECORD_LEN>, Fault> {
+    let (start, len) = (file.split_offset, file.len);
+    let part = match bytes {
+        PartBytes::Kept(bytes) => IndexPart::in_memory(bytes.clone(), start, len),
+        PartBytes::Spooled(part) => IndexPart::in_file(part.file(), start, len),
+    };
+    let index = StoredIndex::of_part(part, file.kind)?;
+    if index.count() != file.chunks || index.data_len() != start {
+        return Err(Fault::Different);
     }
-
-    fn section<const N: usize>(&self, range: std::ops::Range<u64>) -> ItemReader<N> {
-        let offset = range.start.saturating_sub(self.start);
-        let len = range.end - range.start;
-        match &self.bytes {
-            PartBytes::Kept(bytes) => {
-                let at =
-                    |offset| usize::try_from(offset).map_or(bytes.len(), |at| at.min(bytes.len()));
-                ItemReader::in_memory(&bytes[at(offset)..at(offset.saturating_add(len))], len)
-            }
-            PartBytes::Spooled(part) => ItemReader::new(part.file(), offset, len, BLOCK_BYTES),
-        }
-    }
-
-    fn sorter<const N: usize>(&self) -> Sorter<N> {
-        Sorter::new(self.sort.clone())
-    }
-
-    /// Prefixes are sorted by ordinal, and so meet lengths and suffixes.
-    fn table_entries(&self, chunks: u32) -> Result<Sorted<RECORD_LEN>, Fault> {
-        let layout = table::Layout::decode(&self.tail()?, self.len)?;
-        if layout.count() != chunks || layout.data_len() != self.start {
-            return Err(Fault::Different);
-        }
-        let mut by_ordinal = self.sorter::<12>();
-        let mut tuples = self.section::<12>(layout.prefixes());
-        while let Some(bytes) = tuples.next_item()? {
-            for tuple in table::prefix_tuples(&bytes)? {
-                let mut record = [0; 12];
-                record[..4].copy_from_slice(&tuple.ordinal.to_be_bytes());
-                record[4..].copy_from_slice(&tuple.prefix.to_be_bytes());
-                by_ordinal.push(record)?;
-            }
-        }
-        let mut lengths = self.section::<4>(layout.lengths());
-        let mut suffixes = self.section::<12>(layout.suffixes());
-        let mut spans = RecordSpans::new(&layout);
-        let mut entries = self.sorter();
-        for (position, record) in (0..).zip(by_ordinal.finish()?.iter()?) {
-            let record = record?;
-            let (ordinal, prefix) = record.split_first_chunk().expect("12 bytes hold 4");
-            let prefix = prefix.first_chunk().expect("8 bytes are left");
-            let ordinal = u32::from_be_bytes(*ordinal);
-            if ordinal != position {
-                let count = layout.count();
-                let error = DecodeError::Ordinal {
-                    position,
-                    ordinal,
-                    count,
-                };
-                return Err(error.into());
-            }
-            let data = spans.advance(u32::from_be_bytes(expect(lengths.next_item()?)?))?;
-            let suffix = expect(suffixes.next_item()?)?;
-            let entry = StoredEntry {
-                address: ChunkAddress::from_parts(u64::from_be_bytes(*prefix), suffix),
-                number: ordinal,
-                span: ChunkSpan {
-                    data,
-                    dictionary: None,
-                },
-            };
-            entries.push(entry.encode())?;
-        }
-        spans.finish()?;
-        Ok(entries.finish()?)
-    }
-
-    /// References are sorted by data span, and so meet the span ends.
-    fn archive_entries(&self, chunks: u32) -> Result<Sorted<RECORD_LEN>, Fault> {
-        let layout = archive::Layout::decode(&self.tail()?, self.len)?;
-        if layout.count() != chunks || layout.data_len() != self.start {
-            return Err(Fault::Different);
-        }
-        let mut spans = SpanWalk {
-            ends: self.section(layout.span_ends()),
-            spans: DataSpans::new(&layout),
-            number: 0,
-            span: ByteSpan { offset: 0, len: 0 },
+    let mut entries = Sorter::new(sort.clone());
+    for numbered in index.in_file_order(sort)? {
+        let NumberedEntry { number, entry } = numbered?;
+        let entry = StoredEntry {
+            address: entry.address,
+            number,
+            span: entry.span,
         };
-        let mut entries = self.sorter();
-        let mut dictionary = (0, None);
-        for record in self.archive_uses(&layout)?.iter()? {
-            let record = record?;
-            let (data, rest) = record.split_first_chunk().expect("28 bytes hold 4");
-            let (wanted, address) = rest.split_first_chunk().expect("24 bytes hold 4");
-            let address = address.first_chunk().expect("20 bytes are left");
-            let (number, wanted) = (u32::from_be_bytes(*data), u32::from_be_bytes(*wanted));
-            let data = spans.forward_to(number)?;
-            if dictionary.0 != wanted {
-                dictionary = (wanted, Some(self.span_of(&layout, wanted)?));
-            }
-            let entry = StoredEntry {
-                address: ChunkAddress::new(*address),
-                number,
-                span: ChunkSpan {
-                    data,
-                    dictionary: dictionary.1.filter(|_| wanted > 0),
-                },
-            };
-            entries.push(entry.encode())?;
-        }
-        Ok(entries.finish()?)
+        entries.push(entry.encode())?;
     }
-
-    /// `data span | dictionary span | address` of each chunk.
-    fn archive_uses(&self, layout: &archive::Layout) -> Result<Sorted<28>, Fault> {
-        let mut uses = self.sorter::<28>();
-        let mut prefixes = self.section::<8>(layout.prefixes());
-        let mut suffixes = self.section::<12>(layout.suffixes());
-        let mut references = self.section::<8>(layout.references());
-        let mut order = AddressOrder::default();
-        let mut chunk = 0;
-        while let Some(prefix) = prefixes.next_item()? {
-            let suffix = expect(suffixes.next_item()?)?;
-            let address = ChunkAddress::from_parts(u64::from_be_bytes(prefix), suffix);
-            order.check(address)?;
-            for reference in archive::references(&expect(references.next_item()?)?)? {
-                let count = layout.span_count();
-                for span in [reference.data, reference.dictionary] {
-                    if span > count || reference.data == 0 {
-                        return Err(DecodeError::SpanRange { chunk, span, count }.into());
-                    }
-                }
-                let mut record = [0; 28];
-                record[..4].copy_from_slice(&reference.data.to_be_bytes());
-                record[4..8].copy_from_slice(&reference.dictionary.to_be_bytes());
-                record[8..].copy_from_slice(address.as_bytes());
-                uses.push(record)?;
-            }
-            chunk += 1;
-        }
-        Ok(uses.finish()?)
-    }
-
-    /// Where a span lies, read off the span ends.
-    fn span_of(&self, layout: &archive::Layout, number: u32) -> Result<ByteSpan, Fault> {
-        let Some(before) = number.checked_sub(1) else {
-            return Ok(ByteSpan { offset: 0, len: 0 });
-        };
-        let end_at = |before: u32| -> io::Result<u64> {
-            let start = layout.span_ends().start + 8 * u64::from(before);
-            let mut ends = self.section::<8>(start..start + 8);
-            Ok(u64::from_be_bytes(expect(ends.next_item()?)?))
-        };
-        let offset = match before.checked_sub(1) {
-            Some(before) => end_at(before)?,
-            None => 0,
-        };
-        let len = end_at(before)?.checked_sub(offset);
-        let len = len.and_then(|len| u32::try_from(len).ok());
-        let len = len.ok_or(DecodeError::SpanBackwards { number })?;
-        Ok(ByteSpan { offset, len })
-    }
-}
-
-/// Walks over the spans of an archive.
-struct SpanWalk {
-    ends: ItemReader<8>,
-    spans: DataSpans,
-    number: u32,
-    span: ByteSpan,
-}
-
-impl SpanWalk {
-    /// Goes on to a span that is not before the last one that was asked for.
-    fn forward_to(&mut self, number: u32) -> Result<ByteSpan, Fault> {
-        while self.number < number {
-            let end = expect(self.ends.next_item()?)?;
-            self.span = self.spans.advance(u64::from_be_bytes(end))?;
-            self.number += 1;
-        }
-        Ok(self.span)
-    }
-}
-
-fn expect<const N: usize>(item: Option<[u8; N]>) -> io::Result<[u8; N]> {
-    item.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    Ok(entries.finish()?)
 }
 
 #[cfg(test)]

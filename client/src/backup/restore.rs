@@ -23,7 +23,7 @@ use crate::database::{DatabasePaths, RepoState, StoreSource};
 use crate::remote::{ListedFiles, Reach, Remote, RemoteSource, Shelf};
 use crate::transfer::clone::{Form, Place};
 use crate::transfer::datasets::{Datasets, pairs};
-use crate::transfer::download::Downloader;
+use crate::transfer::download::{Downloader, Turn};
 use crate::transfer::fetch::unknown_tags;
 use crate::transfer::gather::Gather;
 use crate::transfer::refs::RemoteRefs;
@@ -240,6 +240,7 @@ impl Restorer<'_> {
             pool: self.pool.clone(),
             observer: Arc::clone(&self.observer),
             taken: Mutex::default(),
+            turn: Turn::default(),
         };
         let (_, files) = downloader.take_all(listed).await?;
         let chunks = files.iter().map(|file| u64::from(file.chunks)).sum();

@@ -16,7 +16,7 @@ use super::restore::{Chosen, Which, choose};
 use super::walk::check_commits;
 use crate::database::{io, remove};
 use crate::remote::{Lot, Remote, RemoteFile, RemoteSource, Shelf};
-use crate::transfer::download::Downloader;
+use crate::transfer::download::{Downloader, Turn};
 use crate::transfer::{
     CheckError, Forgiving, Observer, TransferError, check_file, check_references, described,
 };
@@ -146,7 +146,7 @@ impl Verifier<'_> {
         let here = self.target.shelf().and_then(|shelf| shelf.path(file));
         let checked = match here {
             Some(path) => {
-                let checked = check_file(&path, file.kind, self.pool).await;
+                let checked = check_file(&path, file.kind, &std::env::temp_dir(), self.pool).await;
                 checked.map_err(TransferError::from)
             }
             None => self.bring_and_check(file).await,
@@ -180,6 +180,7 @@ impl Verifier<'_> {
             pool: self.pool.clone(),
             observer: Arc::clone(&self.observer),
             taken: Mutex::default(),
+            turn: Turn::default(),
         };
         let taken = downloader.take(file).await?;
         let path = directory.path().join(file_name(file.id, file.kind));

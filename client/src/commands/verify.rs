@@ -123,9 +123,10 @@ impl Report<'_> {
 /// Hashes every chunk of every file and of the journal.
 async fn check_chunks(store: &Arc<NomsDir>, report: &mut Report<'_>) -> anyhow::Result<u64> {
     let pool = pool();
+    let spill = std::env::temp_dir();
     let mut chunks = 0;
     for file in store.files() {
-        match check_file(file.path(), file.kind(), &pool).await {
+        match check_file(file.path(), file.kind(), &spill, &pool).await {
             Ok(count) => chunks += u64::from(count),
             Err(error) => report.problem(&described(error))?,
         }

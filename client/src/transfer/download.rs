@@ -16,6 +16,7 @@ use holdfast_chunkstore::format::{FileKind, table};
 use holdfast_chunkstore::noms_dir::{Journal, NewFile, StoreError, file_name, land};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{RootAddress, TableFileId};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::check::{check_file, read_checked};
 use super::error::TransferError;
@@ -36,6 +37,27 @@ pub(crate) struct Downloader {
     pub(crate) observer: Arc<dyn Observer>,
     /// What was taken already, by the names of the remote's files.
     pub(crate) taken: Mutex<HashMap<TableFileId, Option<ListedFile>>>,
+    /// Who may check a file: the memory is there once.
+    pub(crate) turn: Turn,
+}
+
+/// One at a time.
+#[derive(Debug)]
+pub(crate) struct Turn(Semaphore);
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self(Semaphore::new(1))
+    }
+}
+
+impl Turn {
+    async fn wait(&self) -> SemaphorePermit<'_> {
+        self.0
+            .acquire()
+            .await
+            .expect("the semaphore is never closed")
+    }
 }
 
 /// How many files are read at once.
@@ -125,7 +147,9 @@ impl Downloader {
     }
 
     async fn check(&self, path: &Path, file: &RemoteFile) -> Result<u32, TransferError> {
-        let found = check_file(path, file.kind, &self.pool).await?;
+        let _turn = self.turn.wait().await;
+        let beside = path.parent().unwrap_or(&self.parts);
+        let found = check_file(path, file.kind, beside, &self.pool).await?;
         if file.kind == FileKind::Table && found != file.chunks {
             return Err(TransferError::Count {
                 file: file.id,

@@ -61,6 +61,29 @@ impl SpanReference {
         }
     }
 
+    /// Checks the rules that one reference can break by itself; `chunk` is its place in the index.
+    pub(crate) fn check(self, layout: &Layout, chunk: u32) -> Result<(), DecodeError> {
+        let Self { dictionary, data } = self;
+        let count = layout.span_count();
+        let outside = |span| DecodeError::SpanRange { chunk, span, count };
+        if data == 0 || data > count {
+            return Err(outside(data));
+        }
+        if dictionary > count {
+            return Err(outside(dictionary));
+        }
+        if dictionary == 0 && layout.version() == Version::One {
+            return Err(DecodeError::DictionaryMissing { chunk });
+        }
+        if dictionary == data {
+            return Err(DecodeError::SpanShared { span: data });
+        }
+        if dictionary > data {
+            return Err(DecodeError::DictionaryLate { chunk, dictionary });
+        }
+        Ok(())
+    }
+
     pub(super) fn encode(self) -> [u8; 8] {
         (u64::from(self.dictionary) << 32 | u64::from(self.data)).to_be_bytes()
     }

@@ -10,7 +10,7 @@ use super::batch::{Piece, PieceDictionary, Pieces};
 use super::compare::Comparison;
 use super::{Context, Section, UploadError};
 use crate::address::ChunkAddress;
-use crate::format::archive::{self, DataSpans, Layout, SpanReference, Version};
+use crate::format::archive::{self, DataSpans, Layout, SpanReference};
 use crate::format::{AddressOrder, DecodeError};
 use crate::index::ByteSpan;
 use crate::repo::entries::RECORD_LEN;
@@ -108,7 +108,7 @@ fn sort_uses(context: &Context, layout: &Layout) -> Result<Sorted<8>, UploadErro
     let mut chunk = 0;
     while let Some(bytes) = references.next()? {
         for reference in archive::references(&bytes)? {
-            check_reference(layout, chunk, reference)?;
+            reference.check(layout, chunk)?;
             let SpanReference { dictionary, data } = reference;
             push_use(&mut sorter, data, dictionary)?;
             let slot = usize::try_from(dictionary).map_or(0, |number| number % RECENT);
@@ -126,33 +126,6 @@ fn push_use(sorter: &mut Sorter<8>, span: u32, used_as: u32) -> Result<(), Uploa
     let record = (u64::from(span) << 32) | u64::from(used_as);
     let pushed = sorter.push(record.to_be_bytes());
     pushed.map_err(UploadError::Scratch)
-}
-
-/// The rules that one reference can break by itself.
-fn check_reference(
-    layout: &Layout,
-    chunk: u32,
-    reference: SpanReference,
-) -> Result<(), DecodeError> {
-    let SpanReference { dictionary, data } = reference;
-    let count = layout.span_count();
-    let outside = |span| DecodeError::SpanRange { chunk, span, count };
-    if data == 0 || data > count {
-        return Err(outside(data));
-    }
-    if dictionary > count {
-        return Err(outside(dictionary));
-    }
-    if dictionary == 0 && layout.version() == Version::One {
-        return Err(DecodeError::DictionaryMissing { chunk });
-    }
-    if dictionary == data {
-        return Err(DecodeError::SpanShared { span: data });
-    }
-    if dictionary > data {
-        return Err(DecodeError::DictionaryLate { chunk, dictionary });
-    }
-    Ok(())
 }
 
 /// What spans are for, in the order of the spans.

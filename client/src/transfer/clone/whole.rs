@@ -8,7 +8,7 @@ use super::place::Form;
 use super::{Cloned, Cloner};
 use crate::database::StoreSource;
 use crate::transfer::datasets::pairs;
-use crate::transfer::download::Downloader;
+use crate::transfer::download::{Downloader, Turn};
 use crate::transfer::error::TransferError;
 use crate::transfer::refs::{NewRefs, RemoteRefs};
 
@@ -33,6 +33,7 @@ impl Cloner<'_> {
             pool: self.pool.clone(),
             observer: Arc::clone(&self.observer),
             taken: Mutex::default(),
+            turn: Turn::default(),
         };
         let (root, files) = downloader.take_all(listed).await?;
         let chunks = files.iter().map(|file| u64::from(file.chunks)).sum();
