@@ -210,7 +210,7 @@ pub(crate) struct Pull {
 pub(crate) struct Push {
     /// The remote: a name, or an address; the one that the branch that is checked out follows unless given.
     pub(crate) remote: Option<String>,
-    /// What goes where: <branch>, <branch>:<branch there>, :<branch there> to delete, refs/tags/<tag>; the branch that
+    /// What goes where: BRANCH, BRANCH:THERE, :THERE to delete the one there, refs/tags/TAG; the branch that
     /// is checked out unless given.
     pub(crate) refs: Vec<String>,
     /// Push all branches.

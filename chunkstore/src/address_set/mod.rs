@@ -2,7 +2,7 @@
 //!
 //! An [`AddressSet`] takes addresses one by one and tells of each whether it was in. The newest lie in a hash
 //! table; when that is full it is sorted and put aside as a run. Runs of one level are merged into one of the
-//! next as soon as there are [`FAN_IN`] of them, so there are few, and a filter in front of each answers for
+//! next as soon as there are `FAN_IN` of them, so there are few, and a filter in front of each answers for
 //! nearly all addresses that it does not hold. An address that is in a run costs one read of 5 KiB.
 //!
 //! ```text

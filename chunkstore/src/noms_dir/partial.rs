@@ -362,7 +362,8 @@ mod tests {
     #[test]
     fn what_is_torn_or_damaged_is_cut_off() {
         let chunks: Vec<Vec<u8>> = (1..=20_u8).map(|salt| vec![salt; 400]).collect();
-        let damage: [(&str, fn(&mut Vec<u8>), usize); 4] = [
+        type Damage = fn(&mut Vec<u8>);
+        let damage: [(&str, Damage, usize); 4] = [
             ("a.list", |bytes| bytes.truncate(10 * ENTRY_LEN + 5), 10),
             ("a.records", |bytes| bytes.truncate(bytes.len() / 2), 10),
             ("a.list", |bytes| bytes[3 * ENTRY_LEN] ^= 1, 3),

@@ -1,5 +1,7 @@
 //! What every [`VersionedStore`] must do.
 
+#![expect(clippy::unwrap_used, reason = "each case is a test")]
+
 use bytes::Bytes;
 use futures::future::join_all;
 

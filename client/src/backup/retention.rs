@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(kept(KeepRules { hourly: 3, ..none }, &TIMES), [0, 2, 3]);
         assert_eq!(kept(KeepRules { daily: 3, ..none }, &TIMES), [0, 3, 4]);
         assert_eq!(kept(KeepRules { weekly: 3, ..none }, &TIMES), [0, 4, 6]);
-        assert_eq!(kept(KeepRules { monthly: 9, ..none }, &TIMES), [0, 4, 7]);
+        assert_eq!(kept(KeepRules { monthly: 9, ..none }, &TIMES), [0, 5, 7]);
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
             monthly: 3,
             ..KeepRules::default()
         };
-        assert_eq!(kept(rules, &TIMES), [0, 1, 3, 4, 7]);
+        assert_eq!(kept(rules, &TIMES), [0, 1, 3, 5, 7]);
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn assert_only(company: &Database, copy: &Database, customer: &str) -> u64 {
         let places = wanted
             .iter()
             .map(|chunk| copied.find(*chunk).unwrap().unwrap());
-        places.map(|place| stored_len(place)).sum()
+        places.map(stored_len).sum()
     })
 }
 

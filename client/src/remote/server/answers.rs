@@ -292,7 +292,8 @@ mod tests {
 
     #[test]
     fn answers_that_cannot_be_are_refused() {
-        let wrongs: [(&str, fn(&mut StreamChunkLocationsResponse)); 11] = [
+        type Wrong = fn(&mut StreamChunkLocationsResponse);
+        let wrongs: [(&str, Wrong); 11] = [
             ("a file without a name", |answer| {
                 answer.table_files.clear();
             }),
