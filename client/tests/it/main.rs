@@ -16,3 +16,4 @@ mod places;
 mod refs;
 mod scene;
 mod servers;
+mod tls;
