@@ -355,7 +355,10 @@ mod tests {
             (swapped, "the order"),
             (text.replace(":1,\"from", ":2,\"from"), "its form"),
             ("{}".to_owned(), "its first line"),
-            (text.replace(&lines[2][..8], "zzzzzzzz"), "an address"),
+            (
+                text.replace(&format!("\n{}", &lines[2][..8]), "\nzzzzzzzz"),
+                "an address",
+            ),
         ] {
             durable::write_over(&path, "new-", 0o644, changed.as_bytes()).unwrap();
             let error = compare(&moved, &path).unwrap_err();
