@@ -10,10 +10,10 @@ use bytes::Bytes;
 use super::create::NewFile;
 use super::error::{StoreError, io};
 use super::lock::StoreLock;
-use super::{NomsDir, ghosts, layout};
+use super::{Journal, NomsDir, ghosts, layout};
 use crate::address::{ChunkAddress, RootAddress};
 use crate::format::journal::{encode_chunk, encode_root};
-use crate::format::manifest::{ListedFile, Manifest};
+use crate::format::manifest::{JOURNAL_ID, ListedFile, Manifest};
 use crate::format::{FileKind, table};
 use crate::objects::durable;
 
@@ -77,13 +77,27 @@ impl StoreWriter {
         let mut added = added.to_vec();
         let mut records = Vec::new();
         match self.store.journal() {
-            Some(journal) => encode_chunks(journal.path(), chunks, &mut records)?,
+            Some(journal) => {
+                encode_chunks(journal.path(), chunks, &mut records)?;
+                // A crash of Dolt may have left one that is not listed: it would find the root and not the chunks.
+                added.push(ListedFile {
+                    id: JOURNAL_ID,
+                    chunks: u32::try_from(journal.count()).unwrap_or(u32::MAX),
+                });
+            }
             None => added.extend(self.write_file(chunks)?),
         }
         let old = self.store.manifest();
         let is_new = |file: &ListedFile| !old.files.iter().any(|known| known.id == file.id);
         added.retain(is_new);
-        if !added.is_empty() || self.store.journal().is_none() {
+        let is_listing = !added.is_empty() || self.store.journal().is_none();
+        let mut end = self.store.journal().map_or(0, Journal::end);
+        if is_listing && let Some(journal) = self.store.journal() {
+            // Before the manifest names a root that needs them.
+            end = append(journal, end, &records)?;
+            records.clear();
+        }
+        if is_listing {
             // The names of the files, before they are listed.
             durable::sync_directory(directory).map_err(io("sync", directory))?;
             let mut files = old.files.clone();
@@ -92,17 +106,8 @@ impl StoreWriter {
         }
         if let Some(journal) = self.store.journal() {
             // A root in the manifest alone is undone by Dolt's next start.
-            let path = journal.path();
-            let file = OpenOptions::new()
-                .write(true)
-                .open(path)
-                .map_err(io("open for writing", path))?;
-            file.set_len(journal.end())
-                .map_err(io("cut the torn end of", path))?;
             records.extend(encode_root(root, seconds));
-            file.write_all_at(&records, journal.end())
-                .and_then(|()| file.sync_all())
-                .map_err(io("add a root to", path))?;
+            append(journal, end, &records)?;
         }
         Ok(())
     }
@@ -130,6 +135,20 @@ impl StoreWriter {
             chunks: written.count,
         }))
     }
+}
+
+/// Writes records behind the valid part of a journal, which ends at `end`, durably, and returns where it ends then.
+fn append(journal: &Journal, end: u64, records: &[u8]) -> Result<u64, StoreError> {
+    let path = journal.path();
+    let file = OpenOptions::new()
+        .write(true)
+        .open(path)
+        .map_err(io("open for writing", path))?;
+    file.set_len(end).map_err(io("cut the torn end of", path))?;
+    file.write_all_at(records, end)
+        .and_then(|()| file.sync_all())
+        .map_err(io("add to", path))?;
+    Ok(end + records.len() as u64)
 }
 
 /// Appends the journal's records of chunks.

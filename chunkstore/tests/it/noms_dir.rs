@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use holdfast_chunkstore::format::archive::Decoder;
 use holdfast_chunkstore::format::journal::{encode_chunk, encode_root};
-use holdfast_chunkstore::format::manifest::{ListedFile, Manifest, ManifestError};
+use holdfast_chunkstore::format::manifest::{JOURNAL_ID, ListedFile, Manifest, ManifestError};
 use holdfast_chunkstore::format::{FileKind, table};
 use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::noms_dir::{NewStore, NomsDir, StoreError, StoreWriter};
@@ -264,6 +264,9 @@ fn a_few_chunks_go_into_the_journal_or_a_file_of_their_own() {
         assert_eq!(store.root(), root_of(b"ten"));
         let added = store.files().len() - before;
         assert_eq!(added, usize::from(!has_journal));
+        // Dolt opens what is listed, the journal too.
+        let listed = &store.manifest().files;
+        assert_eq!(listed.iter().any(|file| file.id == JOURNAL_ID), has_journal);
         assert!(
             chunks
                 .iter()

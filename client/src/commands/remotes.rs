@@ -64,8 +64,10 @@ impl<'a> Speaker<'a> {
             let name = text.to_owned();
             return Err(Complaint::NoRemote { name }.into());
         }
+        // The address of a remote that has a name is that remote.
+        let known = state.remotes.iter().find(|(_, entry)| entry.url == text);
         Ok(Named {
-            name: None,
+            name: known.map(|(name, _)| name.clone()),
             remote: self.open(text).await?,
         })
     }

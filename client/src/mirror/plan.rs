@@ -29,7 +29,11 @@ impl Plan {
                 name,
             })
             .collect();
-        if vanished == Vanished::Pruned {
+        // A source without a branch is a mistake rather than a wish to lose all of them.
+        let has_branch = source
+            .iter()
+            .any(|(name, _)| matches!(name, RefName::Branch(_)));
+        if vanished == Vanished::Pruned && has_branch {
             let gone = target.iter();
             let gone = gone.filter(|(name, _)| name.is_public() && source.get(name).is_none());
             updates.extend(gone.map(|(name, address)| RefUpdate {

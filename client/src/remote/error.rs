@@ -282,6 +282,8 @@ fn code_name(code: Code) -> &'static str {
 fn told(text: &str) -> String {
     match text.trim() {
         "" => String::new(),
+        // A page, or what a bucket says: it may repeat the address that was asked for.
+        text if text.starts_with('<') => String::new(),
         text => format!(": {text}"),
     }
 }

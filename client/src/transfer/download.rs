@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::check::{check_file, read_checked};
 use super::error::TransferError;
 use super::events::{Observer, TransferEvent};
-use crate::database::io;
+use crate::database::{io, remove};
 use crate::remote::{Budget, ListedFiles, Remote, RemoteFile};
 
 /// Takes files of one remote into one directory.
@@ -96,11 +96,15 @@ impl Downloader {
     }
 
     async fn take_once(&self, file: &RemoteFile) -> Result<Option<ListedFile>, TransferError> {
-        if let Some(taken) = self.taken().get(&file.id) {
+        // A journal is another one with each list.
+        let is_journal = file.id == JOURNAL_ID;
+        if !is_journal && let Some(taken) = self.taken().get(&file.id) {
             return Ok(*taken);
         }
         let listed = self.take(file).await?;
-        self.taken().insert(file.id, listed);
+        if !is_journal {
+            self.taken().insert(file.id, listed);
+        }
         Ok(listed)
     }
 
@@ -123,6 +127,10 @@ impl Downloader {
             }));
         }
         let part = self.parts.join(format!("{name}.part"));
+        if file.id == JOURNAL_ID {
+            // What is there may be of one that a collection replaced.
+            remove(&part)?;
+        }
         let had = part.metadata().map_or(0, |metadata| metadata.len());
         self.read(file, &part).await?;
         if file.id == JOURNAL_ID {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
-use holdfast_doltdb::ReadError;
 use holdfast_doltdb::write::NameTooLong;
+use holdfast_doltdb::{ReadError, RefNameError};
 
 use super::check::CheckError;
 use super::ref_spec::RefSpecError;
@@ -75,6 +75,13 @@ pub enum TransferError {
     /// A pull would overwrite what is not committed.
     #[error("the working set has changes that are not committed")]
     Uncommitted,
+    /// A name that nothing new may have.
+    #[error("make a branch")]
+    RefName {
+        /// Why.
+        #[source]
+        source: RefNameError,
+    },
     /// A revision that the remote has not.
     #[error("{name:?} is no branch, tag or commit of the remote")]
     NoRevision {
@@ -160,7 +167,7 @@ impl TransferError {
             Self::Occupied { .. } => ErrorKind::Conflict,
             Self::Short { .. } | Self::Unsteady | Self::Stopped => ErrorKind::Unavailable,
             Self::Count { .. } | Self::Lacks { .. } => ErrorKind::Corrupt,
-            Self::Spec { .. } => ErrorKind::Invalid,
+            Self::Spec { .. } | Self::RefName { .. } => ErrorKind::Invalid,
             Self::Shallow { .. } | Self::Diverged { .. } | Self::Uncommitted => ErrorKind::Refused,
             Self::NoRef { .. } | Self::NoRevision { .. } => ErrorKind::NotFound,
             Self::Contended => ErrorKind::Unavailable,

@@ -279,7 +279,7 @@ impl Fetcher<'_> {
             remote: Arc::clone(&request.remote),
             reach: Reach::Near,
             known: Some(Arc::clone(writer.store())),
-            left_out: Vec::new(),
+            left_out: left_out(writer.store(), &roots),
             folder: self.paths.incoming(),
             pool: self.pool.clone(),
             observer: self.observer,
@@ -325,11 +325,19 @@ fn here(
 ) -> Result<Vec<(RefName, NewChunk)>, StoreError> {
     let mut found = Vec::new();
     for tag in tags {
-        if gathered.seen.contains(tag.commit)? || store.find(tag.commit)?.is_some() {
+        let is_seen = || gathered.seen.contains(tag.commit);
+        let is_left_out = store.ghosts().contains(&tag.commit);
+        if store.find(tag.commit)?.is_some() || (!is_left_out && is_seen()?) {
             found.push((tag.name, tag.chunk));
         }
     }
     Ok(found)
+}
+
+/// What a shallow clone left out stays out, unless a ref moved there.
+fn left_out(store: &NomsDir, roots: &[ChunkAddress]) -> Vec<ChunkAddress> {
+    let ghosts = store.ghosts().iter().copied();
+    ghosts.filter(|ghost| !roots.contains(ghost)).collect()
 }
 
 /// Takes what was gathered into the store, and moves the refs.

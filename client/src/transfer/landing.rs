@@ -38,6 +38,8 @@ pub(crate) struct Landing {
     growing: PartialFile,
     /// Finished by an earlier attempt.
     kept: Vec<StoredFile>,
+    /// How many chunks an earlier attempt left, in all files.
+    kept_count: u64,
     /// Finished by this one.
     finished: Vec<ListedFile>,
     encoder: record::Encoder,
@@ -70,10 +72,14 @@ impl Landing {
                 Err(error) => return Err(error),
             }
         }
+        let growing = PartialFile::open(folder, GROWING)?;
+        let finished = kept.iter().map(|file| u64::from(file.count()));
+        let kept_count = finished.sum::<u64>() + growing.kept().len() as u64;
         Ok(Self {
             folder: folder.to_owned(),
-            growing: PartialFile::open(folder, GROWING)?,
+            growing,
             kept,
+            kept_count,
             finished: Vec::new(),
             encoder: record::Encoder::new(),
             unflushed: 0,
@@ -83,8 +89,7 @@ impl Landing {
 
     /// How many chunks an earlier attempt left here.
     pub(crate) fn kept_count(&self) -> u64 {
-        let finished = self.kept.iter().map(|file| u64::from(file.count()));
-        finished.sum::<u64>() + self.growing.kept().len() as u64
+        self.kept_count
     }
 
     /// Reads a chunk that an earlier attempt left here; each is asked for once.

@@ -79,7 +79,12 @@ pub async fn pull(
         branch: branch.to_owned(),
         known: Vec::new(),
     };
-    let new = datasets.get(&follows).ok_or_else(|| missing(&wanted))?;
+    let is_dry = request.fetch.extent == Extent::DryRun;
+    let would_move = fetched.updates.iter().filter(|_| is_dry);
+    let would_move = would_move.filter(|update| update.name == follows);
+    let would_move = would_move.filter_map(|update| update.new).next();
+    let new = would_move.or(datasets.get(&follows));
+    let new = new.ok_or_else(|| missing(&wanted))?;
     let old = datasets.get(&here).ok_or_else(|| missing(&branch))?;
     let pulled = |new| Pulled {
         fetched,
@@ -87,6 +92,9 @@ pub async fn pull(
         old,
         new,
     };
+    if is_dry {
+        return Ok(pulled(new));
+    }
     let history = History::new(&source, source.store().ghosts());
     if old == new || history.is_ancestor(new, old).await? {
         return Ok(pulled(old));
@@ -102,9 +110,6 @@ pub async fn pull(
         && !working_set::is_clean(&source, address, old).await?
     {
         return Err(TransferError::Uncommitted);
-    }
-    if request.fetch.extent == Extent::DryRun {
-        return Ok(pulled(new));
     }
     let now = clock.now().seconds();
     let identity = request.identity.as_ref();

@@ -108,8 +108,8 @@ impl Place {
     pub(crate) fn write_ghosts(&self, ghosts: Vec<ChunkAddress>) -> Result<(), StoreError> {
         match NewStore::create(&self.store()) {
             Ok(store) => store.write_ghosts(ghosts),
-            // An earlier attempt came further, and noted them before.
-            Err(StoreError::Exists { .. }) => Ok(()),
+            // An earlier attempt came further; the remote may have moved since.
+            Err(StoreError::Exists { .. }) => StoreWriter::open(&self.store())?.add_ghosts(ghosts),
             Err(error) => Err(error),
         }
     }

@@ -137,12 +137,14 @@ impl Pusher<'_> {
     async fn run(&self) -> Result<(Pushed, Plan), TransferError> {
         let remote = &self.request.remote;
         let (metadata, mut root) = futures::try_join!(remote.metadata(), remote.root())?;
-        let mut sent: Option<Sent> = None;
+        let mut sent = Sent::default();
+        let mut roots_there = BTreeSet::new();
         let mut budget = Budget::new();
         for _ in 0..ATTEMPTS {
             let plan = self.plan(root, metadata).await?;
             let is_dry = self.request.extent == Extent::DryRun;
-            if sent.is_none() && !plan.roots.is_empty() {
+            let is_there = |root: &ChunkAddress| roots_there.contains(root);
+            if !plan.roots.iter().all(is_there) {
                 let sender = Sender {
                     remote: Arc::clone(remote),
                     is_empty: root.is_zero() && metadata.size == 0,
@@ -152,12 +154,15 @@ impl Pusher<'_> {
                     observer: Arc::clone(&self.observer),
                     extent: self.request.extent,
                 };
-                sent = Some(self.send(sender, &plan.roots).await?);
+                let more = self.send(sender, &plan.roots).await?;
+                sent.chunks += more.chunks;
+                sent.bytes += more.bytes;
+                roots_there.extend(plan.roots.iter().copied());
             }
             let pushed = |plan: &Plan| Pushed {
                 results: plan.results.clone(),
-                chunks: sent.as_ref().map_or(0, |sent| sent.chunks),
-                bytes: sent.as_ref().map_or(0, |sent| sent.bytes),
+                chunks: sent.chunks,
+                bytes: sent.bytes,
             };
             let written = plan.datasets.write()?;
             if is_dry || written.root == root {

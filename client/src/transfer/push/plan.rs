@@ -146,12 +146,20 @@ impl Planner<'_> {
         new: ChunkAddress,
         plan: &mut Plan,
     ) -> Result<PushResult, TransferError> {
-        if let Some(old) = old
-            && let Some(reason) = self.in_the_way(branch, old, new).await?
+        let is_forced = self.request.force == Force::WithLease;
+        if is_forced && self.is_stale(branch, old) {
+            return Ok(rejected(Rejection::StaleLease));
+        }
+        if let (false, Some(old)) = (is_forced, old)
+            && let Some(reason) = self.in_the_way(old, new).await?
         {
             return Ok(rejected(reason));
         }
-        let is_forced = self.request.force == Force::WithLease;
+        if old.is_none() {
+            let name = RefName::Branch(branch.to_owned());
+            name.check()
+                .map_err(|source| TransferError::RefName { source })?;
+        }
         if is_forced || self.working_sets == WorkingSets::Asserted {
             let name = RefName::WorkingSet(branch.to_owned());
             if !is_forced && !self.is_clean(&name, old).await? {
@@ -169,16 +177,12 @@ impl Planner<'_> {
         })
     }
 
-    /// Why a branch of the remote may not move from `old` to `new`.
+    /// Why a branch of the remote may not move from `old` to `new` without force.
     async fn in_the_way(
         &self,
-        branch: &str,
         old: ChunkAddress,
         new: ChunkAddress,
     ) -> Result<Option<Rejection>, TransferError> {
-        if self.request.force == Force::WithLease {
-            return Ok(self.is_stale(branch, old).then_some(Rejection::StaleLease));
-        }
         if find_one(self.here, old).await?.is_none() {
             return Ok(Some(Rejection::FetchFirst));
         }
@@ -209,7 +213,7 @@ impl Planner<'_> {
                     return Ok(rejected(Rejection::UncommittedChanges));
                 }
                 plan.datasets.set(&working_set, None);
-            } else if self.is_stale(branch, old) {
+            } else if self.is_stale(branch, Some(old)) {
                 return Ok(rejected(Rejection::StaleLease));
             }
         }
@@ -218,7 +222,7 @@ impl Planner<'_> {
 
     /// Whether a branch of the remote is not where the last fetch saw it. Of a remote that nothing follows nothing was
     /// seen.
-    fn is_stale(&self, branch: &str, old: ChunkAddress) -> bool {
+    fn is_stale(&self, branch: &str, old: Option<ChunkAddress>) -> bool {
         let Some(remote) = &self.request.remote_name else {
             return false;
         };
@@ -226,7 +230,7 @@ impl Planner<'_> {
             remote: remote.clone(),
             branch: branch.to_owned(),
         });
-        seen != Some(old)
+        seen != old
     }
 
     /// Whether nothing is changed and nothing staged in a working set of the remote, whose branch is at `head`.
