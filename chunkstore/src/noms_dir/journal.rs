@@ -13,7 +13,7 @@ use super::error::{StoreError, io};
 use super::layout;
 use crate::address::{ChunkAddress, RootAddress};
 use crate::format::journal::replay::{self, Found, LossSearch, Step};
-use crate::format::journal::{MAX_RECORD_LEN, Record};
+use crate::format::journal::{MAX_RECORD_LEN, Record, encode_root, encode_timeless_root};
 use crate::format::{MAX_CHUNK_LEN, table};
 use crate::index::ByteSpan;
 
@@ -27,6 +27,8 @@ pub struct Journal {
     file: File,
     chunks: HashMap<ChunkAddress, ByteSpan>,
     root: Option<RootAddress>,
+    /// Whether the last root says when it was committed.
+    tells_time: bool,
     /// Where the valid part ends.
     end: u64,
 }
@@ -55,7 +57,7 @@ impl Journal {
         let len = file.metadata().map_err(io("read", &path))?.len();
         let mut window = Window::new(&file, &path, len)?;
         let mut chunks = HashMap::new();
-        let mut root = None;
+        let (mut root, mut tells_time) = (None, true);
         loop {
             let offset = window.offset;
             let step = replay::step(window.bytes(), window.is_last());
@@ -67,7 +69,10 @@ impl Journal {
             match step {
                 Step::Record { record, len } => {
                     match record {
-                        Record::Root { root: address, .. } => root = Some(address),
+                        Record::Root {
+                            root: address,
+                            seconds,
+                        } => (root, tells_time) = (Some(address), seconds.is_some()),
                         Record::Chunk { address, payload } => {
                             let span = ByteSpan {
                                 offset: offset + u64::from(payload.offset),
@@ -89,6 +94,7 @@ impl Journal {
             file,
             chunks,
             root,
+            tells_time,
             end,
         })
     }
@@ -96,6 +102,14 @@ impl Journal {
     /// The last root that was committed to it, if one was.
     pub fn root(&self) -> Option<RootAddress> {
         self.root
+    }
+
+    /// The record of a root as whoever writes this journal reads it.
+    pub(super) fn encode_root(&self, root: RootAddress, seconds: u64) -> Vec<u8> {
+        match self.tells_time {
+            true => encode_root(root, seconds).to_vec(),
+            false => encode_timeless_root(root).to_vec(),
+        }
     }
 
     /// How many chunks are in it.

@@ -12,7 +12,7 @@ use super::error::{StoreError, io};
 use super::lock::StoreLock;
 use super::{Journal, NomsDir, ghosts, layout};
 use crate::address::{ChunkAddress, RootAddress};
-use crate::format::journal::{encode_chunk, encode_root};
+use crate::format::journal::encode_chunk;
 use crate::format::manifest::{JOURNAL_ID, ListedFile, Manifest};
 use crate::format::{FileKind, table};
 use crate::objects::durable;
@@ -106,7 +106,7 @@ impl StoreWriter {
         }
         if let Some(journal) = self.store.journal() {
             // A root in the manifest alone is undone by Dolt's next start.
-            records.extend(encode_root(root, seconds));
+            records.extend(journal.encode_root(root, seconds));
             append(journal, end, &records)?;
         }
         Ok(())

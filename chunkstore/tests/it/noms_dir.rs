@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use holdfast_chunkstore::format::archive::Decoder;
-use holdfast_chunkstore::format::journal::{encode_chunk, encode_root};
+use holdfast_chunkstore::format::journal::{encode_chunk, encode_root, encode_timeless_root};
 use holdfast_chunkstore::format::manifest::{JOURNAL_ID, ListedFile, Manifest, ManifestError};
 use holdfast_chunkstore::format::{FileKind, table};
 use holdfast_chunkstore::hash::hash_chunk;
@@ -274,6 +274,24 @@ fn a_few_chunks_go_into_the_journal_or_a_file_of_their_own() {
         );
         assert_eq!(wrong_chunks(&store), []);
     }
+}
+
+#[test]
+fn a_journal_of_an_old_dolt_gets_roots_that_it_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("noms");
+    made_store(&directory, &[b"one"]);
+    let timeless = encode_timeless_root(root_of(b"two")).to_vec();
+    let journal = journal_of(&[chunk_record(b"two"), timeless]);
+    fs::write(directory.join(JOURNAL), &journal).unwrap();
+    let writer = StoreWriter::open(&directory).unwrap();
+    writer.commit(root_of(b"one"), &[], &[], 7).unwrap();
+    let written = fs::read(directory.join(JOURNAL)).unwrap();
+    assert_eq!(
+        written[journal.len()..],
+        encode_timeless_root(root_of(b"one"))
+    );
+    assert_eq!(NomsDir::open(&directory).unwrap().root(), root_of(b"one"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Over TLS, with an authority that only the user's environment names.
 
 use holdfast_tests::forge::{Forge, Plan};
-use holdfast_tests::remote::Remote as _;
+use holdfast_tests::remote::Remote;
 use holdfast_tests::world::World;
 
 use crate::holdfast::{exit_code, holdfast, ours};
@@ -14,7 +14,7 @@ fn an_authority_that_the_environment_names_is_trusted_and_no_other() {
     plan.tls = true;
     let forge = Forge::start(plan);
     let trusting = workshop.with(&forge.dolt_settings());
-    let url = format!("{}/acme/prod", forge.base_url());
+    let url = format!("{}/acme/prod", Remote::base_url(&forge));
     assert!(url.starts_with("https://"), "{url}");
     let owner = published(&trusting, World::SMALL, &url);
 

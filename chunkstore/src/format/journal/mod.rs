@@ -17,4 +17,5 @@ pub mod replay;
 
 pub use record::{
     CHUNK_HEAD_LEN, ChunkPayload, MAX_RECORD_LEN, Record, RecordError, encode_chunk, encode_root,
+    encode_timeless_root,
 };

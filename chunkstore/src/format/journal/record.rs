@@ -16,6 +16,9 @@ pub const CHUNK_HEAD_LEN: usize = 28;
 /// The length of a root record with a time.
 const ROOT_LEN: u32 = 40;
 
+/// The length of a root's record without the time.
+const TIMELESS_ROOT_LEN: u32 = 31;
+
 const CHECKSUM_LEN: usize = 4;
 
 const TAG_KIND: u8 = 1;
@@ -178,6 +181,17 @@ pub fn encode_root(root: RootAddress, seconds: u64) -> [u8; 40] {
     record[16..36].copy_from_slice(root.as_bytes());
     let checksum = crc32c::crc32c(&record[..36]);
     record[36..].copy_from_slice(&checksum.to_be_bytes());
+    record
+}
+
+/// The record of a root as Dolt wrote it before 2023-11, without the time: those that write so read nothing else.
+pub fn encode_timeless_root(root: RootAddress) -> [u8; 31] {
+    let mut record = [0; TIMELESS_ROOT_LEN as usize];
+    record[..4].copy_from_slice(&TIMELESS_ROOT_LEN.to_be_bytes());
+    record[4..7].copy_from_slice(&[TAG_KIND, KIND_ROOT, TAG_ADDRESS]);
+    record[7..27].copy_from_slice(root.as_bytes());
+    let checksum = crc32c::crc32c(&record[..27]);
+    record[27..].copy_from_slice(&checksum.to_be_bytes());
     record
 }
 
