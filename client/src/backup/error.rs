@@ -19,35 +19,35 @@ pub enum BackupError {
     #[error("use the remote")]
     Remote {
         /// Why.
-        #[source]
+        #[from]
         source: RemoteError,
     },
     /// Chunks did not get from one place to the other.
     #[error("move the chunks")]
     Transfer {
         /// Why.
-        #[source]
+        #[from]
         source: TransferError,
     },
     /// Refs or commits cannot be read.
     #[error("read refs and commits")]
     Read {
         /// Why.
-        #[source]
+        #[from]
         source: ReadError,
     },
     /// The store that is backed up cannot be opened.
     #[error("open the store")]
     Store {
         /// Why.
-        #[source]
+        #[from]
         source: StoreError,
     },
     /// A file or a directory cannot be used.
     #[error("use the working directory")]
     Database {
         /// Why.
-        #[source]
+        #[from]
         source: DatabaseError,
     },
     /// A record of a backup that is none.
@@ -166,19 +166,3 @@ impl BackupError {
         }
     }
 }
-
-macro_rules! from {
-    ($source:ty, $variant:ident) => {
-        impl From<$source> for BackupError {
-            fn from(source: $source) -> Self {
-                Self::$variant { source }
-            }
-        }
-    };
-}
-
-from!(RemoteError, Remote);
-from!(TransferError, Transfer);
-from!(ReadError, Read);
-from!(StoreError, Store);
-from!(DatabaseError, Database);

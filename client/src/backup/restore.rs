@@ -271,7 +271,7 @@ impl Restorer<'_> {
             remote: Arc::clone(&self.request.target),
             reach: Reach::Exact,
             known: None,
-            left_out: Vec::new(),
+            left_out: HashSet::new(),
             folder: self.place.incoming(),
             pool: self.pool.clone(),
             observer: Arc::clone(&self.observer),

@@ -9,9 +9,8 @@ use holdfast_client::transfer::{
 use holdfast_doltdb::RefName;
 use serde_json::json;
 
-use super::remotes::open_database;
-use super::remotes::{self, Named, Speaker};
-use super::{Complaint, pool};
+use super::pool;
+use super::remotes::Followed;
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -20,28 +19,22 @@ pub(super) async fn fetch(
     output: Output,
     environment: &Environment,
 ) -> anyhow::Result<()> {
-    let directory = arguments.how.database.directory.clone();
-    let (database, _) = open_database(&directory).await?;
-    let speaker = Speaker::new(arguments.how.user, environment)?;
-    let state = database.repo_state();
-    let text = arguments
-        .remote
-        .unwrap_or_else(|| remotes::followed(state).to_owned());
-    let Named { name, remote } = speaker.find(state, &text).await?;
-    let remote_name = name.ok_or(Complaint::NoRemote { name: text })?;
+    let how = &arguments.how;
+    let followed = Followed::open(how, arguments.remote, environment).await?;
     let request = FetchRequest {
-        remote,
-        remote_name,
+        remote: followed.remote,
+        remote_name: followed.name,
         branches: (!arguments.branches.is_empty()).then_some(arguments.branches),
         vanished: match arguments.prune {
             true => Vanished::Pruned,
             false => Vanished::Kept,
         },
-        extent: extent(arguments.how.dry_run),
+        extent: extent(how.dry_run),
     };
     let progress = Arc::new(Progress::new(output.quiet));
     let observer = Arc::clone(&progress) as Arc<dyn Observer>;
-    let fetched = transfer::fetch(&request, &directory, &pool(), &*speaker.clock, observer).await;
+    let (directory, clock) = (&how.database.directory, &followed.speaker.clock);
+    let fetched = transfer::fetch(&request, directory, &pool(), &**clock, observer).await;
     progress.finish();
     show(&request.remote.address(), &fetched?, output)
 }

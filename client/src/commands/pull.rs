@@ -6,9 +6,8 @@ use holdfast_client::transfer::{self, FetchRequest, Observer, PullRequest, Vanis
 use serde_json::json;
 
 use super::fetch::{extent, show, span};
-use super::remotes::open_database;
-use super::remotes::{self, Named, Speaker};
-use super::{Complaint, pool};
+use super::pool;
+use super::remotes::Followed;
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -17,29 +16,23 @@ pub(super) async fn pull(
     output: Output,
     environment: &Environment,
 ) -> anyhow::Result<()> {
-    let directory = arguments.how.database.directory.clone();
-    let (database, _) = open_database(&directory).await?;
-    let speaker = Speaker::new(arguments.how.user, environment)?;
-    let state = database.repo_state();
-    let text = arguments
-        .remote
-        .unwrap_or_else(|| remotes::followed(state).to_owned());
-    let Named { name, remote } = speaker.find(state, &text).await?;
-    let remote_name = name.ok_or(Complaint::NoRemote { name: text })?;
+    let how = &arguments.how;
+    let followed = Followed::open(how, arguments.remote, environment).await?;
     let request = PullRequest {
         fetch: FetchRequest {
-            remote,
-            remote_name,
+            remote: followed.remote,
+            remote_name: followed.name,
             branches: None,
             vanished: Vanished::Kept,
-            extent: extent(arguments.how.dry_run),
+            extent: extent(how.dry_run),
         },
         branch: arguments.branch,
-        identity: speaker.identity(),
+        identity: followed.speaker.identity(),
     };
     let progress = Arc::new(Progress::new(output.quiet));
     let observer = Arc::clone(&progress) as Arc<dyn Observer>;
-    let pulled = transfer::pull(&request, &directory, &pool(), &*speaker.clock, observer).await;
+    let (directory, clock) = (&how.database.directory, &followed.speaker.clock);
+    let pulled = transfer::pull(&request, directory, &pool(), &**clock, observer).await;
     progress.finish();
     let pulled = pulled?;
     if output.format == Format::Json {

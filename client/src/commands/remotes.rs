@@ -9,7 +9,7 @@ use holdfast_client::remote::{self, Access, DEFAULT_HOST, Remote, RemoteUrl};
 use holdfast_client::transfer::Identity;
 
 use super::{Complaint, pool, user::User};
-use crate::args::Environment;
+use crate::args::{Environment, How};
 
 /// The name of the remote that is meant when none is given and none followed.
 const USUAL: &str = "origin";
@@ -32,6 +32,35 @@ pub(super) async fn open_database(directory: &Path) -> anyhow::Result<(Database,
     let database = Database::open(directory, &pool).await?;
     let source = StoreSource::new(Arc::clone(database.store()), pool);
     Ok((database, source))
+}
+
+/// A remote of a database, and who speaks to it.
+pub(super) struct Followed<'a> {
+    pub(super) speaker: Speaker<'a>,
+    /// What the database calls the remote.
+    pub(super) name: String,
+    pub(super) remote: Arc<dyn Remote>,
+}
+
+impl<'a> Followed<'a> {
+    /// Opens a database, and finds its remote of that name, else the one that is followed.
+    pub(super) async fn open(
+        how: &How,
+        remote: Option<String>,
+        environment: &'a Environment,
+    ) -> anyhow::Result<Self> {
+        let (database, _) = open_database(&how.database.directory).await?;
+        let speaker = Speaker::new(how.user.clone(), environment)?;
+        let state = database.repo_state();
+        let text = remote.unwrap_or_else(|| followed(state).to_owned());
+        let Named { name, remote } = speaker.find(state, &text).await?;
+        let name = name.ok_or(Complaint::NoRemote { name: text })?;
+        Ok(Self {
+            speaker,
+            name,
+            remote,
+        })
+    }
 }
 
 /// Who does something, and to whom it speaks.

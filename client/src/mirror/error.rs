@@ -15,28 +15,28 @@ pub enum MirrorError {
     #[error("use what is mirrored")]
     Source {
         /// Why.
-        #[source]
+        #[from]
         source: BackupError,
     },
     /// The remote did not do its part.
     #[error("use the remote")]
     Remote {
         /// Why.
-        #[source]
+        #[from]
         source: RemoteError,
     },
     /// Chunks did not get from one to the other.
     #[error("move the chunks")]
     Transfer {
         /// Why.
-        #[source]
+        #[from]
         source: TransferError,
     },
     /// Refs cannot be read.
     #[error("read refs")]
     Read {
         /// Why.
-        #[source]
+        #[from]
         source: ReadError,
     },
     /// Commits would be lost.
@@ -74,18 +74,3 @@ impl MirrorError {
         }
     }
 }
-
-macro_rules! from {
-    ($source:ty, $variant:ident) => {
-        impl From<$source> for MirrorError {
-            fn from(source: $source) -> Self {
-                Self::$variant { source }
-            }
-        }
-    };
-}
-
-from!(BackupError, Source);
-from!(RemoteError, Remote);
-from!(TransferError, Transfer);
-from!(ReadError, Read);

@@ -7,6 +7,7 @@ pub mod credentials;
 mod directory;
 mod error;
 mod open;
+mod ranges;
 mod retry;
 mod server;
 mod shelf;

@@ -20,7 +20,7 @@ pub enum TransferError {
     #[error("read from the remote")]
     Remote {
         /// Why.
-        #[source]
+        #[from]
         source: RemoteError,
     },
     /// The remote has nothing.
@@ -125,35 +125,35 @@ pub enum TransferError {
     #[error("check what came from the remote")]
     Check {
         /// What is wrong with it.
-        #[source]
+        #[from]
         source: CheckError,
     },
     /// What came cannot be understood.
     #[error("read what came from the remote")]
     Read {
         /// What is wrong with it.
-        #[source]
+        #[from]
         source: ReadError,
     },
     /// A ref that cannot be written down.
     #[error("write the refs")]
     Name {
         /// Why.
-        #[source]
+        #[from]
         source: NameTooLong,
     },
     /// The store cannot be written.
     #[error("write the store")]
     Store {
         /// Why.
-        #[source]
+        #[from]
         source: StoreError,
     },
     /// The database cannot be written.
     #[error("write the database")]
     Database {
         /// Why.
-        #[source]
+        #[from]
         source: DatabaseError,
     },
 }
@@ -179,20 +179,3 @@ impl TransferError {
         }
     }
 }
-
-macro_rules! from {
-    ($source:ty, $variant:ident) => {
-        impl From<$source> for TransferError {
-            fn from(source: $source) -> Self {
-                Self::$variant { source }
-            }
-        }
-    };
-}
-
-from!(RemoteError, Remote);
-from!(CheckError, Check);
-from!(ReadError, Read);
-from!(NameTooLong, Name);
-from!(StoreError, Store);
-from!(DatabaseError, Database);

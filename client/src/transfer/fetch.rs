@@ -6,13 +6,13 @@
 //! # Crash
 //! Before the root moves, nothing changed for anybody. What came stays in the folder and need not come again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Clock;
-use holdfast_chunkstore::noms_dir::{NomsDir, StoreError, StoreWriter};
+use holdfast_chunkstore::noms_dir::{NomsDir, StoreWriter};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_doltdb::model::Tag;
 use holdfast_doltdb::write::NewChunk;
@@ -285,17 +285,16 @@ impl Fetcher<'_> {
             observer: self.observer,
         };
         let gathered = gather.run(roots).await?;
-        let store = Arc::clone(writer.store());
-        let sort_out = move || here(&gathered, &store, tags).map(|tags| (gathered, tags));
+        let sort_out = move || gathered.reached(tags).map(|tags| (gathered, tags));
         let (gathered, tags) = self.pool.run(sort_out).await?;
         let mut chunks = Vec::new();
-        for (name, chunk) in tags {
+        for tag in tags {
             updates.push(RefUpdate {
-                name,
+                name: tag.name,
                 old: None,
-                new: Some(chunk.address),
+                new: Some(tag.chunk.address),
             });
-            chunks.push(chunk);
+            chunks.push(tag.chunk);
         }
         let fetched = Fetched {
             updates,
@@ -317,25 +316,8 @@ impl Fetcher<'_> {
     }
 }
 
-/// The tags whose commits are here. Blocks.
-fn here(
-    gathered: &Gathered,
-    store: &NomsDir,
-    tags: Vec<UnknownTag>,
-) -> Result<Vec<(RefName, NewChunk)>, StoreError> {
-    let mut found = Vec::new();
-    for tag in tags {
-        let is_seen = || gathered.seen.contains(tag.commit);
-        let is_left_out = store.ghosts().contains(&tag.commit);
-        if store.find(tag.commit)?.is_some() || (!is_left_out && is_seen()?) {
-            found.push((tag.name, tag.chunk));
-        }
-    }
-    Ok(found)
-}
-
 /// What a shallow clone left out stays out, unless a ref moved there.
-fn left_out(store: &NomsDir, roots: &[ChunkAddress]) -> Vec<ChunkAddress> {
+fn left_out(store: &NomsDir, roots: &[ChunkAddress]) -> HashSet<ChunkAddress> {
     let ghosts = store.ghosts().iter().copied();
     ghosts.filter(|ghost| !roots.contains(ghost)).collect()
 }

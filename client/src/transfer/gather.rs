@@ -4,6 +4,7 @@
 //! asked for already are asked for next, the newest first, so that what waits stays small however large the database:
 //! the siblings on the way down, 20 bytes each. What was seen is kept as [`Seen`] says.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ pub(crate) struct Gather {
     /// What is here: everything below a chunk that is here is here as well.
     pub(crate) known: Option<Arc<NomsDir>>,
     /// What is never asked for.
-    pub(crate) left_out: Vec<ChunkAddress>,
+    pub(crate) left_out: HashSet<ChunkAddress>,
     /// Where the chunks gather.
     pub(crate) folder: PathBuf,
     pub(crate) pool: BlockingPool,
@@ -46,9 +47,13 @@ pub(crate) struct Gather {
 /// What was gathered.
 #[derive(Debug)]
 pub(crate) struct Gathered {
-    pub(crate) landing: Landing,
-    /// Every chunk that was come across: gathered now or kept from an earlier attempt.
-    pub(crate) seen: Seen,
+    landing: Landing,
+    /// What was here before.
+    known: Option<Arc<NomsDir>>,
+    /// What was not asked for.
+    left_out: HashSet<ChunkAddress>,
+    /// Every chunk that was come across: gathered now, kept from an earlier attempt, here before, or left out.
+    seen: Seen,
     /// How many of them came now.
     pub(crate) chunks: u64,
     /// The bytes that those have in their stored form.
@@ -56,15 +61,24 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
-    /// The tags whose commits were come across. Blocks.
+    /// The tags whose commits are here, now or before. Blocks.
     pub(crate) fn reached(&self, tags: Vec<UnknownTag>) -> Result<Vec<UnknownTag>, StoreError> {
         let mut found = Vec::new();
         for tag in tags {
-            if self.seen.contains(tag.commit)? {
+            if self.has(tag.commit)? {
                 found.push(tag);
             }
         }
         Ok(found)
+    }
+
+    fn has(&self, address: ChunkAddress) -> Result<bool, StoreError> {
+        if let Some(known) = &self.known
+            && known.find(address)?.is_some()
+        {
+            return Ok(true);
+        }
+        Ok(!self.left_out.contains(&address) && self.seen.contains(address)?)
     }
 
     /// Takes what was gathered into a store, which lists it afterwards. Blocks.
@@ -79,19 +93,20 @@ impl Gather {
         let folder = self.folder.clone();
         let landing = self.pool.run(move || Landing::open(&folder)).await?;
         let mut sifter = Sifter {
-            known: self.known,
             gathered: Gathered {
                 landing,
+                known: self.known,
+                left_out: self.left_out,
                 seen: Seen::new(&self.folder),
                 chunks: 0,
                 bytes: 0,
             },
             decoder: Decoder::new(),
         };
-        let left_out = self.left_out;
         let begin = move || {
-            for address in left_out {
-                sifter.gathered.seen.insert(address)?;
+            let Gathered { seen, left_out, .. } = &mut sifter.gathered;
+            for address in left_out.iter() {
+                seen.insert(*address)?;
             }
             sifter.sift(roots).map(|new| (sifter, new))
         };
@@ -128,7 +143,6 @@ impl Gather {
 
 /// Looks through what comes.
 struct Sifter {
-    known: Option<Arc<NomsDir>>,
     gathered: Gathered,
     decoder: Decoder,
 }
@@ -163,7 +177,7 @@ impl Sifter {
                 if !self.gathered.seen.insert(address)? {
                     continue;
                 }
-                if let Some(known) = &self.known
+                if let Some(known) = &self.gathered.known
                     && known.find(address)?.is_some()
                 {
                     continue;

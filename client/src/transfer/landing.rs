@@ -271,6 +271,9 @@ mod tests {
         assert_eq!(found.as_deref(), Some(&b"walked"[..]));
         seen.insert(kept).unwrap();
         seen.insert(add(&mut landing, b"new")).unwrap();
+        // A file that is finished meanwhile changes nothing.
+        let closed = landing.growing.close(&folder).unwrap();
+        landing.finished.extend(closed);
         let listed = landing.land(store.path(), &seen).unwrap();
         let files = listed
             .iter()

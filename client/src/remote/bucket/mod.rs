@@ -15,7 +15,6 @@
 
 mod index;
 mod push;
-mod ranges;
 mod read;
 mod shelf;
 

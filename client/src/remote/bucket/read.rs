@@ -1,6 +1,6 @@
 //! Chunks of the files in a bucket, read by ranges and checked.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -16,11 +16,14 @@ use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{ChunkAddress, TableFileId};
 
 use super::index::key_of;
-use super::ranges::{Stretch, stretches};
+use crate::remote::ranges::{Want, plan};
 use crate::remote::{Reach, RemoteChunk, RemoteError};
 
 /// How many ranges are read at once.
 const AT_ONCE: usize = 8;
+
+/// Gaps of as many bytes are not read over: a request to a bucket costs about as much.
+const GAP_BYTES: u64 = 512 << 10;
 
 /// How many prepared dictionaries are kept.
 const DICTIONARIES: usize = 64;
@@ -89,46 +92,33 @@ impl Reader {
         found: &[Found],
         reach: Reach,
     ) -> Result<Vec<Option<RemoteChunk>>, RemoteError> {
-        let mut of_file: BTreeMap<usize, Vec<(usize, ByteSpan)>> = BTreeMap::new();
-        for (number, place) in found.iter().enumerate() {
-            if let Some((file, span)) = place {
-                of_file.entry(*file).or_default().push((number, span.data));
-            }
-        }
-        let mut reads = Vec::new();
-        for (file, spans) in of_file {
-            let file = &files[file];
-            let stretches = stretches(spans, reach).into_iter();
-            reads.extend(stretches.map(|stretch| self.stretch(file, stretch)));
-        }
+        let wants = found.iter().enumerate().filter_map(|(chunk, found)| {
+            let (place, span) = (*found)?;
+            let span = span.data;
+            Some(Want { place, span, chunk })
+        });
+        let regions = plan(wants.collect(), reach, GAP_BYTES).into_iter();
+        let reads = regions.map(|region| async {
+            let bytes = self.range(&files[region.place], region.range.clone());
+            Ok::<_, RemoteError>((bytes.await?, region))
+        });
         let mut reads = stream::iter(reads).buffer_unordered(AT_ONCE);
         let mut stored = Vec::new();
-        while let Some((stretch, bytes)) = reads.try_next().await? {
-            for number in stretch.spans {
-                let Some((file, span)) = found[number] else {
-                    continue;
-                };
-                let file = &files[file];
+        while let Some((bytes, region)) = reads.try_next().await? {
+            let file = &files[region.place];
+            for want in &region.wants {
+                let dictionary = found[want.chunk].and_then(|(_, span)| span.dictionary);
                 stored.push(Stored {
-                    number,
-                    address: addresses[number],
-                    bytes: slice(&bytes, stretch.range.start, span.data),
-                    dictionary: self.dictionary(file, span.dictionary).await?,
+                    number: want.chunk,
+                    address: addresses[want.chunk],
+                    bytes: bytes.slice(region.within(want.span)),
+                    dictionary: self.dictionary(file, dictionary).await?,
                     file: Arc::clone(file),
                 });
             }
         }
         let count = addresses.len();
         self.pool.run(move || decode(stored, count)).await
-    }
-
-    async fn stretch(
-        &self,
-        file: &StoredFile,
-        stretch: Stretch,
-    ) -> Result<(Stretch, Bytes), RemoteError> {
-        let bytes = self.range(file, stretch.range.clone()).await?;
-        Ok((stretch, bytes))
     }
 
     async fn range(
@@ -171,12 +161,6 @@ impl Reader {
         dictionaries.insert(place, Arc::clone(&dictionary));
         Ok(Some(dictionary))
     }
-}
-
-/// The bytes of a span in a stretch that begins at `begin`.
-fn slice(stretch: &Bytes, begin: u64, span: ByteSpan) -> Bytes {
-    let start = usize::try_from(span.offset - begin).expect("a stretch is in memory");
-    stretch.slice(start..start + span.len as usize)
 }
 
 /// Decodes and checks chunks, and puts each in its place among `count`.

@@ -20,11 +20,14 @@ use super::connection::Connection;
 use super::data::Data;
 use super::dictionaries::{Dictionaries, DictionaryKey};
 use super::flow;
-use super::ranges::{Region, Want, plan};
+use crate::remote::ranges::{Region, Want, plan};
 use crate::remote::{Reach, RemoteChunk, RemoteError};
 
 /// How many stored bytes are decoded by one thread in one go.
 const PIECE_BYTES: usize = 512 << 10;
+
+/// Gaps of as many bytes are not read over: a request costs about as much.
+const GAP_BYTES: u64 = 8 << 10;
 
 /// How often in a row addresses may have ended before anything came from them.
 const FRUITLESS_ROUNDS: u32 = 3;
@@ -100,7 +103,9 @@ fn errands(
         chunks: region.wants.iter().map(chunk_of).collect(),
         region,
     };
-    plan(wants.collect(), reach).into_iter().map(errand)
+    plan(wants.collect(), reach, GAP_BYTES)
+        .into_iter()
+        .map(errand)
 }
 
 /// What a task did.

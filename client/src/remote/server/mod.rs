@@ -17,7 +17,6 @@ mod fetch;
 mod flow;
 mod locations;
 mod proxies;
-mod ranges;
 mod upload;
 
 #[cfg(test)]

@@ -114,13 +114,25 @@ pub async fn clone(
     }
 }
 
-/// What of which remote, in a line that tells clones apart.
+/// What of which remote, in a line that tells clones apart, and that people are shown.
 fn origin(request: &CloneRequest) -> String {
-    let address = request.remote.address();
+    let mut line = request.remote.address();
+    let mut add = |what: &str, value: Option<String>| {
+        if let Some(value) = value {
+            line.push_str(&format!(", {what} {value}"));
+        }
+    };
     match &request.scope {
-        Scope::Everything => address,
-        scope => format!("{address} {:?} {scope:?}", request.branch),
+        Scope::Everything => {}
+        Scope::Branch { depth, at, .. } => {
+            let branch = request.branch.as_deref().unwrap_or("usual");
+            add("only branch", Some(branch.to_owned()));
+            add("depth", depth.map(|depth| depth.to_string()));
+            add("at", at.clone());
+        }
+        Scope::Branches(branches) => add("only branches", Some(branches.join(" "))),
     }
+    line
 }
 
 struct Cloner<'a> {

@@ -48,7 +48,7 @@ impl Cloner<'_> {
                 _ => Reach::Exact,
             },
             known: None,
-            left_out: part.ghosts.clone(),
+            left_out: part.ghosts.iter().copied().collect(),
             folder: self.place.incoming(),
             pool: self.pool.clone(),
             observer: Arc::clone(&self.observer),

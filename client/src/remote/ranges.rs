@@ -5,10 +5,7 @@ use std::ops::Range;
 
 use holdfast_chunkstore::index::ByteSpan;
 
-use crate::remote::Reach;
-
-/// Gaps of as many bytes are not read over. A request costs about as much as these bytes.
-const GAP_BYTES: u64 = 8 * 1024;
+use super::Reach;
 
 /// How long a region becomes by joining: what is lost with a connection stays small, and several run at once.
 const MAX_REGION_BYTES: u64 = 8 << 20;
@@ -50,14 +47,14 @@ impl Region {
         }
     }
 
-    /// Whether a want that begins behind all others may be part of it.
-    fn takes(&self, want: &Want, reach: Reach) -> bool {
+    /// Whether a want that begins behind all others may be part of it, over a gap of fewer than `gap_bytes`.
+    fn takes(&self, want: &Want, gap_bytes: u64) -> bool {
         if self.place != want.place {
             return false;
         }
         let is_near = match want.span.offset.checked_sub(self.range.end) {
             None | Some(0) => true,
-            Some(gap) => reach == Reach::Near && gap < GAP_BYTES,
+            Some(gap) => gap < gap_bytes,
         };
         let end = self.range.end.max(want.end());
         is_near && (end == self.range.end || end - self.range.start <= MAX_REGION_BYTES)
@@ -83,13 +80,18 @@ impl Region {
     }
 }
 
-/// Joins what is wanted to regions, the largest first: what takes longest begins first.
-pub(super) fn plan(mut wants: Vec<Want>, reach: Reach) -> Vec<Region> {
+/// Joins what is wanted to regions, the largest first: what takes longest begins first. A near read goes over gaps of
+/// fewer than `gap_bytes`, which cost less than another request does.
+pub(super) fn plan(mut wants: Vec<Want>, reach: Reach, gap_bytes: u64) -> Vec<Region> {
+    let gap_bytes = match reach {
+        Reach::Exact => 0,
+        Reach::Near => gap_bytes,
+    };
     wants.sort_by_key(|want| (want.place, want.span));
     let mut regions: Vec<Region> = Vec::new();
     for want in wants {
         match regions.last_mut() {
-            Some(region) if region.takes(&want, reach) => {
+            Some(region) if region.takes(&want, gap_bytes) => {
                 region.range.end = region.range.end.max(want.end());
                 region.wants.push(want);
             }
@@ -109,6 +111,8 @@ fn end(span: ByteSpan) -> u64 {
 mod tests {
     use super::*;
 
+    const GAP_BYTES: u64 = 8 << 10;
+
     fn wants(spans: &[(usize, u64, u32)]) -> Vec<Want> {
         let wants = spans.iter().enumerate();
         wants
@@ -121,7 +125,7 @@ mod tests {
     }
 
     fn ranges(spans: &[(usize, u64, u32)], reach: Reach) -> Vec<(usize, Range<u64>)> {
-        let mut regions = plan(wants(spans), reach);
+        let mut regions = plan(wants(spans), reach, GAP_BYTES);
         regions.sort_by_key(|region| (region.place, region.range.start));
         let ranges = regions.into_iter();
         ranges.map(|region| (region.place, region.range)).collect()
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn spans_that_overlap_are_read_once() {
         let spans = [(0, 0, 100), (0, 10, 5), (0, 0, 100), (0, 50, 100)];
-        let regions = plan(wants(&spans), Reach::Exact);
+        let regions = plan(wants(&spans), Reach::Exact, GAP_BYTES);
         assert_eq!(regions.len(), 1);
         assert_eq!(regions[0].range, 0..150);
         let mut chunks: Vec<_> = regions[0].wants.iter().map(|want| want.chunk).collect();
@@ -177,22 +181,22 @@ mod tests {
     #[test]
     fn the_largest_comes_first() {
         let spans = [(0, 0, 1), (1, 0, 100), (2, 0, 10)];
-        let regions = plan(wants(&spans), Reach::Near).into_iter();
+        let regions = plan(wants(&spans), Reach::Near, GAP_BYTES).into_iter();
         let places: Vec<_> = regions.map(|region| region.place).collect();
         assert_eq!(places, [1, 2, 0]);
     }
 
     #[test]
     fn a_region_that_is_mostly_gap_says_so() {
-        let sparse = plan(wants(&[(0, 0, 10), (0, 1000, 10)]), Reach::Near);
+        let sparse = plan(wants(&[(0, 0, 10), (0, 1000, 10)]), Reach::Near, GAP_BYTES);
         assert!(sparse[0].is_sparse());
-        let dense = plan(wants(&[(0, 0, 10), (0, 15, 10)]), Reach::Near);
+        let dense = plan(wants(&[(0, 0, 10), (0, 15, 10)]), Reach::Near, GAP_BYTES);
         assert!(!dense[0].is_sparse());
     }
 
     #[test]
     fn a_region_knows_what_lies_inside() {
-        let region = &plan(wants(&[(0, 10, 10)]), Reach::Near)[0];
+        let region = &plan(wants(&[(0, 10, 10)]), Reach::Near, GAP_BYTES)[0];
         for (offset, len, is_inside) in
             [(10, 10, true), (12, 3, true), (9, 2, false), (15, 6, false)]
         {
