@@ -6,7 +6,7 @@ use holdfast_tests::world::World;
 
 use crate::holdfast::ours;
 use crate::scene::{
-    assert_follows, assert_whole, cloned, forge, prod, published, remotesrv, state, workshop,
+    assert_follows, assert_whole, cloned, forge, hash, prod, published, remotesrv, state, workshop,
 };
 
 /// In the journal alone, as dolt left it.
@@ -128,6 +128,22 @@ fn a_shallow_clone_is_pushed_back_and_nowhere_else() {
     owner.push(&["origin", "main"]);
     ours(&shallow, &["pull"]).expect_success();
     assert_eq!(shallow.log()[..2], owner.log()[..2]);
+
+    // A branch that begins at what was left out does not bring it.
+    let ghosts = shallow.folder().join(".dolt/noms/ghostObjects.txt");
+    let ghosts = std::fs::read_to_string(ghosts).unwrap();
+    let ghost = ghosts
+        .lines()
+        .find(|ghost| owner.run(&["log", "-n", "1", ghost]).success);
+    let ghost = ghost.unwrap();
+    owner.sql(&format!(
+        "call dolt_checkout('-b', 'aside', '{ghost}');
+         call dolt_commit('--allow-empty', '-m', 'aside'); call dolt_push('origin', 'aside');"
+    ));
+    ours(&shallow, &["fetch"]).expect_success();
+    assert_eq!(hash(&shallow, "origin/aside"), hash(&owner, "aside"));
+    let told = ours(&shallow, &["inspect", ghost]).expect_success();
+    assert!(told.contains("left out"), "{told}");
     server.finish();
 }
 

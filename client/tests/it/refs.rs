@@ -14,6 +14,7 @@ use crate::scene::{
 struct Pair {
     owner: Database,
     copy: Database,
+    url: String,
 }
 
 impl Pair {
@@ -22,6 +23,7 @@ impl Pair {
         Self {
             owner: published(workshop, World::SMALL, &url),
             copy: cloned(workshop, &url, &[]),
+            url,
         }
     }
 
@@ -77,7 +79,10 @@ fn branches_move_forward_or_by_force_after_a_look() {
         pair.copy_goes_on(1);
         pair.changes_nothing(4, "fetch first", &["push", "origin", "main"]);
         pair.changes_nothing(4, "stale info", &["push", "--force", "origin", "main"]);
+        let by_address = ["push", "--force", &pair.url, "main"];
+        pair.changes_nothing(4, "stale info", &by_address);
         pair.changes_nothing(0, "main -> origin/main", &["fetch", "--dry-run"]);
+        pair.changes_nothing(0, "Updating ", &["pull", "--dry-run"]);
         pair.done("main -> origin/main", &["fetch"]);
         pair.changes_nothing(4, "have diverged", &["pull"]);
         pair.changes_nothing(4, "non-fast-forward", &["push", "origin", "main"]);
