@@ -158,8 +158,9 @@ fn moves_out(server: Box<dyn Remote>) {
         say::line(format_args!(
             "{moved} bytes moved for {needed} bytes of chunks"
         ));
+        // Requests and answers take two in a hundred. Reading over small gaps would bring four.
         assert!(
-            moved * 10 <= needed * 11,
+            moved * 100 <= needed * 103,
             "{moved} bytes moved for {needed}"
         );
     }
