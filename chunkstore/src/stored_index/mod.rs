@@ -79,6 +79,17 @@ impl StoredIndex {
         Self::of_part(IndexPart::in_file(file, 0, len), kind)
     }
 
+    /// Reads the footer of a file of `file_len` bytes of which `end` holds what is from `start` on, at least the footer.
+    /// Entries can be read where [`Self::data_len`] is not before `start`. Blocks.
+    pub fn of_end(
+        end: Arc<File>,
+        start: u64,
+        file_len: u64,
+        kind: FileKind,
+    ) -> Result<Self, StoredIndexError> {
+        Self::of_part(IndexPart::in_file(end, start, file_len), kind)
+    }
+
     /// Reads the footer of a file of which only the end may be there.
     pub(crate) fn of_part(part: IndexPart, kind: FileKind) -> Result<Self, StoredIndexError> {
         let tail = part.tail().map_err(StoredIndexError::Read)?;

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use holdfast_chunkstore::clock::{Clock, Timestamp};
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreWriter};
@@ -23,7 +23,7 @@ use crate::database::{DatabasePaths, RepoState, StoreSource};
 use crate::remote::{ListedFiles, Reach, Remote, RemoteSource, Shelf};
 use crate::transfer::clone::{Form, Place};
 use crate::transfer::datasets::{Datasets, pairs};
-use crate::transfer::download::{Downloader, Turn};
+use crate::transfer::download::{Downloader, Folders};
 use crate::transfer::fetch::unknown_tags;
 use crate::transfer::gather::Gather;
 use crate::transfer::refs::RemoteRefs;
@@ -232,16 +232,11 @@ impl Restorer<'_> {
     async fn take_files(&self) -> Result<u64, BackupError> {
         let target = &self.request.target;
         let listed = self.chosen.files_of(target.list_files().await?);
-        let downloader = Downloader {
-            remote: Arc::clone(target),
-            clock: Arc::clone(self.clock),
+        let folders = Folders {
             parts: self.place.parts(),
             store: self.place.store(),
-            pool: self.pool.clone(),
-            observer: Arc::clone(&self.observer),
-            taken: Mutex::default(),
-            turn: Turn::default(),
         };
+        let downloader = Downloader::new(target, folders, self.pool, self.clock, &self.observer);
         let (_, files) = downloader.take_all(listed).await?;
         let chunks = files.iter().map(|file| u64::from(file.chunks)).sum();
         let (place, root) = (self.place.clone(), self.chosen.root);

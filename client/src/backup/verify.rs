@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::clock::Clock;
@@ -16,7 +16,7 @@ use super::restore::{Chosen, Which, choose};
 use super::walk::check_commits;
 use crate::database::{io, remove};
 use crate::remote::{Lot, Remote, RemoteFile, RemoteSource, Shelf};
-use crate::transfer::download::{Downloader, Turn};
+use crate::transfer::download::{Downloader, Folders};
 use crate::transfer::{
     CheckError, Forgiving, Observer, TransferError, check_file, check_references, described,
 };
@@ -172,16 +172,12 @@ impl Verifier<'_> {
     async fn bring_and_check(&self, file: &RemoteFile) -> Result<u32, TransferError> {
         let made = self.pool.run(tempfile::tempdir).await;
         let directory = made.map_err(io("make a directory in", &std::env::temp_dir()))?;
-        let downloader = Downloader {
-            remote: Arc::clone(self.target),
-            clock: Arc::clone(self.clock),
+        let folders = Folders {
             parts: directory.path().to_owned(),
             store: directory.path().to_owned(),
-            pool: self.pool.clone(),
-            observer: Arc::clone(&self.observer),
-            taken: Mutex::default(),
-            turn: Turn::default(),
         };
+        let downloader =
+            Downloader::new(self.target, folders, self.pool, self.clock, &self.observer);
         let taken = downloader.take(file).await?;
         let path = directory.path().join(file_name(file.id, file.kind));
         self.pool.run(move || remove(&path)).await?;

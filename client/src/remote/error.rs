@@ -160,11 +160,6 @@ pub enum RemoteError {
 }
 
 impl RemoteError {
-    /// Whether a range was asked for that begins where the file ends, or behind.
-    pub(crate) fn is_behind_the_end(&self) -> bool {
-        matches!(self, Self::Status { status: 416, .. })
-    }
-
     /// Whether data was refused in a way that a new list may mend: its address ended, or its file is gone because the
     /// remote collected its garbage.
     pub(crate) fn is_of_an_ended_address(&self) -> bool {

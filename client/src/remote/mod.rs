@@ -70,8 +70,17 @@ pub trait Remote: Send + Sync + fmt::Debug {
     /// Asks for the files, and the root that they hold.
     async fn list_files(&self) -> Result<ListedFiles, RemoteError>;
 
-    /// Begins to read a file from `offset` on, to its end.
-    async fn read_file(&self, file: &RemoteFile, offset: u64) -> Result<FileBody, RemoteError>;
+    /// Asks how long a file is.
+    async fn file_len(&self, file: &RemoteFile) -> Result<u64, RemoteError>;
+
+    /// Begins to read a file from `from` on, up to `to` or to its end. Both must lie in the file, and something between
+    /// them.
+    async fn read_file(
+        &self,
+        file: &RemoteFile,
+        from: u64,
+        to: Option<u64>,
+    ) -> Result<FileBody, RemoteError>;
 
     /// Sends a file, unless the remote says that it has it. No root can name its chunks yet.
     async fn upload(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError>;
@@ -164,7 +173,7 @@ pub enum Swap {
 
 /// The bytes of a file on their way.
 pub struct FileBody {
-    /// Where in the file they begin: a server may send more than was asked for.
+    /// Where in the file they begin: a server that knows no ranges sends all of it.
     pub begins_at: u64,
     /// How long the file is, if the remote said so.
     pub len: Option<u64>,

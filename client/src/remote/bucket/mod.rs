@@ -236,13 +236,23 @@ impl Remote for Bucket {
         })
     }
 
-    async fn read_file(&self, file: &RemoteFile, offset: u64) -> Result<FileBody, RemoteError> {
-        let len = self.indexes.head(file.id).await?.len;
-        let begins_at = offset.min(len);
+    async fn file_len(&self, file: &RemoteFile) -> Result<u64, RemoteError> {
+        Ok(self.indexes.head(file.id).await?.len)
+    }
+
+    async fn read_file(
+        &self,
+        file: &RemoteFile,
+        from: u64,
+        to: Option<u64>,
+    ) -> Result<FileBody, RemoteError> {
+        let len = self.file_len(file).await?;
+        let end = to.map_or(len, |end| end.min(len));
+        let begins_at = from.min(end);
         let key = key_of(file.id, file.kind);
-        let bytes = match begins_at == len {
+        let bytes = match begins_at == end {
             true => stream::empty().boxed(),
-            false => self.objects.get(&key, Some(begins_at..len)).await?.stream,
+            false => self.objects.get(&key, Some(begins_at..end)).await?.stream,
         };
         Ok(FileBody {
             begins_at,

@@ -469,13 +469,14 @@ async fn stores_of_dolt_are_read_whole() {
         for (file, stored) in listed.files.iter().zip(store.files()) {
             assert_eq!((file.id, file.kind), (stored.id(), stored.kind()));
             let bytes = std::fs::read(stored.path()).unwrap();
-            for offset in [0, 7, stored.len(), stored.len() + 3] {
-                let body = remote.read_file(file, offset).await.unwrap();
-                assert_eq!(body.len, Some(stored.len()));
-                let begins_at = usize::try_from(body.begins_at).unwrap();
-                assert_eq!(body.begins_at, offset.min(stored.len()));
+            let len = stored.len();
+            assert_eq!(remote.file_len(file).await.unwrap(), len);
+            for (from, to) in [(0, None), (7, None), (len, None), (7, Some(30))] {
+                let body = remote.read_file(file, from, to).await.unwrap();
+                assert_eq!((body.begins_at, body.len), (from, Some(len)));
                 let pieces: Vec<Bytes> = body.bytes.try_collect().await.unwrap();
-                assert_eq!(pieces.concat(), &bytes[begins_at..]);
+                let at = |offset| usize::try_from(offset).unwrap();
+                assert_eq!(pieces.concat(), &bytes[at(from)..at(to.unwrap_or(len))]);
             }
             size += stored.len();
         }

@@ -104,10 +104,21 @@ impl Remote for Directory {
         })
     }
 
-    async fn read_file(&self, file: &RemoteFile, offset: u64) -> Result<FileBody, RemoteError> {
+    async fn file_len(&self, file: &RemoteFile) -> Result<u64, RemoteError> {
         let path = self.place.directory().join(&file.place);
-        let opened = self.pool.run(move || Pieces::open(path, offset)).await?;
-        let (begins_at, len) = (opened.offset, opened.end);
+        let opened = self.pool.run(move || Pieces::open(path, 0, None));
+        Ok(opened.await?.len)
+    }
+
+    async fn read_file(
+        &self,
+        file: &RemoteFile,
+        from: u64,
+        to: Option<u64>,
+    ) -> Result<FileBody, RemoteError> {
+        let path = self.place.directory().join(&file.place);
+        let opened = self.pool.run(move || Pieces::open(path, from, to)).await?;
+        let (begins_at, len) = (opened.offset, opened.len);
         let pool = self.pool.clone();
         let pieces = stream::try_unfold(opened, move |mut pieces| {
             let pool = pool.clone();
@@ -182,20 +193,24 @@ fn listed(store: &NomsDir) -> ListedFiles {
 struct Pieces {
     file: File,
     path: PathBuf,
+    /// How long the file was.
+    len: u64,
     offset: u64,
     end: u64,
 }
 
 impl Pieces {
-    fn open(path: PathBuf, offset: u64) -> Result<Self, RemoteError> {
+    fn open(path: PathBuf, offset: u64, end: Option<u64>) -> Result<Self, RemoteError> {
         let opened = File::open(&path).and_then(|file| {
             let len = file.metadata()?.len();
             Ok((file, len))
         });
-        let (file, end) = opened.map_err(|source| place::io("open", &path, source))?;
+        let (file, len) = opened.map_err(|source| place::io("open", &path, source))?;
+        let end = end.map_or(len, |end| end.min(len));
         Ok(Self {
             file,
             path,
+            len,
             offset: offset.min(end),
             end,
         })

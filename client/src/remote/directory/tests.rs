@@ -257,12 +257,16 @@ async fn databases_are_read_whole() {
         assert_eq!(listed.root, store.root());
         let mut size = 0;
         for file in &listed.files {
-            let body = remote.read_file(file, 5).await.unwrap();
-            assert_eq!(body.begins_at, 5);
-            let pieces: Vec<Bytes> = body.bytes.try_collect().await.unwrap();
             let bytes = fs::read(store.directory().join(&file.place)).unwrap();
-            assert_eq!(pieces.concat(), &bytes[5..]);
-            assert_eq!(body.len, Some(bytes.len() as u64));
+            let len = bytes.len() as u64;
+            assert_eq!(remote.file_len(file).await.unwrap(), len);
+            for to in [None, Some(len), Some(30)] {
+                let body = remote.read_file(file, 5, to).await.unwrap();
+                assert_eq!((body.begins_at, body.len), (5, Some(len)));
+                let pieces: Vec<Bytes> = body.bytes.try_collect().await.unwrap();
+                let end = usize::try_from(to.unwrap_or(len)).unwrap();
+                assert_eq!(pieces.concat(), &bytes[5..end]);
+            }
             size += bytes.len() as u64;
         }
         assert!(remote.metadata().await.unwrap().size <= size);
@@ -281,13 +285,15 @@ async fn a_file_is_read_as_far_as_it_was_and_nothing_behind_its_end() {
     remote.add_files(&[listed(&file)]).await.unwrap();
     let listed = remote.list_files().await.unwrap();
     for offset in [file.len, file.len + 9] {
-        let body = remote.read_file(&listed.files[0], offset).await.unwrap();
+        let body = remote.read_file(&listed.files[0], offset, None);
+        let body = body.await.unwrap();
         assert_eq!((body.begins_at, body.len), (file.len, Some(file.len)));
         let pieces: Vec<Bytes> = body.bytes.try_collect().await.unwrap();
         assert!(pieces.is_empty());
     }
     fs::remove_file(path.join(file.id.to_string())).unwrap();
-    let gone = remote.read_file(&listed.files[0], 0).await.unwrap_err();
+    let gone = remote.read_file(&listed.files[0], 0, None);
+    let gone = gone.await.unwrap_err();
     assert!(gone.is_of_an_ended_address());
 }
 

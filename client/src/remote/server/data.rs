@@ -54,29 +54,42 @@ impl Data {
         })
     }
 
-    /// Begins to read a file from `offset` on.
+    /// Asks how long a file is: with the first byte comes the length of all.
+    pub(super) async fn file_len(&self, file: &RemoteFile) -> Result<u64, RemoteError> {
+        let body = self.read_file(file, 0, Some(1)).await?;
+        body.len.ok_or_else(|| RemoteError::Answer {
+            action: "ask how long a table file is",
+            what: "no length of the file".to_owned(),
+        })
+    }
+
+    /// Begins to read a file from `from` on, up to `to` or to its end. Dolt's own server takes no range without an end,
+    /// and tells the length of a file only with a range.
     pub(super) async fn read_file(
         &self,
         file: &RemoteFile,
-        offset: u64,
+        from: u64,
+        to: Option<u64>,
     ) -> Result<FileBody, RemoteError> {
         let action = "read a table file";
         let mut request = self.reads.get(&file.place);
-        if offset > 0 {
-            request = request.header(RANGE, format!("bytes={offset}-"));
+        let has_range = from > 0 || to.is_some();
+        if has_range {
+            let last = to.map(|end| (end - 1).to_string()).unwrap_or_default();
+            request = request.header(RANGE, format!("bytes={from}-{last}"));
         }
         let response = request.send().await.map_err(http(action))?;
-        let status = response.status().as_u16();
-        match (status, offset) {
-            (200, _) => {}
-            (206, 1..) => check_beginning(action, &response, offset)?,
+        let (begins_at, len) = match (response.status().as_u16(), has_range) {
+            (200, _) => (0, response.content_length()),
+            (206, true) => {
+                check_beginning(action, &response, from)?;
+                (from, total_len(&response))
+            }
             _ => return Err(refusal(action, response).await),
-        }
-        let begins_at = if status == 206 { offset } else { 0 };
-        let rest = response.content_length();
+        };
         Ok(FileBody {
             begins_at,
-            len: rest.and_then(|rest| begins_at.checked_add(rest)),
+            len,
             bytes: Box::pin(response.bytes_stream().map_err(http(action))),
         })
     }
@@ -177,6 +190,13 @@ pub(super) async fn refusal(action: &'static str, response: Response) -> RemoteE
         status,
         text: String::from_utf8_lossy(&told).into_owned(),
     }
+}
+
+/// How long the file is that an answer to a range is of, if it tells.
+fn total_len(response: &Response) -> Option<u64> {
+    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+    let (_, total) = range.rsplit_once('/')?;
+    total.trim().parse().ok()
 }
 
 /// Checks that an answer to a range begins where the range does.

@@ -112,8 +112,17 @@ impl Remote for Server {
         self.connection.list_files().await
     }
 
-    async fn read_file(&self, file: &RemoteFile, offset: u64) -> Result<FileBody, RemoteError> {
-        self.fetcher.data.read_file(file, offset).await
+    async fn file_len(&self, file: &RemoteFile) -> Result<u64, RemoteError> {
+        self.fetcher.data.file_len(file).await
+    }
+
+    async fn read_file(
+        &self,
+        file: &RemoteFile,
+        from: u64,
+        to: Option<u64>,
+    ) -> Result<FileBody, RemoteError> {
+        self.fetcher.data.read_file(file, from, to).await
     }
 
     async fn upload(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError> {

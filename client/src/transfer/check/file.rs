@@ -11,18 +11,19 @@ use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::format::archive::{Decoder, Dictionary};
 use holdfast_chunkstore::format::{FileKind, MAX_CHUNK_LEN};
 use holdfast_chunkstore::hash::check_chunks;
-use holdfast_chunkstore::index::{ByteSpan, ChunkEntry, ChunkSpan};
+use holdfast_chunkstore::index::{ByteSpan, ChunkEntry};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::sort::SortOptions;
 use holdfast_chunkstore::stored_index::{InFileOrder, StoredIndex, StoredIndexError};
+use tokio::sync::watch::Receiver;
 
 use super::CheckError;
 
 /// How much of a file is read and checked in one piece, unless one chunk is longer.
-const PIECE_BYTES: u64 = 4 << 20;
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// How many chunks are in a piece at most.
-const PIECE_CHUNKS: usize = 1 << 14;
+const PIECE_CHUNKS: usize = 1 << 13;
 
 /// How many uncompressed bytes are gathered before they are hashed together.
 const GATHER_BYTES: usize = 1 << 20;
@@ -31,25 +32,20 @@ const GATHER_BYTES: usize = 1 << 20;
 const PIECES_AT_ONCE: usize = 4;
 
 /// How much of an index is kept in memory.
-const INDEX_BYTES: usize = 16 << 20;
+const INDEX_BYTES: usize = 8 << 20;
 
 /// Checks a file and returns how many chunks are in it. An index of more than some hundred thousand chunks is sorted
 /// in nameless files in the directory `spill`.
 ///
-/// Memory depends on neither the number of chunks nor the length of the file: 16 MiB for the index, and a few times
-/// 4 MiB for each of at most four pieces.
+/// Memory depends on neither the number of chunks nor the length of the file: 8 MiB for the index, and a few MiB for
+/// each of at most four pieces.
 pub async fn check_file(
     path: &Path,
     kind: FileKind,
     spill: &Path,
     pool: &BlockingPool,
 ) -> Result<u32, CheckError> {
-    let sort = SortOptions {
-        directory: spill.to_owned(),
-        memory_bytes: INDEX_BYTES,
-        room: None,
-    };
-    check_with(path, kind, sort, pool).await
+    check_with(path, kind, sort_in(spill), pool).await
 }
 
 /// Does the same, and keeps as much of the index in memory as it is told.
@@ -61,20 +57,44 @@ pub(super) async fn check_with(
 ) -> Result<u32, CheckError> {
     let opened = {
         let path = path.to_owned();
-        pool.run(move || Check::open(path, kind, &sort)).await?
+        pool.run(move || {
+            let file = open(&path)?;
+            let index = StoredIndex::open(Arc::clone(&file), kind);
+            let index = index.map_err(|source| CheckError::index(&path, source))?;
+            Check::of_index(path, file, &index, &sort)
+        })
     };
-    let check = Arc::new(opened);
-    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-    let workers = (0..workers.min(PIECES_AT_ONCE)).map(|_| async {
-        loop {
-            let check = Arc::clone(&check);
-            if !pool.run(move || check.check_next()).await? {
-                return Ok(());
-            }
-        }
+    opened.await?.run(pool, None).await
+}
+
+/// Checks a file whose index is known, and of which other bytes are still on their way: `arrived` tells up to where it
+/// is there. When nobody is left to tell, it waits for ever: whoever wrote the file has failed then.
+pub(in crate::transfer) async fn check_arriving(
+    path: &Path,
+    index: &StoredIndex,
+    arrived: Receiver<u64>,
+    spill: &Path,
+    pool: &BlockingPool,
+) -> Result<u32, CheckError> {
+    let (path, index, sort) = (path.to_owned(), index.clone(), sort_in(spill));
+    let opened = pool.run(move || {
+        let file = open(&path)?;
+        Check::of_index(path, file, &index, &sort)
     });
-    try_join_all(workers).await?;
-    Ok(check.count)
+    opened.await?.run(pool, Some(arrived)).await
+}
+
+fn sort_in(spill: &Path) -> SortOptions {
+    SortOptions {
+        directory: spill.to_owned(),
+        memory_bytes: INDEX_BYTES,
+        room: None,
+    }
+}
+
+fn open(path: &Path) -> Result<Arc<File>, CheckError> {
+    let opened = File::open(path).map(Arc::new);
+    opened.map_err(|source| CheckError::io(path, source))
 }
 
 /// A file under check.
@@ -86,11 +106,12 @@ struct Check {
 }
 
 impl Check {
-    fn open(path: PathBuf, kind: FileKind, sort: &SortOptions) -> Result<Self, CheckError> {
-        let opened = File::open(&path);
-        let file = Arc::new(opened.map_err(|source| CheckError::io(&path, source))?);
-        let index = StoredIndex::open(Arc::clone(&file), kind);
-        let index = index.map_err(|source| CheckError::index(&path, source))?;
+    fn of_index(
+        path: PathBuf,
+        file: Arc<File>,
+        index: &StoredIndex,
+        sort: &SortOptions,
+    ) -> Result<Self, CheckError> {
         let entries = index.in_file_order(sort);
         let entries = entries.map_err(|source| CheckError::index(&path, source))?;
         Ok(Self {
@@ -104,40 +125,47 @@ impl Check {
         })
     }
 
-    /// Checks the next piece, and tells whether there was one.
-    fn check_next(&self) -> Result<bool, CheckError> {
-        let taken = {
-            let mut pieces = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-            pieces.next_piece()
-        };
-        let entries = taken.map_err(|source| CheckError::index(&self.path, source))?;
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-            return Ok(false);
-        };
-        let begin = first.span.data.offset;
-        let end = last.span.data.offset + u64::from(last.span.data.len);
-        let mut piece = Piece {
-            check: self,
-            begin,
-            stored: self.read(begin, end - begin)?,
-            decoder: Decoder::new(),
-            dictionary: None,
-            gathered: Gathered::default(),
-        };
-        piece.check(&entries)?;
-        Ok(true)
+    /// Checks all pieces, each as soon as it is there, and returns how many chunks are in them.
+    async fn run(
+        self,
+        pool: &BlockingPool,
+        arrived: Option<Receiver<u64>>,
+    ) -> Result<u32, CheckError> {
+        let check = Arc::new(self);
+        let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let workers = (0..workers.min(PIECES_AT_ONCE)).map(|_| {
+            let mut worker = Worker::new(Arc::clone(&check));
+            let mut arrived = arrived.clone();
+            async move {
+                loop {
+                    let take = move || worker.take_piece().map(|piece| (worker, piece));
+                    let (next, piece) = pool.run(take).await?;
+                    worker = next;
+                    let Some(piece) = piece else { return Ok(()) };
+                    if let Some(arrived) = &mut arrived
+                        && arrived.wait_for(|have| *have >= piece.end).await.is_err()
+                    {
+                        std::future::pending::<()>().await;
+                    }
+                    let work = move || worker.check(&piece).map(|()| worker);
+                    worker = pool.run(work).await?;
+                }
+            }
+        });
+        try_join_all(workers).await?;
+        Ok(check.count)
     }
 
-    fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>, CheckError> {
-        read(&self.file, offset, len).map_err(|source| CheckError::io(&self.path, source))
+    fn read(&self, offset: u64, len: u64, bytes: &mut Vec<u8>) -> Result<(), CheckError> {
+        let read = read(&self.file, offset, len, bytes);
+        read.map_err(|source| CheckError::io(&self.path, source))
     }
 }
 
-fn read(file: &File, offset: u64, len: u64) -> io::Result<Vec<u8>> {
+fn read(file: &File, offset: u64, len: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
     let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    let mut bytes = vec![0; len];
-    file.read_exact_at(&mut bytes, offset)?;
-    Ok(bytes)
+    bytes.resize(len, 0);
+    file.read_exact_at(bytes, offset)
 }
 
 /// The entries that are still to be checked.
@@ -147,36 +175,75 @@ struct Pieces {
     ahead: Option<ChunkEntry>,
 }
 
+/// Entries whose data lies together.
+struct Piece {
+    entries: Vec<ChunkEntry>,
+    /// Where the data begins.
+    begin: u64,
+    /// Where the data and all that it takes to decode it ends.
+    end: u64,
+}
+
 impl Pieces {
-    /// Takes entries whose data is some mebibytes together; none behind the last.
-    fn next_piece(&mut self) -> Result<Vec<ChunkEntry>, StoredIndexError> {
-        let mut piece: Vec<ChunkEntry> = Vec::new();
-        while piece.len() < PIECE_CHUNKS {
+    /// Takes entries whose data is about a mebibyte together; nothing behind the last.
+    fn next_piece(&mut self) -> Result<Option<Piece>, StoredIndexError> {
+        let mut piece: Option<Piece> = None;
+        loop {
             let entry = match self.ahead.take() {
                 Some(entry) => entry,
                 None => match self.entries.next().transpose()? {
                     Some(numbered) => numbered.entry,
-                    None => break,
+                    None => return Ok(piece),
                 },
             };
-            let ByteSpan { offset, len } = entry.span.data;
-            if let Some(first) = piece.first()
-                && offset + u64::from(len) - first.span.data.offset > PIECE_BYTES
-            {
-                self.ahead = Some(entry);
-                break;
+            match &mut piece {
+                None => piece = Some(Piece::new(entry)),
+                Some(piece) if piece.takes(&entry) => piece.push(entry),
+                Some(_) => {
+                    self.ahead = Some(entry);
+                    return Ok(piece);
+                }
             }
-            piece.push(entry);
         }
-        Ok(piece)
     }
 }
 
-/// A piece that was read.
-struct Piece<'a> {
-    check: &'a Check,
-    /// Where it begins in the file.
-    begin: u64,
+impl Piece {
+    fn new(entry: ChunkEntry) -> Self {
+        let mut piece = Self {
+            entries: Vec::new(),
+            begin: entry.span.data.offset,
+            end: 0,
+        };
+        piece.push(entry);
+        piece
+    }
+
+    fn takes(&self, entry: &ChunkEntry) -> bool {
+        self.entries.len() < PIECE_CHUNKS && end(entry.span.data) - self.begin <= PIECE_BYTES
+    }
+
+    fn push(&mut self, entry: ChunkEntry) {
+        let dictionary = entry.span.dictionary.map_or(0, end);
+        self.end = self.end.max(end(entry.span.data)).max(dictionary);
+        self.entries.push(entry);
+    }
+
+    /// The bytes of the data.
+    fn data_len(&self) -> u64 {
+        let last = self.entries.last().expect("a piece has an entry");
+        end(last.span.data) - self.begin
+    }
+}
+
+/// Where a span ends: inside the file, as its index was found to say.
+fn end(span: ByteSpan) -> u64 {
+    span.offset + u64::from(span.len)
+}
+
+/// Checks one piece after the other; its memory is taken once.
+struct Worker {
+    check: Arc<Check>,
     stored: Vec<u8>,
     decoder: Decoder,
     /// The dictionary that was needed last.
@@ -184,10 +251,29 @@ struct Piece<'a> {
     gathered: Gathered,
 }
 
-impl Piece<'_> {
-    fn check(&mut self, entries: &[ChunkEntry]) -> Result<(), CheckError> {
-        for entry in entries {
-            self.decode(entry.address, entry.span)?;
+impl Worker {
+    fn new(check: Arc<Check>) -> Self {
+        Self {
+            check,
+            stored: Vec::new(),
+            decoder: Decoder::new(),
+            dictionary: None,
+            gathered: Gathered::default(),
+        }
+    }
+
+    fn take_piece(&self) -> Result<Option<Piece>, CheckError> {
+        let pieces = self.check.pieces.lock();
+        let mut pieces = pieces.unwrap_or_else(PoisonError::into_inner);
+        let piece = pieces.next_piece();
+        piece.map_err(|source| CheckError::index(&self.check.path, source))
+    }
+
+    fn check(&mut self, piece: &Piece) -> Result<(), CheckError> {
+        let data_len = piece.data_len();
+        self.check.read(piece.begin, data_len, &mut self.stored)?;
+        for entry in &piece.entries {
+            self.decode(piece.begin, entry)?;
             if self.gathered.chunks.len() >= GATHER_BYTES {
                 self.gathered.check(&self.check.path)?;
             }
@@ -195,7 +281,8 @@ impl Piece<'_> {
         self.gathered.check(&self.check.path)
     }
 
-    fn decode(&mut self, address: ChunkAddress, span: ChunkSpan) -> Result<(), CheckError> {
+    fn decode(&mut self, begin: u64, entry: &ChunkEntry) -> Result<(), CheckError> {
+        let ChunkEntry { address, span } = *entry;
         let wrong = |source| CheckError::Chunk {
             address,
             path: self.check.path.clone(),
@@ -204,19 +291,17 @@ impl Piece<'_> {
         let dictionary = match span.dictionary {
             None => None,
             Some(wanted) => {
-                if self
-                    .dictionary
-                    .as_ref()
-                    .is_none_or(|(kept, _)| *kept != wanted)
-                {
-                    let stored = self.check.read(wanted.offset, u64::from(wanted.len))?;
+                let kept = self.dictionary.as_ref();
+                if kept.is_none_or(|(kept, _)| *kept != wanted) {
+                    let mut stored = Vec::new();
+                    (self.check).read(wanted.offset, u64::from(wanted.len), &mut stored)?;
                     let decoded = Dictionary::decode(&stored).map_err(wrong)?;
                     self.dictionary = Some((wanted, decoded));
                 }
                 self.dictionary.as_ref().map(|(_, dictionary)| dictionary)
             }
         };
-        let start = usize::try_from(span.data.offset - self.begin).unwrap_or(usize::MAX);
+        let start = usize::try_from(span.data.offset - begin).unwrap_or(usize::MAX);
         let stored = &self.stored[start..start + span.data.len as usize];
         self.decoder
             .decode(stored, dictionary, MAX_CHUNK_LEN, &mut self.gathered.chunks)

@@ -11,6 +11,7 @@ use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::stored_index::StoredIndexError;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind};
 
+pub(super) use file::check_arriving;
 pub use file::check_file;
 pub(super) use journal::read_checked;
 pub use journal::{JournalCheck, check_journal};
@@ -92,7 +93,7 @@ impl CheckError {
         }
     }
 
-    fn index(path: &Path, source: StoredIndexError) -> Self {
+    pub(super) fn index(path: &Path, source: StoredIndexError) -> Self {
         let path = path.to_owned();
         match source {
             StoredIndexError::Decode(source) => Self::File { path, source },

@@ -1,6 +1,6 @@
 //! Everything that a remote has, file by file.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use holdfast_chunkstore::noms_dir::StoreWriter;
 
@@ -8,7 +8,7 @@ use super::place::Form;
 use super::{Cloned, Cloner};
 use crate::database::StoreSource;
 use crate::transfer::datasets::pairs;
-use crate::transfer::download::{Downloader, Turn};
+use crate::transfer::download::{Downloader, Folders};
 use crate::transfer::error::TransferError;
 use crate::transfer::refs::{NewRefs, RemoteRefs};
 
@@ -25,16 +25,17 @@ impl Cloner<'_> {
             return Err(TransferError::Empty);
         }
         self.prepare().await?;
-        let downloader = Downloader {
-            remote: Arc::clone(&request.remote),
-            clock: Arc::clone(self.clock),
+        let folders = Folders {
             parts: self.place.parts(),
             store: self.place.store(),
-            pool: self.pool.clone(),
-            observer: Arc::clone(&self.observer),
-            taken: Mutex::default(),
-            turn: Turn::default(),
         };
+        let downloader = Downloader::new(
+            &request.remote,
+            folders,
+            self.pool,
+            self.clock,
+            &self.observer,
+        );
         let (root, files) = downloader.take_all(listed).await?;
         let chunks = files.iter().map(|file| u64::from(file.chunks)).sum();
         let place = self.place.clone();
