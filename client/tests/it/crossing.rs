@@ -1,4 +1,4 @@
-//! Transfers that are interrupted at a chosen byte: a database, our server, and between them a proxy that stops there.
+//! Transfers that are interrupted at a chosen byte: a database, a server, and between them a proxy that stops there.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::Runtime;
 
 use crate::holdfast::{holdfast, ours};
-use crate::scene::{assert_follows, assert_whole, forge, prod, published, workshop};
+use crate::scene::{assert_follows, assert_whole, prod, published, workshop};
 
 /// What is interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +61,8 @@ impl Trial {
 
 impl Crossing {
     /// With so many rows of noise to move, a quarter of a kilobyte each; nothing after a word on stderr without dolt.
-    pub(crate) fn start(rows: usize, seed: u64) -> Option<Self> {
+    pub(crate) fn start(server: Box<dyn Remote>, rows: usize, seed: u64) -> Option<Self> {
         let workshop = workshop()?;
-        let server = forge();
         let owner = published(&workshop, World::SMALL, &prod(&*server));
         let runtime = Runtime::new().unwrap();
         let base_url = server.base_url();

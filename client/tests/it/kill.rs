@@ -6,6 +6,7 @@ use holdfast_tests::{say, wait};
 
 use crate::crossing::{Crossing, TRANSFERS, Transfer, Trial};
 use crate::holdfast::command;
+use crate::scene::forge;
 
 const SEED: u64 = 42;
 
@@ -41,7 +42,7 @@ fn assert_opens(trial: &Trial, transfer: Transfer, before: &[String]) {
 }
 
 fn kill_at(points: usize, rows: usize) {
-    let Some(mut crossing) = Crossing::start(rows, SEED) else {
+    let Some(mut crossing) = Crossing::start(forge(), rows, SEED) else {
         return;
     };
     let mut kills = 0;
