@@ -55,6 +55,18 @@ pub fn children(chunk: &[u8], visit: &mut impl FnMut(ChunkAddress)) -> Result<()
     }
 }
 
+/// Whether a chunk is a node of rows or of a blob whose children are the leaves of its tree.
+pub fn is_above_leaves(chunk: &[u8]) -> Result<bool, ChildrenError> {
+    let message = Message::decode(chunk)?;
+    let slot = match message.kind() {
+        MessageKind::ProllyNode => 10,
+        MessageKind::Blob => 4,
+        _ => return Ok(false),
+    };
+    let level = message.table()?.u8(slot, "tree_level");
+    Ok(level.map_err(DecodeError::in_message(message.kind()))? == 1)
+}
+
 /// Returns the messages that stand inside a chunk: root nodes of trees, which need not exist as chunks of
 /// their own. At most two, and no message inside one of them has further ones.
 pub fn embedded(chunk: &[u8]) -> Result<[Option<&[u8]>; 2], ChildrenError> {

@@ -178,6 +178,23 @@ impl NomsDir {
         Ok(None)
     }
 
+    /// Leaves in a list what is not here, in its order. Many are found with fewer reads than one by one.
+    pub fn retain_absent(&self, addresses: &mut Vec<ChunkAddress>) -> Result<(), StoreError> {
+        let mut sorted = addresses.clone();
+        sorted.sort_unstable();
+        let mut present = Vec::new();
+        for file in &self.files {
+            file.find_present(&sorted, &mut present)?;
+        }
+        present.sort_unstable();
+        let in_journal = |address: &ChunkAddress| {
+            let journal = self.journal.as_ref();
+            journal.is_some_and(|journal| journal.find(*address).is_some())
+        };
+        addresses.retain(|address| present.binary_search(address).is_err() && !in_journal(address));
+        Ok(())
+    }
+
     /// Reads the chunk at a place onto the end of `out`; its address is not checked.
     pub fn read_chunk(
         &self,

@@ -214,6 +214,67 @@ impl StoredFile {
         Ok(None)
     }
 
+    /// Adds to `found` which of some addresses are here; the addresses rise. Each run of the index is read once,
+    /// however many are asked for. Blocks.
+    pub fn find_present(
+        &self,
+        addresses: &[ChunkAddress],
+        found: &mut Vec<ChunkAddress>,
+    ) -> Result<(), StoreError> {
+        let (mut at, mut block) = (usize::MAX, Vec::new());
+        for address in addresses {
+            let prefix = address.prefix();
+            let begin = self.prefixes.partition_point(|first| *first < prefix);
+            let end = self.prefixes.partition_point(|first| *first <= prefix);
+            for run in begin.saturating_sub(1)..end {
+                if run != at {
+                    (at, block) = (run, self.prefixes_of_run(run)?);
+                }
+                if self.has_entry(&block, *address)? {
+                    found.push(*address);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The prefixes of a run, each with the number of its suffix.
+    fn prefixes_of_run(&self, run: usize) -> Result<Vec<(u64, u32)>, StoreError> {
+        let first = u32::try_from(run).unwrap_or(u32::MAX).saturating_mul(RUN);
+        let count = (self.count() - first.min(self.count())).min(RUN);
+        match &self.layout {
+            Layout::Table { layout, .. } => {
+                let block = self.items::<12>(layout.prefixes(), first, count)?;
+                let tuples = table::prefix_tuples(&block).map_err(damaged(&self.path))?;
+                Ok(tuples.map(|tuple| (tuple.prefix, tuple.ordinal)).collect())
+            }
+            Layout::Archive(layout) => {
+                let block = self.items::<8>(layout.prefixes(), first, count)?;
+                let prefixes = archive::prefixes(&block).map_err(damaged(&self.path))?;
+                Ok(prefixes.zip(first..).collect())
+            }
+        }
+    }
+
+    /// Whether one of the entries of a run is that of an address.
+    fn has_entry(&self, entries: &[(u64, u32)], address: ChunkAddress) -> Result<bool, StoreError> {
+        let suffixes = match &self.layout {
+            Layout::Table { layout, .. } => layout.suffixes(),
+            Layout::Archive(layout) => layout.suffixes(),
+        };
+        let begin = entries.partition_point(|(prefix, _)| *prefix < address.prefix());
+        for &(prefix, number) in &entries[begin..] {
+            if prefix != address.prefix() {
+                break;
+            }
+            if self.suffix(suffixes.clone(), number)? == address.suffix() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Where the record of an ordinal lies.
     fn record(
         &self,

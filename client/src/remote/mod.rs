@@ -7,6 +7,7 @@ pub mod credentials;
 mod directory;
 mod error;
 mod open;
+mod parcel;
 mod ranges;
 mod retry;
 mod server;
@@ -18,6 +19,7 @@ pub use bucket::Bucket;
 pub use directory::Directory;
 pub use error::RemoteError;
 pub use open::{Access, open};
+pub use parcel::Parcel;
 pub(crate) use retry::Budget;
 pub use server::{ProxySettings, Server};
 pub use shelf::{Lot, Put, Shelf};
@@ -34,6 +36,7 @@ use futures::Stream;
 use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
+use tokio::sync::mpsc;
 
 /// A repository somewhere else.
 ///
@@ -66,6 +69,26 @@ pub trait Remote: Send + Sync + fmt::Debug {
         addresses: &[ChunkAddress],
         reach: Reach,
     ) -> Result<Vec<Option<RemoteChunk>>, RemoteError>;
+
+    /// Reads chunks as [`Remote::read`] does and sends them on a few at a time, in any order, each once. Returns those
+    /// that are not there. However many are asked for, what is in memory and not yet taken off is bounded; whoever asks
+    /// must go on taking until this returns.
+    async fn read_each(
+        &self,
+        addresses: Vec<ChunkAddress>,
+        reach: Reach,
+        to: mpsc::Sender<Parcel>,
+    ) -> Result<Vec<ChunkAddress>, RemoteError> {
+        let mut parts = parcel::Parts::new(addresses);
+        while let Some(part) = parts.next_part() {
+            let chunks = self.read(&part, reach).await?;
+            let parcel = parts.take(part, chunks);
+            if to.send(parcel).await.is_err() {
+                break;
+            }
+        }
+        Ok(parts.into_missing())
+    }
 
     /// Asks for the files, and the root that they hold.
     async fn list_files(&self) -> Result<ListedFiles, RemoteError>;

@@ -33,7 +33,8 @@ pub(super) struct Region {
 }
 
 impl Want {
-    fn end(&self) -> u64 {
+    /// Where they end.
+    pub(super) fn end(&self) -> u64 {
         end(self.span)
     }
 }
@@ -73,10 +74,19 @@ impl Region {
         at(span.offset)..at(end(span))
     }
 
+    /// How long it is.
+    pub(super) fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// How many of its bytes are wanted, those that are wanted twice counted twice.
+    pub(super) fn wanted_len(&self) -> u64 {
+        self.wants.iter().map(|want| u64::from(want.span.len)).sum()
+    }
+
     /// Whether less than half of it is wanted.
     pub(super) fn is_sparse(&self) -> bool {
-        let wanted: u64 = self.wants.iter().map(|want| u64::from(want.span.len)).sum();
-        wanted.saturating_mul(2) < self.range.end - self.range.start
+        self.wanted_len().saturating_mul(2) < self.len()
     }
 }
 
@@ -98,7 +108,7 @@ pub(super) fn plan(mut wants: Vec<Want>, reach: Reach, gap_bytes: u64) -> Vec<Re
             _ => regions.push(Region::new(want)),
         }
     }
-    regions.sort_by_key(|region| Reverse(region.range.end - region.range.start));
+    regions.sort_by_key(|region| Reverse(region.len()));
     regions
 }
 

@@ -13,19 +13,25 @@ use super::{Reach, Remote};
 #[derive(Debug, Clone)]
 pub struct RemoteSource {
     remote: Arc<dyn Remote>,
+    reach: Reach,
 }
 
 impl RemoteSource {
-    /// Reads from `remote`.
+    /// Reads from `remote`, and not a byte more than is asked for.
     pub fn new(remote: Arc<dyn Remote>) -> Self {
-        Self { remote }
+        Self::reaching(remote, Reach::Exact)
+    }
+
+    /// Reads from `remote` as far around what is asked for as `reach` says.
+    pub fn reaching(remote: Arc<dyn Remote>, reach: Reach) -> Self {
+        Self { remote, reach }
     }
 }
 
 #[async_trait]
 impl ChunkSource for RemoteSource {
     async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
-        let read = self.remote.read(addresses, Reach::Exact).await;
+        let read = self.remote.read(addresses, self.reach).await;
         let chunks = read.map_err(|error| SourceError::new(error.kind(), error))?;
         let bytes = |chunk: Option<super::RemoteChunk>| chunk.map(|chunk| chunk.chunk);
         Ok(chunks.into_iter().map(bytes).collect())

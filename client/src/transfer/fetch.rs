@@ -121,7 +121,7 @@ impl Plan {
         // Both at once: what is read then asks for the metadata as well.
         let remote = &request.remote;
         let (_, root) = futures::try_join!(remote.metadata(), remote.root())?;
-        let source = RemoteSource::new(Arc::clone(&request.remote));
+        let source = RemoteSource::reaching(Arc::clone(&request.remote), Reach::Near);
         let remote = Datasets::read(&source, root).await?;
         let local_source = StoreSource::new(Arc::clone(store), pool.clone());
         let local = Datasets::read(&local_source, store.root()).await?;

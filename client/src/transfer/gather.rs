@@ -1,33 +1,33 @@
 //! Everything below some chunks, from a remote: what is not here yet, chunk by chunk.
 //!
-//! Several reads are under way at once. What comes is looked through on one thread: children that are neither here nor
-//! asked for already are asked for next, the newest first, so that what waits stays small however large the database:
-//! the siblings on the way down, 20 bytes each. What was seen is kept as [`Seen`] says.
+//! Several reads are under way at once. What comes is opened beside them, and looked through on one thread: children
+//! that are neither here nor asked for already are asked for next, see [`Waiting`]. What was seen is kept as [`Seen`]
+//! says.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::format::archive::Decoder;
 use holdfast_chunkstore::format::manifest::ListedFile;
+use holdfast_chunkstore::format::table::record;
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
 use holdfast_chunkstore::pool::BlockingPool;
-use holdfast_doltdb::{ReadError, children};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 
 use super::error::TransferError;
 use super::events::{Observer, TransferEvent};
 use super::fetch::UnknownTag;
 use super::landing::Landing;
+use super::reads::{Event, Reads};
 use super::seen::Seen;
-use crate::remote::{Reach, Remote, RemoteChunk, RemoteError};
+use super::waiting::{Batch, Below, Kind, Waiting};
+use crate::remote::{Parcel, Reach, Remote};
 
-/// How many chunks are asked for in one read.
-const BATCH: usize = 512;
-
-/// How many reads are under way at once.
-const READS: usize = 8;
+/// How many parcels of one read wait to be opened.
+const UNOPENED: usize = 2;
 
 /// What is gathered, and against what.
 #[derive(Debug)]
@@ -92,6 +92,12 @@ impl Gather {
     pub(crate) async fn run(self, roots: Vec<ChunkAddress>) -> Result<Gathered, TransferError> {
         let folder = self.folder.clone();
         let landing = self.pool.run(move || Landing::open(&folder)).await?;
+        let opener = Opener {
+            remote: self.remote,
+            reach: self.reach,
+            pool: self.pool.clone(),
+            folder: self.folder.clone(),
+        };
         let mut sifter = Sifter {
             gathered: Gathered {
                 landing,
@@ -108,36 +114,118 @@ impl Gather {
             for address in left_out.iter() {
                 seen.insert(*address)?;
             }
-            sifter.sift(roots).map(|new| (sifter, new))
+            let below = Below::inner(roots);
+            sifter.sift(below).map(|new| (sifter, new))
         };
-        let (mut sifter, mut waiting) = self.pool.run(begin).await?;
-        let mut reads = JoinSet::new();
+        let (mut sifter, new) = self.pool.run(begin).await?;
+        let mut waiting = Waiting::new(new);
+        let mut reads = Reads::new();
         loop {
-            while reads.len() < READS && !waiting.is_empty() {
-                let batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
-                let (remote, reach) = (Arc::clone(&self.remote), self.reach);
-                reads.spawn(async move {
-                    let chunks = remote.read(&batch, reach).await?;
-                    Ok::<_, RemoteError>((batch, chunks))
-                });
+            while let Some(batch) = waiting.next_batch() {
+                let opener = opener.clone();
+                reads.begin(|to| opener.read(batch, to));
             }
-            let Some(read) = reads.join_next().await else {
-                return Ok(sifter.gathered);
+            let opened: Opened = match reads.next().await? {
+                None => return Ok(sifter.gathered),
+                Some(Event::Ended(kind)) => {
+                    waiting.ended(kind);
+                    continue;
+                }
+                Some(Event::Came(opened)) => opened,
             };
-            let (batch, chunks) = match read {
-                Ok(read) => read?,
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(_) => return Err(TransferError::Stopped),
-            };
+            waiting.learn(opened.kind, opened.records.len(), &opened.below);
             let before = sifter.gathered.bytes;
-            let take = move || sifter.take(batch, chunks).map(|new| (sifter, new));
+            let take = move || sifter.take(opened).map(|new| (sifter, new));
             let (back, new) = self.pool.run(take).await?;
             sifter = back;
             self.observer.tell(TransferEvent::Received {
                 bytes: sifter.gathered.bytes - before,
             });
-            waiting.extend(new);
+            waiting.add(new);
         }
+    }
+}
+
+/// Reads chunks and makes them ready to be taken.
+#[derive(Clone)]
+struct Opener {
+    remote: Arc<dyn Remote>,
+    reach: Reach,
+    pool: BlockingPool,
+    /// Where they gather, which errors name.
+    folder: PathBuf,
+}
+
+/// Chunks that came: in the form in which they are kept, and what they point at.
+struct Opened {
+    kind: Kind,
+    records: Vec<Record>,
+    below: Below,
+    /// Counts for what the records take.
+    _parcel: Parcel,
+}
+
+struct Record {
+    address: ChunkAddress,
+    stored: Bytes,
+    chunk_len: usize,
+}
+
+impl Opener {
+    /// Reads a batch and sends it on. All of it must be there.
+    async fn read(self, batch: Batch, to: mpsc::Sender<Opened>) -> Result<Kind, TransferError> {
+        let kind = batch.kind;
+        let (parcels, mut came) = mpsc::channel(UNOPENED);
+        let read = self.remote.read_each(batch.addresses, self.reach, parcels);
+        let read = async { Ok::<_, TransferError>(read.await?) };
+        let open = async {
+            while let Some(parcel) = came.recv().await {
+                let folder = self.folder.clone();
+                let opened = self.pool.run(move || Opened::of(parcel, kind, &folder));
+                // Who has stopped gathering wants nothing of it.
+                drop(to.send(opened.await?).await);
+            }
+            Ok(())
+        };
+        let (missing, ()) = tokio::try_join!(read, open)?;
+        match missing.first() {
+            Some(&address) => Err(TransferError::Lacks { address }),
+            None => Ok(kind),
+        }
+    }
+}
+
+impl Opened {
+    fn of(mut parcel: Parcel, kind: Kind, folder: &Path) -> Result<Self, TransferError> {
+        let mut encoder = record::Encoder::new();
+        let mut records = Vec::with_capacity(parcel.chunks.len());
+        let mut below = Below::default();
+        for (address, chunk) in std::mem::take(&mut parcel.chunks) {
+            below.add_children(address, &chunk.chunk)?;
+            let stored = match chunk.record {
+                Some(stored) => stored,
+                None => {
+                    let mut stored = Vec::new();
+                    let encoded = encoder.encode(&chunk.chunk, &mut stored);
+                    encoded.map_err(|source| StoreError::Encode {
+                        path: folder.to_owned(),
+                        source,
+                    })?;
+                    stored.into()
+                }
+            };
+            records.push(Record {
+                address,
+                stored,
+                chunk_len: chunk.chunk.len(),
+            });
+        }
+        Ok(Self {
+            kind,
+            records,
+            below,
+            _parcel: parcel,
+        })
     }
 }
 
@@ -149,65 +237,55 @@ struct Sifter {
 
 impl Sifter {
     /// Takes chunks that came, and returns what is to be asked for next.
-    fn take(
-        &mut self,
-        batch: Vec<ChunkAddress>,
-        chunks: Vec<Option<RemoteChunk>>,
-    ) -> Result<Vec<ChunkAddress>, TransferError> {
-        let mut below = Vec::new();
-        for (address, chunk) in batch.into_iter().zip(chunks) {
-            let chunk = chunk.ok_or(TransferError::Lacks { address })?;
-            add_children(address, &chunk.chunk, &mut below)?;
-            self.gathered.landing.add(address, &chunk)?;
+    fn take(&mut self, opened: Opened) -> Result<Below, TransferError> {
+        for record in &opened.records {
+            let Record {
+                address,
+                stored,
+                chunk_len,
+            } = record;
+            self.gathered.landing.add(*address, stored, *chunk_len)?;
             self.gathered.chunks += 1;
-            let stored = chunk.record.as_ref().unwrap_or(&chunk.chunk);
             self.gathered.bytes += stored.len() as u64;
         }
-        self.sift(below)
+        self.sift(opened.below)
     }
 
     /// Leaves out what is here or was seen before, goes below what an earlier attempt left, and returns the rest.
-    fn sift(&mut self, candidates: Vec<ChunkAddress>) -> Result<Vec<ChunkAddress>, TransferError> {
-        let has_kept = self.gathered.landing.kept_count() > 0;
-        let mut wanted = Vec::new();
-        let mut candidates = candidates;
+    fn sift(&mut self, mut candidates: Below) -> Result<Below, TransferError> {
+        let mut wanted = Below::default();
         while !candidates.is_empty() {
-            let mut below = Vec::new();
-            for address in std::mem::take(&mut candidates) {
-                if !self.gathered.seen.insert(address)? {
-                    continue;
-                }
-                if let Some(known) = &self.gathered.known
-                    && known.find(address)?.is_some()
-                {
-                    continue;
-                }
-                let kept = match has_kept {
-                    true => self
-                        .gathered
-                        .landing
-                        .read_kept(address, &mut self.decoder)?,
-                    false => None,
-                };
-                match kept {
-                    Some(chunk) => add_children(address, &chunk, &mut below)?,
-                    None => wanted.push(address),
-                }
+            let mut below = Below::default();
+            for kind in Kind::BOTH {
+                let addresses = std::mem::take(candidates.of(kind));
+                self.sift_kind(addresses, wanted.of(kind), &mut below)?;
             }
             candidates = below;
         }
         Ok(wanted)
     }
-}
 
-fn add_children(
-    address: ChunkAddress,
-    chunk: &[u8],
-    below: &mut Vec<ChunkAddress>,
-) -> Result<(), TransferError> {
-    let told = children(chunk, &mut |child| below.push(child));
-    told.map_err(|source| {
-        let source = ReadError::Decode { address, source };
-        TransferError::Read { source }
-    })
+    fn sift_kind(
+        &mut self,
+        mut addresses: Vec<ChunkAddress>,
+        wanted: &mut Vec<ChunkAddress>,
+        below: &mut Below,
+    ) -> Result<(), TransferError> {
+        self.gathered.seen.insert_new(&mut addresses)?;
+        if let Some(known) = &self.gathered.known {
+            known.retain_absent(&mut addresses)?;
+        }
+        let landing = &mut self.gathered.landing;
+        if landing.kept_count() == 0 {
+            wanted.append(&mut addresses);
+            return Ok(());
+        }
+        for address in addresses {
+            match landing.read_kept(address, &mut self.decoder)? {
+                Some(chunk) => below.add_children(address, &chunk)?,
+                None => wanted.push(address),
+            }
+        }
+        Ok(())
+    }
 }

@@ -15,12 +15,10 @@ use holdfast_chunkstore::TableFileId;
 use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::format::archive::Decoder;
 use holdfast_chunkstore::format::manifest::ListedFile;
-use holdfast_chunkstore::format::table::record;
 use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::noms_dir::{PartialFile, StoreError, StoredFile, land};
 
 use super::seen::Seen;
-use crate::remote::RemoteChunk;
 
 /// The name of the file that grows.
 const GROWING: &str = "chunks";
@@ -42,7 +40,6 @@ pub(crate) struct Landing {
     kept_count: u64,
     /// Finished by this one.
     finished: Vec<ListedFile>,
-    encoder: record::Encoder,
     unflushed: u64,
     /// How many chunks of an earlier attempt this one came to.
     used: u64,
@@ -81,7 +78,6 @@ impl Landing {
             kept,
             kept_count,
             finished: Vec::new(),
-            encoder: record::Encoder::new(),
             unflushed: 0,
             used: 0,
         })
@@ -115,27 +111,14 @@ impl Landing {
         Ok(chunk)
     }
 
-    /// Adds a chunk that was checked and is not here yet.
+    /// Adds the record of a chunk that was checked and is not here yet.
     pub(crate) fn add(
         &mut self,
         address: ChunkAddress,
-        chunk: &RemoteChunk,
+        stored: &[u8],
+        chunk_len: usize,
     ) -> Result<(), StoreError> {
-        let mut encoded = Vec::new();
-        let stored: &[u8] = match &chunk.record {
-            Some(record) => record,
-            None => {
-                let encode = |source| StoreError::Encode {
-                    path: self.folder.clone(),
-                    source,
-                };
-                self.encoder
-                    .encode(&chunk.chunk, &mut encoded)
-                    .map_err(encode)?;
-                &encoded
-            }
-        };
-        let chunk_len = u32::try_from(chunk.chunk.len()).unwrap_or(u32::MAX);
+        let chunk_len = u32::try_from(chunk_len).unwrap_or(u32::MAX);
         self.growing.append(address, stored, chunk_len)?;
         self.unflushed += stored.len() as u64;
         if self.unflushed >= FLUSH_BYTES {
@@ -200,11 +183,7 @@ impl Landing {
                     if read.is_err() || hash_chunk(&chunk) != address {
                         continue;
                     }
-                    let chunk = RemoteChunk {
-                        chunk: chunk.into(),
-                        record: Some(stored.into()),
-                    };
-                    copy.add(address, &chunk)?;
+                    copy.add(address, &stored, chunk.len())?;
                 }
             }
         }
@@ -221,6 +200,8 @@ fn listed(file: &StoredFile) -> ListedFile {
 
 #[cfg(test)]
 mod tests {
+    use holdfast_chunkstore::format::table::record;
+
     use super::*;
 
     #[test]
@@ -228,14 +209,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = tempfile::tempdir_in(directory.path()).unwrap();
         let mut landing = Landing::open(&directory.path().join("landing")).unwrap();
-        let chunk = RemoteChunk {
-            chunk: b"x".as_slice().into(),
-            record: Some(b"record".as_slice().into()),
-        };
         for number in 0..=FILE_CHUNKS as u64 {
             let mut address = [0; 20];
             address[..8].copy_from_slice(&number.to_be_bytes());
-            landing.add(ChunkAddress::new(address), &chunk).unwrap();
+            landing
+                .add(ChunkAddress::new(address), b"record", 1)
+                .unwrap();
         }
         assert_eq!(landing.growing.count(), 1);
         let seen = Seen::new(directory.path());
@@ -251,11 +230,9 @@ mod tests {
         let folder = directory.path().join("landing");
         let store = tempfile::tempdir_in(directory.path()).unwrap();
         let add = |landing: &mut Landing, text: &'static [u8]| {
-            let chunk = RemoteChunk {
-                chunk: text.into(),
-                record: None,
-            };
-            landing.add(hash_chunk(text), &chunk).unwrap();
+            let mut stored = Vec::new();
+            record::Encoder::new().encode(text, &mut stored).unwrap();
+            landing.add(hash_chunk(text), &stored, text.len()).unwrap();
             hash_chunk(text)
         };
         let mut landing = Landing::open(&folder).unwrap();

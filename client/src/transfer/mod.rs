@@ -22,11 +22,13 @@ pub(crate) mod gather;
 mod landing;
 mod pull;
 mod push;
+mod reads;
 mod ref_spec;
 mod references;
 pub(crate) mod refs;
 mod seen;
 pub(crate) mod send;
+mod waiting;
 mod working_set;
 
 pub use check::{CheckError, JournalCheck, check_file, check_journal};

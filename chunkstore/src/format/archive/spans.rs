@@ -269,6 +269,21 @@ impl Decoder {
         Self { context: context() }
     }
 
+    /// Returns how long a stored chunk claims to be, and `limit` where it does not say or lies: nothing that is decoded
+    /// with that limit takes more.
+    pub fn claimed_len(stored: &[u8], dictionary: Option<&Dictionary>, limit: u32) -> u32 {
+        let claimed = match dictionary {
+            Some(_) => one_frame("chunk", stored).ok().flatten(),
+            None => {
+                let block = stored.len().checked_sub(record::CHECKSUM_LEN);
+                let block = block.and_then(|len| stored.get(..len));
+                block.and_then(|block| record::chunk_len(block, limit).ok().map(u64::from))
+            }
+        };
+        let claimed = claimed.and_then(|len| u32::try_from(len).ok());
+        claimed.map_or(limit, |len| len.min(limit))
+    }
+
     /// Decodes a stored chunk: appends the chunk to `out` and returns its length. With a dictionary `stored` is
     /// a zstd frame, without one a snappy record. The address is not checked. After an error `out` is as it was.
     pub fn decode(

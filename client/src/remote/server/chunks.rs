@@ -8,6 +8,7 @@ use holdfast_chunkstore::format::MAX_CHUNK_LEN;
 use holdfast_chunkstore::format::archive::{Decoder, Dictionary};
 use holdfast_chunkstore::hash::check_chunks;
 
+use crate::remote::parcel::{Parcel, Room};
 use crate::remote::{RemoteChunk, RemoteError};
 
 /// How many bytes are decoded before they are checked: a remote that sends little that stands for much does not get
@@ -23,23 +24,38 @@ pub(super) struct Stored {
     pub(super) bytes: Bytes,
     /// What it was compressed with; nothing for a snappy record.
     pub(super) dictionary: Option<Arc<Dictionary>>,
+    /// What it takes in memory with those that came with it; nothing where that is counted elsewhere.
+    pub(super) room: Option<Arc<Room>>,
+}
+
+impl Stored {
+    /// How long it says that it is.
+    pub(super) fn claimed_len(&self) -> u64 {
+        let dictionary = self.dictionary.as_deref();
+        Decoder::claimed_len(&self.bytes, dictionary, MAX_CHUNK_LEN).into()
+    }
 }
 
 /// Decodes chunks and checks each. Blocks.
-pub(super) fn decode_checked(
-    stored: Vec<Stored>,
-) -> Result<Vec<(ChunkAddress, RemoteChunk)>, RemoteError> {
+pub(super) fn decode_checked(stored: Vec<Stored>) -> Result<Parcel, RemoteError> {
     let mut decoder = Decoder::new();
     let mut addresses = Vec::with_capacity(stored.len());
     let mut chunks = Vec::with_capacity(stored.len());
     let mut records = Vec::with_capacity(stored.len());
+    let mut rooms: Vec<Arc<Room>> = Vec::new();
     let (mut checked, mut unchecked_bytes) = (0, 0);
     for Stored {
         address,
         bytes,
         dictionary,
+        room,
     } in stored
     {
+        if let Some(room) = room
+            && !rooms.last().is_some_and(|last| Arc::ptr_eq(last, &room))
+        {
+            rooms.push(room);
+        }
         let mut chunk = Vec::new();
         let decoded = decoder.decode(&bytes, dictionary.as_deref(), MAX_CHUNK_LEN, &mut chunk);
         let len = decoded.map_err(|source| RemoteError::Chunk { address, source })?;
@@ -55,7 +71,10 @@ pub(super) fn decode_checked(
     check(&addresses[checked..], &chunks[checked..])?;
     let chunks = chunks.into_iter().zip(records);
     let chunks = chunks.map(|(chunk, record)| RemoteChunk { chunk, record });
-    Ok(addresses.into_iter().zip(chunks).collect())
+    Ok(Parcel {
+        chunks: addresses.into_iter().zip(chunks).collect(),
+        rooms,
+    })
 }
 
 fn check(addresses: &[ChunkAddress], chunks: &[Bytes]) -> Result<(), RemoteError> {

@@ -32,6 +32,15 @@ pub(super) struct Data {
     pub(super) clock: Arc<dyn Clock>,
 }
 
+/// A range of a file.
+#[derive(Debug)]
+pub(super) struct FileRange {
+    /// All of its bytes.
+    pub(super) bytes: Bytes,
+    /// How long the file is, if the answer said so.
+    pub(super) file_len: Option<u64>,
+}
+
 impl Data {
     /// Prepares requests; nothing is sent yet.
     pub(super) fn new(proxies: &Proxies, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
@@ -99,16 +108,19 @@ impl Data {
         &self,
         url: &Url,
         range: Range<u64>,
-    ) -> Result<Bytes, RemoteError> {
+    ) -> Result<FileRange, RemoteError> {
         let mut body = BytesMut::new();
         let mut budget = Budget::new();
         loop {
             let have = body.len();
             let leave = self.flow.enter().await;
             let error = match self.continue_range(url, &range, &mut body).await {
-                Ok(()) => {
+                Ok(file_len) => {
                     leave.succeeded();
-                    return Ok(body.freeze());
+                    return Ok(FileRange {
+                        bytes: body.freeze(),
+                        file_len,
+                    });
                 }
                 Err(error) => error,
             };
@@ -125,13 +137,13 @@ impl Data {
         }
     }
 
-    /// Reads what is missing of a range behind what is there.
+    /// Reads what is missing of a range behind what is there. Returns how long the file is, if that is said.
     async fn continue_range(
         &self,
         url: &Url,
         range: &Range<u64>,
         body: &mut BytesMut,
-    ) -> Result<(), RemoteError> {
+    ) -> Result<Option<u64>, RemoteError> {
         let action = "read chunks";
         let begins_at = range.start + body.len() as u64;
         let last = range.end - 1;
@@ -147,6 +159,7 @@ impl Data {
             }
             _ => return Err(refusal(action, response).await),
         }
+        let file_len = file_len(&response);
         let mut missing = range.end - begins_at;
         body.reserve(usize::try_from(missing).unwrap_or(0));
         let mut pieces = response.bytes_stream();
@@ -160,7 +173,7 @@ impl Data {
             body.extend_from_slice(&piece);
         }
         match missing {
-            0 => Ok(()),
+            0 => Ok(file_len),
             missing => Err(RemoteError::Short { action, missing }),
         }
     }
@@ -220,4 +233,11 @@ fn check_beginning(
         action,
         what: format!("another range than from {offset} on"),
     })
+}
+
+/// How long the file is that an answer holds a range of.
+fn file_len(response: &Response) -> Option<u64> {
+    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+    let (_, len) = range.rsplit_once('/')?;
+    len.trim().parse().ok()
 }

@@ -1,30 +1,41 @@
 //! Reads chunks: asks where they lie, reads few ranges that hold them, and checks what came.
 //!
+//! ```text
+//! addresses → held: what lies in small files that are in memory → locate → plan → errands ─▶ decode, check ─▶ parcels
+//! ```
+//!
 //! Each range is read by a task of its own, which waits for nobody who has stopped asking: leave to make a request,
 //! and dictionaries that another task is about to bring, are never held by a future that nobody polls.
+//!
+//! # Memory
+//! What was asked for and what came takes [`STORED_BYTES`] until it is decoded, and [`DECODED_BYTES`] from then on until
+//! it is taken off, however many read at once and however long the chunks are.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures::future::try_join_all;
 use holdfast_chunkstore::ChunkAddress;
-use holdfast_chunkstore::format::archive::Dictionary;
-use holdfast_chunkstore::index::ByteSpan;
 use holdfast_chunkstore::pool::BlockingPool;
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
 
-use super::answers::{Located, Location, Place};
+use super::answers::{Located, Location};
 use super::chunks::{Stored, decode_checked};
 use super::connection::Connection;
 use super::data::Data;
-use super::dictionaries::{Dictionaries, DictionaryKey};
+use super::dictionaries::Dictionaries;
+use super::errand::{Errand, Failure};
 use super::flow;
+use super::held::Held;
+use crate::remote::parcel::{Memory, Parcel, Room};
 use crate::remote::ranges::{Region, Want, plan};
 use crate::remote::{Reach, RemoteChunk, RemoteError};
 
 /// How many stored bytes are decoded by one thread in one go.
 const PIECE_BYTES: usize = 512 << 10;
+
+/// How many bytes they become at most, unless it is one chunk.
+const PIECE_DECODED_BYTES: u64 = 4 << 20;
 
 /// Gaps of as many bytes are not read over: a request costs about as much.
 const GAP_BYTES: u64 = 8 << 10;
@@ -32,24 +43,35 @@ const GAP_BYTES: u64 = 8 << 10;
 /// How often in a row addresses may have ended before anything came from them.
 const FRUITLESS_ROUNDS: u32 = 3;
 
+/// What may be read at once.
+const STORED_BYTES: u32 = 20 << 20;
+
+/// What may be decoded and not taken off.
+const DECODED_BYTES: u32 = 24 << 20;
+
 /// Reads chunks of one server.
 #[derive(Debug)]
 pub(super) struct Fetcher {
     pub(super) data: Data,
     pub(super) dictionaries: Dictionaries,
+    pub(super) held: Arc<Held>,
     pub(super) pool: BlockingPool,
+    stored: Memory,
+    decoded: Memory,
 }
 
-/// Chunks that came, and were checked.
-type Chunks = HashMap<ChunkAddress, RemoteChunk>;
-
-/// A range that is to be read, with all that it takes.
-#[derive(Debug)]
-struct Errand {
-    place: Place,
-    region: Region,
-    /// What is wanted of it, in the order of the region's.
-    chunks: Vec<(ChunkAddress, Location)>,
+impl Fetcher {
+    /// Has read nothing yet.
+    pub(super) fn new(data: Data, pool: BlockingPool) -> Self {
+        Self {
+            data,
+            dictionaries: Dictionaries::new(),
+            held: Arc::default(),
+            pool,
+            stored: Memory::new(STORED_BYTES),
+            decoded: Memory::new(DECODED_BYTES),
+        }
+    }
 }
 
 /// Reads chunks: one answer per address, in their order.
@@ -59,32 +81,65 @@ pub(super) async fn read(
     addresses: &[ChunkAddress],
     reach: Reach,
 ) -> Result<Vec<Option<RemoteChunk>>, RemoteError> {
-    let mut seen = HashSet::with_capacity(addresses.len());
-    let mut missing = addresses.to_vec();
-    missing.retain(|address| seen.insert(*address));
-    let mut chunks = Chunks::with_capacity(missing.len());
-    let mut fruitless = 0;
-    while !missing.is_empty() {
-        let had = chunks.len();
-        let located = connection.locate(&missing).await?;
-        let errands = errands(&located, &missing, reach);
-        let Some(ended) = fetch(fetcher, errands, &mut chunks).await? else {
-            break;
-        };
-        // The addresses of the rest came to their end. New ones are asked for.
-        fruitless = if chunks.len() > had { 0 } else { fruitless + 1 };
-        if fruitless >= FRUITLESS_ROUNDS {
-            return Err(ended);
+    let (to, mut from) = mpsc::channel::<Parcel>(1);
+    let mut chunks = HashMap::with_capacity(addresses.len());
+    let reading = read_each(connection, fetcher, addresses.to_vec(), reach, to);
+    let taking = async {
+        while let Some(parcel) = from.recv().await {
+            chunks.extend(parcel.chunks);
         }
-        missing.retain(|address| !chunks.contains_key(address));
-    }
+    };
+    let (read, ()) = tokio::join!(reading, taking);
+    read?;
     let addresses = addresses.iter();
     Ok(addresses
         .map(|address| chunks.get(address).cloned())
         .collect())
 }
 
+/// Reads chunks and sends each on, in any order. Returns those that are not there.
+pub(super) async fn read_each(
+    connection: &Connection,
+    fetcher: &Arc<Fetcher>,
+    addresses: Vec<ChunkAddress>,
+    reach: Reach,
+    to: mpsc::Sender<Parcel>,
+) -> Result<Vec<ChunkAddress>, RemoteError> {
+    let mut seen = HashSet::with_capacity(addresses.len());
+    let mut unread = addresses;
+    unread.retain(|address| seen.insert(*address));
+    drop(seen);
+    let mut missing = Vec::new();
+    let mut fruitless = 0;
+    while !unread.is_empty() {
+        let mut course = Course::new(fetcher, &to);
+        if reach == Reach::Near {
+            unread = course.take_held(unread).await?;
+        }
+        let asked = unread.len();
+        if asked > 0 {
+            let located = connection.locate(&unread).await?;
+            let found = located.locations.iter().zip(&unread);
+            missing.extend(found.filter(|(at, _)| at.is_none()).map(|(_, it)| *it));
+            let errands = errands(&fetcher.held, &located, &unread, reach);
+            course.run(errands).await?;
+        }
+        let (ended, rest) = course.finish().await?;
+        let Some(ended) = ended else {
+            break;
+        };
+        // The addresses of the rest came to their end. New ones are asked for.
+        fruitless = if rest.len() < asked { 0 } else { fruitless + 1 };
+        if fruitless >= FRUITLESS_ROUNDS {
+            return Err(ended);
+        }
+        unread = rest;
+    }
+    Ok(missing)
+}
+
 fn errands(
+    held: &Held,
     located: &Located,
     addresses: &[ChunkAddress],
     reach: Reach,
@@ -94,148 +149,229 @@ fn errands(
         let Location { place, span, .. } = (*location)?;
         Some(Want { place, span, chunk })
     });
+    let mut wants: Vec<_> = wants.collect();
+    let whole = match reach {
+        Reach::Exact => Vec::new(),
+        Reach::Near => whole_files(held, located, &mut wants),
+    };
     let chunk_of = |want: &Want| {
         let location = located.locations[want.chunk].expect("only what was found is planned");
         (addresses[want.chunk], location)
     };
-    let errand = move |region: Region| Errand {
+    let errand = move |(region, is_whole): (Region, bool)| Errand {
         place: located.places[region.place].clone(),
         chunks: region.wants.iter().map(chunk_of).collect(),
         region,
+        is_whole,
     };
-    plan(wants.collect(), reach, GAP_BYTES)
-        .into_iter()
-        .map(errand)
+    let whole = whole.into_iter().map(|region| (region, true));
+    let parts = plan(wants, reach, GAP_BYTES).into_iter();
+    let parts = parts.map(|region| (region, false));
+    whole.chain(parts).map(errand)
+}
+
+/// Takes what is wanted of files that are to be read whole.
+fn whole_files(held: &Held, located: &Located, wants: &mut Vec<Want>) -> Vec<Region> {
+    let mut regions = Vec::new();
+    for (number, place) in located.places.iter().enumerate() {
+        let is_here = |want: &Want| want.place == number;
+        let ends = wants.iter().filter(|want| is_here(want)).map(Want::end);
+        let Some(end) = ends.max() else { continue };
+        if let Some(len) = held.claim(&place.name).filter(|len| end <= *len) {
+            regions.push(Region {
+                place: number,
+                range: 0..len,
+                wants: wants.extract_if(.., |want| is_here(want)).collect(),
+            });
+        }
+    }
+    regions
 }
 
 /// What a task did.
 enum Done {
     /// A range was read.
     Came(Vec<Stored>),
-    /// What came was decoded and checked.
-    Checked(Vec<(ChunkAddress, RemoteChunk)>),
+    /// What came was decoded, checked and sent on.
+    Sent,
 }
 
-/// Runs errands, some at once. When an address has ended no more are begun, and the refusal is returned.
-async fn fetch(
-    fetcher: &Arc<Fetcher>,
-    mut errands: impl Iterator<Item = Errand>,
-    chunks: &mut Chunks,
-) -> Result<Option<RemoteError>, RemoteError> {
-    let mut ended = None;
-    let mut tasks = JoinSet::new();
-    let mut unchecked = Vec::new();
-    let check = |tasks: &mut JoinSet<_>, piece| {
-        let pool = fetcher.pool.clone();
-        tasks.spawn(async move {
-            let checked = pool.run(move || decode_checked(piece)).await;
-            checked.map(Done::Checked)
-        });
-    };
-    loop {
-        while tasks.len() < flow::MOST
-            && ended.is_none()
-            && let Some(errand) = errands.next()
-        {
-            let fetcher = Arc::clone(fetcher);
-            tasks.spawn(async move { fetcher.run(errand).await.map(Done::Came) });
+/// The tasks of one read.
+struct Course<'a> {
+    fetcher: &'a Arc<Fetcher>,
+    to: &'a mpsc::Sender<Parcel>,
+    tasks: JoinSet<Result<Done, Failure>>,
+    /// What came of small ranges, which is checked together: hashing takes several chunks at once.
+    unchecked: Vec<Stored>,
+    /// The refusal of an address that ended; no more ranges are begun then.
+    ended: Option<RemoteError>,
+    /// What was not read because of it.
+    unread: Vec<ChunkAddress>,
+}
+
+impl<'a> Course<'a> {
+    fn new(fetcher: &'a Arc<Fetcher>, to: &'a mpsc::Sender<Parcel>) -> Self {
+        Self {
+            fetcher,
+            to,
+            tasks: JoinSet::new(),
+            unchecked: Vec::new(),
+            ended: None,
+            unread: Vec::new(),
         }
-        let Some(done) = tasks.join_next().await else {
-            if unchecked.is_empty() {
-                return Ok(ended);
-            }
-            check(&mut tasks, std::mem::take(&mut unchecked));
-            continue;
-        };
-        match done {
-            // Small ranges are checked together: hashing takes several chunks at once.
-            Ok(Ok(Done::Came(stored))) => {
-                unchecked.extend(stored);
-                while let Some(piece) = take_piece(&mut unchecked) {
-                    check(&mut tasks, piece);
+    }
+
+    /// Begins with what is in memory, and returns the rest.
+    async fn take_held(
+        &mut self,
+        addresses: Vec<ChunkAddress>,
+    ) -> Result<Vec<ChunkAddress>, RemoteError> {
+        let files = self.fetcher.held.kept();
+        if files.is_empty() {
+            return Ok(addresses);
+        }
+        let mut rest = Vec::new();
+        for address in addresses {
+            let mut files = files.iter();
+            let found = files.find_map(|file| {
+                let span = file.find(address)?;
+                Some((file, file.slice(span.data)?, span.dictionary))
+            });
+            let Some((file, bytes, dictionary)) = found else {
+                rest.push(address);
+                continue;
+            };
+            let dictionary = match dictionary.map(|span| (span, file.slice(span))) {
+                None => None,
+                Some((span, Some(stored))) => {
+                    let stored = async { Ok(stored) };
+                    let made = self.fetcher.dictionary(&file.name, span, stored).await?;
+                    Some(made.1)
                 }
-            }
-            Ok(Ok(Done::Checked(read))) => chunks.extend(read),
-            Ok(Err(error)) if error.is_of_an_ended_address() => ended = Some(error),
-            Ok(Err(error)) => return Err(error),
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // Only a runtime that shuts down cancels it; nobody waits for the answer then.
-            Err(_) => std::future::pending().await,
+                Some((_, None)) => {
+                    rest.push(address);
+                    continue;
+                }
+            };
+            self.take(vec![Stored {
+                address,
+                bytes,
+                dictionary,
+                room: None,
+            }]);
         }
+        Ok(rest)
+    }
+
+    /// Runs errands, as many at once as there is room for.
+    async fn run(&mut self, errands: impl Iterator<Item = Errand>) -> Result<(), RemoteError> {
+        let fetcher = self.fetcher;
+        for errand in errands {
+            while self.tasks.len() >= flow::MOST {
+                self.wait().await?;
+            }
+            if self.ended.is_some() {
+                self.unread.extend(errand.addresses());
+                continue;
+            }
+            let len = errand.region.len();
+            let room = match fetcher.stored.try_take(len) {
+                Some(room) => room,
+                None => self.wait_for_room(len).await?,
+            };
+            let fetcher = Arc::clone(fetcher);
+            self.tasks
+                .spawn(async move { fetcher.run(errand, room).await.map(Done::Came) });
+        }
+        Ok(())
+    }
+
+    /// Waits for the rest. Returns the refusal of an address that ended, with what was not read because of it.
+    async fn finish(mut self) -> Result<(Option<RemoteError>, Vec<ChunkAddress>), RemoteError> {
+        loop {
+            while !self.tasks.is_empty() {
+                self.wait().await?;
+            }
+            if self.unchecked.is_empty() {
+                return Ok((self.ended, self.unread));
+            }
+            self.check_rest();
+        }
+    }
+
+    /// Waits for room. Nothing lies about meanwhile, as that may be what it waits for.
+    async fn wait_for_room(&mut self, len: u64) -> Result<Room, RemoteError> {
+        let fetcher = self.fetcher;
+        let mut room = std::pin::pin!(fetcher.stored.take(len));
+        loop {
+            self.check_rest();
+            tokio::select! {
+                room = &mut room => return Ok(room),
+                Some(done) = self.tasks.join_next() => self.note(done)?,
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Result<(), RemoteError> {
+        match self.tasks.join_next().await {
+            Some(done) => self.note(done),
+            None => Ok(()),
+        }
+    }
+
+    fn note(&mut self, done: Result<Result<Done, Failure>, JoinError>) -> Result<(), RemoteError> {
+        match done {
+            Ok(Ok(Done::Came(stored))) => self.take(stored),
+            Ok(Ok(Done::Sent)) => {}
+            Ok(Err(failure)) if failure.error.is_of_an_ended_address() => {
+                self.unread.extend(failure.unread);
+                self.ended = Some(failure.error);
+            }
+            Ok(Err(failure)) => return Err(failure.error),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // Only a runtime that shuts down cancels it, and nobody waits for the answer then.
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, stored: Vec<Stored>) {
+        self.unchecked.extend(stored);
+        while let Some(piece) = take_piece(&mut self.unchecked) {
+            self.check(piece);
+        }
+    }
+
+    fn check_rest(&mut self) {
+        if !self.unchecked.is_empty() {
+            let rest = std::mem::take(&mut self.unchecked);
+            self.check(rest);
+        }
+    }
+
+    /// Decodes, checks and sends on.
+    fn check(&mut self, piece: Vec<Stored>) {
+        let (fetcher, to) = (Arc::clone(self.fetcher), self.to.clone());
+        self.tasks.spawn(async move {
+            let len = piece.iter().map(Stored::claimed_len).sum();
+            let room = fetcher.decoded.take(len).await;
+            let mut parcel = fetcher.pool.run(move || decode_checked(piece)).await?;
+            parcel.rooms.push(Arc::new(room));
+            // Who has stopped asking wants nothing of it.
+            drop(to.send(parcel).await);
+            Ok(Done::Sent)
+        });
     }
 }
 
 /// Takes from the end as many chunks as are worth a thread, if there are as many.
 fn take_piece(stored: &mut Vec<Stored>) -> Option<Vec<Stored>> {
-    let mut bytes = 0;
+    let (mut bytes, mut decoded_bytes) = (0, 0);
     let mut at = stored.len();
-    while bytes < PIECE_BYTES {
+    while bytes < PIECE_BYTES && decoded_bytes < PIECE_DECODED_BYTES {
         at = at.checked_sub(1)?;
         bytes += stored[at].bytes.len();
+        decoded_bytes += stored[at].claimed_len();
     }
     Some(stored.split_off(at))
-}
-
-impl Fetcher {
-    async fn run(&self, errand: Errand) -> Result<Vec<Stored>, RemoteError> {
-        let needed = errand.chunks.iter();
-        let needed: HashSet<_> = needed.filter_map(|(_, at)| at.dictionary).collect();
-        let (inside, outside): (Vec<_>, Vec<_>) =
-            (needed.into_iter()).partition(|span| errand.region.holds(*span));
-        let body = (self.data).read_range(&errand.place.url, errand.region.range.clone());
-        let read_outside = outside.into_iter().map(|span| {
-            let range = span.offset..span.offset + u64::from(span.len);
-            let stored = self.data.read_range(&errand.place.url, range);
-            self.dictionary(&errand.place, span, stored)
-        });
-        let (body, outside) = futures::try_join!(body, try_join_all(read_outside))?;
-        let read_inside = inside.into_iter().map(|span| {
-            let stored = body.slice(errand.region.within(span));
-            self.dictionary(&errand.place, span, async { Ok(stored) })
-        });
-        let inside = try_join_all(read_inside).await?;
-        let dictionaries: HashMap<_, _> = inside.into_iter().chain(outside).collect();
-        Ok(errand.stored(&body, &dictionaries).collect())
-    }
-
-    async fn dictionary(
-        &self,
-        place: &Place,
-        span: ByteSpan,
-        stored: impl Future<Output = Result<Bytes, RemoteError>>,
-    ) -> Result<(ByteSpan, Arc<Dictionary>), RemoteError> {
-        let key = DictionaryKey {
-            place: Arc::clone(&place.name),
-            span,
-        };
-        let dictionary = self.dictionaries.get(&key, stored, &self.pool).await?;
-        Ok((span, dictionary))
-    }
-}
-
-impl Errand {
-    /// Cuts the chunks out of what came. Those of a region that is mostly gap are copied, so that they do not keep all
-    /// of it in memory.
-    fn stored(
-        self,
-        body: &Bytes,
-        dictionaries: &HashMap<ByteSpan, Arc<Dictionary>>,
-    ) -> impl Iterator<Item = Stored> {
-        let is_sparse = self.region.is_sparse();
-        self.chunks.into_iter().map(move |(address, location)| {
-            let range = self.region.within(location.span);
-            let dictionary = location.dictionary.map(|span| {
-                let dictionary = dictionaries.get(&span);
-                Arc::clone(dictionary.expect("every dictionary that is needed was read"))
-            });
-            Stored {
-                address,
-                bytes: match is_sparse {
-                    true => Bytes::copy_from_slice(&body[range]),
-                    false => body.slice(range),
-                },
-                dictionary,
-            }
-        })
-    }
 }

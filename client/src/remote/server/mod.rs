@@ -1,7 +1,7 @@
 //! A repository on a server that speaks Dolt's remotes API.
 //!
 //! ```text
-//! proxies → { connection → calls, answers → locations │ flow → data │ dictionaries, chunks, ranges } → { fetch │ upload } → Server
+//! proxies → { connection → calls, answers → locations │ flow → data │ dictionaries, chunks, ranges, held } → errand → { fetch │ upload } → Server
 //!             calls: gRPC, with the user's credentials  data: HTTP, at addresses that calls give
 //! ```
 //!
@@ -13,8 +13,10 @@ mod chunks;
 mod connection;
 mod data;
 mod dictionaries;
+mod errand;
 mod fetch;
 mod flow;
+mod held;
 mod locations;
 mod proxies;
 mod upload;
@@ -33,14 +35,14 @@ use async_trait::async_trait;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_proto::remotesapi::ClientCapability;
+use tokio::sync::mpsc;
 
 use super::{
-    Access, FileBody, ListedFiles, Metadata, OutgoingFile, Reach, Remote, RemoteChunk, RemoteError,
-    RemoteFile, ServerUrl, Swap, Uploaded,
+    Access, FileBody, ListedFiles, Metadata, OutgoingFile, Parcel, Reach, Remote, RemoteChunk,
+    RemoteError, RemoteFile, ServerUrl, Swap, Uploaded,
 };
 use connection::Connection;
 use data::Data;
-use dictionaries::Dictionaries;
 use fetch::Fetcher;
 use proxies::Proxies;
 
@@ -70,14 +72,10 @@ impl Server {
             pool,
         } = access;
         let proxies = Proxies::new(proxies);
-        let fetcher = Fetcher {
-            data: Data::new(&proxies, Arc::clone(&clock))?,
-            dictionaries: Dictionaries::new(),
-            pool,
-        };
+        let data = Data::new(&proxies, Arc::clone(&clock))?;
         Ok(Self {
             connection: Connection::new(url, credentials, &proxies, clock)?,
-            fetcher: Arc::new(fetcher),
+            fetcher: Arc::new(Fetcher::new(data, pool)),
         })
     }
 }
@@ -106,6 +104,15 @@ impl Remote for Server {
         reach: Reach,
     ) -> Result<Vec<Option<RemoteChunk>>, RemoteError> {
         fetch::read(&self.connection, &self.fetcher, addresses, reach).await
+    }
+
+    async fn read_each(
+        &self,
+        addresses: Vec<ChunkAddress>,
+        reach: Reach,
+        to: mpsc::Sender<Parcel>,
+    ) -> Result<Vec<ChunkAddress>, RemoteError> {
+        fetch::read_each(&self.connection, &self.fetcher, addresses, reach, to).await
     }
 
     async fn list_files(&self) -> Result<ListedFiles, RemoteError> {

@@ -43,10 +43,7 @@ impl Cloner<'_> {
         self.prepare().await?;
         let gather = Gather {
             remote: Arc::clone(&request.remote),
-            reach: match request.scope {
-                Scope::Branch { reach, .. } => reach,
-                _ => Reach::Exact,
-            },
+            reach: self.reach(),
             known: None,
             left_out: part.ghosts.iter().copied().collect(),
             folder: self.place.incoming(),
@@ -57,8 +54,15 @@ impl Cloner<'_> {
         self.write(part, gathered).await
     }
 
+    fn reach(&self) -> Reach {
+        match self.request.scope {
+            Scope::Branch { reach, .. } => reach,
+            _ => Reach::Exact,
+        }
+    }
+
     async fn choose_part(&self, root: RootAddress) -> Result<Part, TransferError> {
-        let source = RemoteSource::new(Arc::clone(&self.request.remote));
+        let source = RemoteSource::reaching(Arc::clone(&self.request.remote), self.reach());
         let refs = RemoteRefs::read(&source, root).await?;
         let no_ghosts = HashSet::new();
         let history = History::new(&source, &no_ghosts);

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::pool::BlockingPool;
-use tokio::task::JoinSet;
 
 pub(crate) use self::origin::Origin;
 use self::outgoing::Outgoing;
@@ -24,6 +23,7 @@ use self::walk::Walk;
 use super::error::TransferError;
 use super::events::Observer;
 use super::fetch::Extent;
+use super::reads::{Event, Reads};
 use crate::remote::{OutgoingFile, Remote};
 
 /// When so many chunks wait, each call asks for only [`FEW`]: what waits grows by the children of those.
@@ -76,7 +76,7 @@ impl Sender {
         let begin = move || Walk::new(outgoing, extent, &all);
         let mut walk = self.pool.run(begin).await?;
         let mut waiting = roots.to_vec();
-        let mut calls = JoinSet::new();
+        let mut calls = Reads::new();
         loop {
             while calls.len() < self.origin.calls() && !waiting.is_empty() {
                 let batch = match waiting.len() {
@@ -86,18 +86,19 @@ impl Sender {
                 let batch = waiting.split_off(waiting.len().saturating_sub(batch));
                 let remote = (!self.is_empty).then(|| Arc::clone(&self.remote));
                 let origin = self.origin.clone();
-                calls.spawn(async move {
+                calls.begin(|to| async move {
                     let absent = match remote {
                         Some(remote) => remote.absent(&batch).await?,
                         None => batch,
                     };
-                    origin.read(absent).await
+                    origin.read(absent, to).await
                 });
             }
-            let Some(read) = calls.join_next().await else {
-                break;
+            let read = match calls.next().await? {
+                None => break,
+                Some(Event::Ended(())) => continue,
+                Some(Event::Came(read)) => read,
             };
-            let read = joined(read)??;
             let take = move || walk.take(read).map(|found| (walk, found));
             let (back, found) = self.pool.run(take).await?;
             walk = back;
@@ -138,13 +139,5 @@ impl Sender {
             added => added?,
         }
         Ok(())
-    }
-}
-
-fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, TransferError> {
-    match result {
-        Ok(value) => Ok(value),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(TransferError::Stopped),
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::noms_dir::NomsDir;
+use tokio::sync::mpsc;
 
-use crate::remote::{Reach, Remote, RemoteChunk};
+use crate::remote::{Parcel, Reach, Remote};
 use crate::transfer::error::TransferError;
 
 /// Where chunks that are sent come from.
@@ -13,7 +14,7 @@ use crate::transfer::error::TransferError;
 pub(crate) enum Origin {
     /// A store on this machine, as it was when it was opened.
     Store(Arc<NomsDir>),
-    /// Another remote, whose chunks pass through memory.
+    /// Another remote, whose chunks pass through memory a few at a time.
     Remote(Arc<dyn Remote>),
 }
 
@@ -25,11 +26,11 @@ pub(super) enum Read {
         addresses: Vec<ChunkAddress>,
     },
     /// Those that came from a remote and were checked.
-    Came(Vec<(ChunkAddress, RemoteChunk)>),
+    Came(Parcel),
 }
 
 impl Origin {
-    /// How many chunks are asked for in one call. Those of a remote are in memory at once.
+    /// How many chunks are asked for in one call. Of those of a remote no more are in memory than it says.
     pub(super) fn batch(&self) -> usize {
         match self {
             Self::Store(_) => 8192,
@@ -45,21 +46,31 @@ impl Origin {
         }
     }
 
-    /// Reads chunks, as far as that need be waited for.
-    pub(super) async fn read(self, addresses: Vec<ChunkAddress>) -> Result<Read, TransferError> {
+    /// Reads chunks, as far as that need be waited for, and sends them on.
+    pub(super) async fn read(
+        self,
+        addresses: Vec<ChunkAddress>,
+        to: mpsc::Sender<Read>,
+    ) -> Result<(), TransferError> {
         let remote = match self {
-            Self::Store(store) => return Ok(Read::Waiting { store, addresses }),
+            Self::Store(store) => {
+                // Who has stopped sending wants nothing of it.
+                drop(to.send(Read::Waiting { store, addresses }).await);
+                return Ok(());
+            }
             Self::Remote(remote) => remote,
         };
-        if addresses.is_empty() {
-            return Ok(Read::Came(Vec::new()));
+        let (parcels, mut came) = mpsc::channel(1);
+        let read = remote.read_each(addresses, Reach::Near, parcels);
+        let pass_on = async {
+            while let Some(parcel) = came.recv().await {
+                drop(to.send(Read::Came(parcel)).await);
+            }
+        };
+        let (missing, ()) = tokio::join!(read, pass_on);
+        match missing?.first() {
+            Some(&address) => Err(TransferError::Lacks { address }),
+            None => Ok(()),
         }
-        let chunks = remote.read(&addresses, Reach::Near).await?;
-        let pairs = addresses.into_iter().zip(chunks);
-        let pairs = pairs.map(|(address, chunk)| {
-            let chunk = chunk.ok_or(TransferError::Lacks { address })?;
-            Ok::<_, TransferError>((address, chunk))
-        });
-        Ok(Read::Came(pairs.collect::<Result<_, _>>()?))
     }
 }

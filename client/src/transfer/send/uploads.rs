@@ -8,11 +8,11 @@ use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::pool::BlockingPool;
 use tokio::task::JoinSet;
 
-use super::joined;
 use super::outgoing::note_sent;
 use crate::remote::{OutgoingFile, Remote, RemoteError};
 use crate::transfer::error::TransferError;
 use crate::transfer::events::{Observer, TransferEvent};
+use crate::transfer::reads::joined;
 
 /// How many files are sent at once.
 const UPLOADS: usize = 3;

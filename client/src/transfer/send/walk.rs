@@ -80,8 +80,8 @@ impl Walk {
                     self.take_group(&store, group, &mut found)?;
                 }
             }
-            Read::Came(chunks) => {
-                for (address, chunk) in chunks {
+            Read::Came(mut parcel) => {
+                for (address, chunk) in std::mem::take(&mut parcel.chunks) {
                     let record = match &chunk.record {
                         Some(record) => record.clone(),
                         None => Bytes::from(self.encoded(&chunk.chunk)?),
