@@ -21,8 +21,6 @@ pub struct Written {
     pub data_len: u64,
     /// MD5 of the whole file.
     pub md5: [u8; 16],
-    /// SHA-256 of the whole file.
-    pub sha256: [u8; 32],
 }
 
 /// How many bytes are gathered before the sink sees them.
@@ -35,7 +33,6 @@ pub(super) struct Sink<W> {
     buffer: Vec<u8>,
     len: u64,
     md5: Md5,
-    sha256: digest::Context,
     sha512: Option<digest::Context>,
 }
 
@@ -43,7 +40,6 @@ pub(super) struct Sink<W> {
 pub(super) struct Sums {
     pub(super) len: u64,
     pub(super) md5: [u8; 16],
-    pub(super) sha256: [u8; 32],
     pub(super) sha512: Option<digest::Digest>,
 }
 
@@ -56,7 +52,6 @@ impl<W: Write> Sink<W> {
             buffer: Vec::with_capacity(BUFFER_LEN),
             len: 0,
             md5: Md5::new(),
-            sha256: digest::Context::new(&digest::SHA256),
             sha512: None,
         }
     }
@@ -93,11 +88,9 @@ impl<W: Write> Sink<W> {
             what: self.what,
             source,
         })?;
-        let sha256 = self.sha256.finish();
         let sums = Sums {
             len: self.len,
             md5: self.md5.finalize().into(),
-            sha256: sha256.as_ref().try_into().expect("a SHA-256 has 32 bytes"),
             sha512: self.sha512.map(digest::Context::finish),
         };
         Ok((self.inner, sums))
@@ -113,7 +106,6 @@ impl<W: Write> Sink<W> {
 
     fn pass(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         self.md5.update(bytes);
-        self.sha256.update(bytes);
         if let Some(sha512) = &mut self.sha512 {
             sha512.update(bytes);
         }

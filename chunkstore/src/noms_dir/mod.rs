@@ -211,32 +211,33 @@ impl NomsDir {
             }),
         }
     }
-}
 
-impl NomsDir {
-    /// Reads the chunk at a place onto the end of `chunk`, and its stored form onto the end of `record` if that is the
-    /// form of a table file; the address is not checked.
-    pub fn read_record(
+    /// Reads the chunk at a place onto the end of `chunk`, and its stored form onto the end of `stored`: a zstd frame
+    /// where the place names a dictionary, and else a record as in a table file. The address is not checked.
+    pub fn read_both(
         &self,
         place: Place,
         decoder: &mut Decoder,
-        record: &mut Vec<u8>,
+        stored: &mut Vec<u8>,
         chunk: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
-        let path = match (place, &self.journal) {
-            (Place::File { file, span }, _) if span.dictionary.is_none() => {
-                self.files[file].read_stored(span.data, record)?;
-                self.files[file].path()
+        match (place, &self.journal) {
+            (Place::File { file, span }, _) => {
+                self.files[file].read_both(span, decoder, stored, chunk)
             }
             (Place::Journal { span }, Some(journal)) => {
-                journal.read_stored(span, record)?;
-                journal.path()
+                let start = stored.len();
+                journal.read_stored(span, stored)?;
+                let record = &stored[start..];
+                let decoded = crate::format::table::record::decode(record, MAX_CHUNK_LEN, chunk);
+                decoded.map_err(error::damaged(journal.path()))?;
+                Ok(())
             }
-            _ => return self.read_chunk(place, decoder, chunk),
-        };
-        let decoded = crate::format::table::record::decode(record, MAX_CHUNK_LEN, chunk);
-        decoded.map_err(error::damaged(path))?;
-        Ok(())
+            (Place::Journal { .. }, None) => Err(StoreError::Missing {
+                id: JOURNAL_ID,
+                directory: self.directory.clone(),
+            }),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::error::{StoreError, damaged, io};
 use super::layout;
 use crate::address::{ChunkAddress, TableFileId};
-use crate::format::archive::{self, DataSpans, Dictionary, SpanReference};
+use crate::format::archive::{self, DataSpans, Dictionary, SpanReference, StoredDictionary};
 use crate::format::table::{self, RecordSpans};
 use crate::format::{DecodeError, FileKind, MAX_CHUNK_LEN, TAIL_LEN};
 use crate::index::{ByteSpan, ChunkSpan};
@@ -364,16 +364,35 @@ impl StoredFile {
         decoder: &mut archive::Decoder,
         out: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
-        let mut stored = Vec::new();
-        self.read_stored(span.data, &mut stored)?;
+        self.read_both(span, decoder, &mut Vec::new(), out)
+    }
+
+    /// The same, and reads its stored form onto the end of `stored`. Blocks.
+    pub fn read_both(
+        &self,
+        span: ChunkSpan,
+        decoder: &mut archive::Decoder,
+        stored: &mut Vec<u8>,
+        chunk: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let start = stored.len();
+        self.read_stored(span.data, stored)?;
         let dictionary = match span.dictionary {
             Some(span) => Some(self.dictionary(span)?),
             None => None,
         };
+        let (stored, dictionary) = (&stored[start..], dictionary.as_deref());
         decoder
-            .decode(&stored, dictionary.as_deref(), MAX_CHUNK_LEN, out)
+            .decode(stored, dictionary, MAX_CHUNK_LEN, chunk)
             .map_err(damaged(&self.path))?;
         Ok(())
+    }
+
+    /// Reads a dictionary as it is stored. Blocks.
+    pub fn read_dictionary(&self, span: ByteSpan) -> Result<StoredDictionary, StoreError> {
+        let mut stored = Vec::new();
+        self.read_stored(span, &mut stored)?;
+        StoredDictionary::new(stored).map_err(damaged(&self.path))
     }
 
     /// A dictionary, prepared once.

@@ -147,6 +147,7 @@ impl Maker<'_> {
         let sender = Sender {
             remote: Arc::clone(target),
             is_empty: there.is_zero() && metadata.size == 0,
+            takes_archives: metadata.takes_archives,
             origin: self.opened.origin.clone(),
             folder: self.workplace.outgoing(),
             pool: self.pool.clone(),

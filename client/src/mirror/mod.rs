@@ -178,6 +178,7 @@ impl Mirrorer<'_> {
         let sender = Sender {
             remote: Arc::clone(&self.request.target),
             is_empty: root.is_zero() && metadata.size == 0,
+            takes_archives: metadata.takes_archives,
             origin: self.opened.origin.clone(),
             folder: self.workplace.outgoing(),
             pool: self.pool.clone(),

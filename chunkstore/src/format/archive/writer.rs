@@ -161,7 +161,6 @@ impl<W: Write> Writer<W> {
             len: sums.len,
             data_len,
             md5: sums.md5,
-            sha256: sums.sha256,
         };
         Ok((sink, written))
     }

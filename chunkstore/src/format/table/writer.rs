@@ -111,7 +111,6 @@ impl<W: Write> Writer<W> {
             len: sums.len,
             data_len,
             md5: sums.md5,
-            sha256: sums.sha256,
         };
         Ok((sink, written))
     }
@@ -178,7 +177,6 @@ mod tests {
         );
         assert_eq!(written.id, index.file_id());
         assert_eq!(written.md5, <[u8; 16]>::from(Md5::digest(&file)));
-        assert_eq!(written.sha256, <[u8; 32]>::from(Sha256::digest(&file)));
         assert_eq!(layout.uncompressed_len(), 199 * 700);
 
         let mut copy = Writer::new(Vec::new());

@@ -205,6 +205,7 @@ fn outgoing_of(place: &Path, chunks: &[(ChunkAddress, &[u8])]) -> OutgoingFile {
         len: bytes.len() as u64,
         data_len: written.data_len,
         chunks: written.count,
+        md5: None,
     }
 }
 
@@ -220,6 +221,7 @@ fn listed(file: &OutgoingFile) -> ListedFile {
     ListedFile {
         id: file.id,
         chunks: file.chunks,
+        md5: None,
     }
 }
 
@@ -408,6 +410,7 @@ async fn chunks_are_read_by_ranges_and_only_records_are_handed_on() {
         len: made.written.len,
         data_len: made.written.data_len,
         chunks: made.written.count,
+        md5: None,
     };
     let server = Server::new(Ignored::Nothing);
     let remote = remote(&server);

@@ -148,6 +148,7 @@ impl Pusher<'_> {
                 let sender = Sender {
                     remote: Arc::clone(remote),
                     is_empty: root.is_zero() && metadata.size == 0,
+                    takes_archives: metadata.takes_archives,
                     origin: Origin::Store(Arc::clone(self.source.store())),
                     folder: self.paths.outgoing(),
                     pool: self.pool.clone(),

@@ -3,6 +3,7 @@
 //! The remote is asked which chunks it lacks; those are read where they come from and checked, and their children are
 //! asked for next. Files are sent while the walk goes on.
 
+mod frames;
 mod origin;
 mod outgoing;
 mod uploads;
@@ -36,6 +37,8 @@ pub(crate) struct Sender {
     pub(crate) remote: Arc<dyn Remote>,
     /// Nothing is there, so nothing need be asked.
     pub(crate) is_empty: bool,
+    /// It takes archives, so that what is compressed with zstd need not be made longer.
+    pub(crate) takes_archives: bool,
     /// Where the chunks are.
     pub(crate) origin: Origin,
     /// Where files gather until they are sent.
@@ -56,7 +59,8 @@ impl Sender {
     /// Sends what is missing below `roots`, them included.
     pub(crate) async fn run(self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
         let (folder, address, all) = (self.folder.clone(), self.remote.address(), roots.to_vec());
-        let open = move || Outgoing::open(&folder, &address, &all);
+        let takes_archives = self.takes_archives;
+        let open = move || Outgoing::open(&folder, &address, &all, takes_archives);
         let outgoing = self.pool.run(open).await?;
         let mut uploads = Uploads::new(
             Arc::clone(&self.remote),
@@ -110,9 +114,9 @@ impl Sender {
         if self.extent == Extent::DryRun {
             return Ok(walk.sent());
         }
-        let finish = move || walk.finish_file().map(|file| (walk, file));
+        let finish = move || walk.finish_files().map(|files| (walk, files));
         let (walk, last) = self.pool.run(finish).await?;
-        if let Some(file) = last {
+        for file in last {
             uploads.begin(file).await?;
         }
         let files = uploads.finish().await?;

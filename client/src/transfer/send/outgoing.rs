@@ -1,8 +1,9 @@
 //! Files on their way to a remote, and a note of each that arrived.
 //!
 //! ```text
-//! <outgoing>/<key>/chunks.records, chunks.list   the file that grows
-//! <outgoing>/<key>/<id>                          those that are whole
+//! <outgoing>/<key>/chunks.records, chunks.list   the table file that grows
+//! <outgoing>/<key>/frames                        the archive that grows
+//! <outgoing>/<key>/<id>, <id>.darc               those that are whole
 //! <outgoing>/<key>/sent                          the ids of those that the remote took, one a line
 //! ```
 //!
@@ -15,6 +16,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use holdfast_chunkstore::format::archive::StoredDictionary;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::format::table::record;
 use holdfast_chunkstore::format::{FileKind, table};
@@ -22,16 +24,42 @@ use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::noms_dir::{PartialFile, StoreError, StoredFile};
 use holdfast_chunkstore::{ChunkAddress, TableFileId};
 
+use super::frames::GrowingArchive;
 use crate::remote::OutgoingFile;
 
 /// A file is finished and sent when it is so long.
-const FILE_BYTES: u64 = 24 << 20;
+pub(super) const FILE_BYTES: u64 = 24 << 20;
+
+/// How a chunk is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Form<'a> {
+    /// As a record of a table file.
+    Record(&'a [u8]),
+    /// As a zstd frame.
+    Frame {
+        /// Its bytes.
+        frame: &'a [u8],
+        /// What it was made with.
+        dictionary: &'a StoredDictionary,
+    },
+}
+
+impl Form<'_> {
+    /// The bytes of it.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Record(stored) | Self::Frame { frame: stored, .. } => stored.len(),
+        }
+    }
+}
 
 /// The files of one push.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     folder: PathBuf,
     growing: PartialFile,
+    /// Where zstd frames gather, if the remote takes archives.
+    frames: Option<GrowingArchive>,
     kept: Vec<StoredFile>,
     sent: HashSet<TableFileId>,
 }
@@ -43,6 +71,7 @@ impl Outgoing {
         outgoing: &Path,
         remote: &str,
         roots: &[ChunkAddress],
+        takes_archives: bool,
     ) -> Result<Self, StoreError> {
         let mut told = remote.as_bytes().to_vec();
         told.extend(roots.iter().flat_map(|root| *root.as_bytes()));
@@ -59,7 +88,11 @@ impl Outgoing {
         let mut kept = Vec::new();
         for entry in std::fs::read_dir(&folder).map_err(StoreError::io("list", &folder))? {
             let name = entry.map_err(StoreError::io("list", &folder))?.file_name();
-            let id: Option<TableFileId> = name.to_str().and_then(|name| name.parse().ok());
+            let name = name.to_str().unwrap_or_default();
+            let id = name
+                .strip_suffix(FileKind::Archive.suffix())
+                .unwrap_or(name);
+            let id: Option<TableFileId> = id.parse().ok();
             if let Some(id) = id {
                 match StoredFile::open(&folder, id) {
                     Ok(file) => kept.extend(file),
@@ -78,6 +111,7 @@ impl Outgoing {
         };
         Ok(Self {
             growing: PartialFile::open(&folder, "chunks")?,
+            frames: takes_archives.then(|| GrowingArchive::new(&folder)),
             folder,
             kept,
             sent,
@@ -106,6 +140,7 @@ impl Outgoing {
             len: file.len(),
             data_len: file.data_len(),
             chunks: file.count(),
+            md5: None,
         };
         self.kept.iter().map(file).collect()
     }
@@ -115,23 +150,44 @@ impl Outgoing {
         self.sent.contains(&id)
     }
 
-    /// Adds the record of a chunk of `chunk_len` bytes, and returns the file that is whole with it.
+    /// Whether frames go along as they are.
+    pub(super) fn takes_frames(&self) -> bool {
+        self.frames.is_some()
+    }
+
+    /// Adds a chunk of `chunk_len` bytes in its stored form, and returns the file that is whole with it. Frames only
+    /// where they are taken.
     pub(super) fn add(
         &mut self,
         address: ChunkAddress,
-        stored: &[u8],
+        form: Form<'_>,
         chunk_len: usize,
     ) -> Result<Option<OutgoingFile>, StoreError> {
-        let chunk_len = u32::try_from(chunk_len).unwrap_or(u32::MAX);
-        self.growing.append(address, stored, chunk_len)?;
-        match self.growing.len() >= FILE_BYTES {
-            true => self.finish_file(),
-            false => Ok(None),
+        match (form, &mut self.frames) {
+            (Form::Frame { frame, dictionary }, Some(frames)) => {
+                frames.add(address, frame, dictionary)
+            }
+            (Form::Record(stored) | Form::Frame { frame: stored, .. }, _) => {
+                let chunk_len = u32::try_from(chunk_len).unwrap_or(u32::MAX);
+                self.growing.append(address, stored, chunk_len)?;
+                match self.growing.len() >= FILE_BYTES {
+                    true => self.finish_records(),
+                    false => Ok(None),
+                }
+            }
         }
     }
 
-    /// Finishes the file that grows; nothing without chunks.
-    pub(super) fn finish_file(&mut self) -> Result<Option<OutgoingFile>, StoreError> {
+    /// Finishes the files that grow; those without chunks are none.
+    pub(super) fn finish_files(&mut self) -> Result<Vec<OutgoingFile>, StoreError> {
+        let mut files: Vec<_> = self.finish_records()?.into_iter().collect();
+        if let Some(frames) = &mut self.frames {
+            files.extend(frames.finish()?);
+        }
+        Ok(files)
+    }
+
+    fn finish_records(&mut self) -> Result<Option<OutgoingFile>, StoreError> {
         let len = self.growing.len();
         let listed = self.growing.close(&self.folder)?;
         Ok(listed.map(|listed| whole(&self.folder, listed, len)))
@@ -200,5 +256,6 @@ fn whole(folder: &Path, listed: ListedFile, len: u64) -> OutgoingFile {
         len,
         data_len: len - index_len,
         chunks: listed.chunks,
+        md5: None,
     }
 }

@@ -1,18 +1,20 @@
 //! What is missing at a remote, put into files chunk by chunk.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
-use holdfast_chunkstore::format::archive::Decoder;
+use holdfast_chunkstore::format::archive::{Decoder, StoredDictionary};
 use holdfast_chunkstore::format::table::record;
 use holdfast_chunkstore::hash::check_chunks;
-use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
+use holdfast_chunkstore::index::ByteSpan;
+use holdfast_chunkstore::noms_dir::{NomsDir, Place, StoreError};
 use holdfast_doltdb::{ReadError, children};
 
 use super::Sent;
 use super::origin::Read;
-use super::outgoing::Outgoing;
+use super::outgoing::{Form, Outgoing};
 use crate::remote::OutgoingFile;
 use crate::transfer::check::CheckError;
 use crate::transfer::error::TransferError;
@@ -22,6 +24,12 @@ use crate::transfer::seen::Seen;
 /// How many chunks are hashed together.
 const CHECKED_AT_ONCE: usize = 64;
 
+/// How many dictionaries are kept; Dolt's archives have one each, conjoined ones many.
+const DICTIONARIES: usize = 64;
+
+/// A file of the store, by its number, and where in it a dictionary lies.
+type DictionaryPlace = (usize, ByteSpan);
+
 /// Takes what is missing.
 pub(super) struct Walk {
     outgoing: Outgoing,
@@ -29,6 +37,8 @@ pub(super) struct Walk {
     seen: Seen,
     decoder: Decoder,
     encoder: record::Encoder,
+    /// Those of the store that were needed last.
+    dictionaries: HashMap<DictionaryPlace, Arc<StoredDictionary>>,
     sent: Sent,
 }
 
@@ -54,6 +64,7 @@ impl Walk {
             seen,
             decoder: Decoder::new(),
             encoder: record::Encoder::new(),
+            dictionaries: HashMap::new(),
             sent: Sent::default(),
         })
     }
@@ -63,9 +74,9 @@ impl Walk {
         self.sent
     }
 
-    /// Finishes the last file; nothing without chunks.
-    pub(super) fn finish_file(&mut self) -> Result<Option<OutgoingFile>, StoreError> {
-        self.outgoing.finish_file()
+    /// Finishes the last files.
+    pub(super) fn finish_files(&mut self) -> Result<Vec<OutgoingFile>, StoreError> {
+        self.outgoing.finish_files()
     }
 
     /// Puts chunks into files, and returns what they point at.
@@ -86,7 +97,7 @@ impl Walk {
                         Some(record) => record.clone(),
                         None => Bytes::from(self.encoded(&chunk.chunk)?),
                     };
-                    self.add(address, &record, &chunk.chunk, &mut found)?;
+                    self.add(address, Form::Record(&record), &chunk.chunk, &mut found)?;
                 }
             }
         }
@@ -99,34 +110,66 @@ impl Walk {
         group: &[ChunkAddress],
         found: &mut Found,
     ) -> Result<(), TransferError> {
-        let (mut records, mut chunks) = (Vec::new(), Vec::new());
+        let (mut stored, mut chunks) = (Vec::new(), Vec::new());
         for address in group {
-            let (mut record, mut chunk) = (Vec::new(), Vec::new());
+            let (mut bytes, mut chunk) = (Vec::new(), Vec::new());
             let Some(place) = store.find(*address)? else {
                 return Err(missing(store, *address));
             };
-            store.read_record(place, &mut self.decoder, &mut record, &mut chunk)?;
-            if record.is_empty() {
-                record = self.encoded(&chunk)?;
-            }
-            records.push(record);
+            store.read_both(place, &mut self.decoder, &mut bytes, &mut chunk)?;
+            let dictionary = match place {
+                Place::File { file, span } => span.dictionary.map(|span| (file, span)),
+                Place::Journal { .. } => None,
+            };
+            stored.push(match dictionary {
+                Some(place) if self.outgoing.takes_frames() => {
+                    (bytes, Some(self.dictionary(store, place)?))
+                }
+                Some(_) => (self.encoded(&chunk)?, None),
+                None => (bytes, None),
+            });
             chunks.push(chunk);
         }
         check_chunks(group, &chunks).map_err(|source| CheckError::Address {
             path: store.directory().to_owned(),
             source,
         })?;
-        for ((address, record), chunk) in group.iter().zip(&records).zip(&chunks) {
-            self.add(*address, record, chunk, found)?;
+        for ((address, (bytes, dictionary)), chunk) in group.iter().zip(&stored).zip(&chunks) {
+            let form = match dictionary {
+                Some(dictionary) => Form::Frame {
+                    frame: bytes,
+                    dictionary,
+                },
+                None => Form::Record(bytes),
+            };
+            self.add(*address, form, chunk, found)?;
         }
         Ok(())
+    }
+
+    /// A dictionary of a file of the store, read once.
+    fn dictionary(
+        &mut self,
+        store: &NomsDir,
+        place: DictionaryPlace,
+    ) -> Result<Arc<StoredDictionary>, StoreError> {
+        if let Some(known) = self.dictionaries.get(&place) {
+            return Ok(Arc::clone(known));
+        }
+        let (file, span) = place;
+        let dictionary = Arc::new(store.files()[file].read_dictionary(span)?);
+        if self.dictionaries.len() >= DICTIONARIES {
+            self.dictionaries.clear();
+        }
+        self.dictionaries.insert(place, Arc::clone(&dictionary));
+        Ok(dictionary)
     }
 
     /// Takes a chunk that was checked.
     fn add(
         &mut self,
         address: ChunkAddress,
-        record: &[u8],
+        form: Form<'_>,
         chunk: &[u8],
         found: &mut Found,
     ) -> Result<(), TransferError> {
@@ -136,11 +179,11 @@ impl Walk {
         self.seen.insert_new(&mut below)?;
         found.below.append(&mut below);
         self.sent.chunks += 1;
-        self.sent.bytes += record.len() as u64;
+        self.sent.bytes += form.len() as u64;
         if self.extent == Extent::Whole && !self.outgoing.has(address)? {
             found
                 .files
-                .extend(self.outgoing.add(address, record, chunk.len())?);
+                .extend(self.outgoing.add(address, form, chunk.len())?);
         }
         Ok(())
     }

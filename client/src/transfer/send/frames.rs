@@ -1,0 +1,92 @@
+//! An archive that grows, of chunks that are stored as zstd frames and go along as they are.
+//!
+//! It is not continued: whoever comes back makes it anew from what lies on this machine. Everything here blocks.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use holdfast_chunkstore::ChunkAddress;
+use holdfast_chunkstore::format::archive::{StoredDictionary, Writer};
+use holdfast_chunkstore::format::{EncodeError, FileKind};
+use holdfast_chunkstore::noms_dir::{StoreError, file_name};
+use holdfast_chunkstore::objects::durable;
+
+use super::outgoing::FILE_BYTES;
+use crate::remote::OutgoingFile;
+
+/// Frames on their way into an archive.
+#[derive(Debug)]
+pub(super) struct GrowingArchive {
+    folder: PathBuf,
+    /// Nothing before the first frame.
+    writer: Option<Writer<File>>,
+}
+
+impl GrowingArchive {
+    /// Begins one in `folder`; nothing is written yet.
+    pub(super) fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            writer: None,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("frames")
+    }
+
+    /// Adds a frame, and returns the archive that is whole with it. The caller vouches for all three.
+    pub(super) fn add(
+        &mut self,
+        address: ChunkAddress,
+        frame: &[u8],
+        dictionary: &StoredDictionary,
+    ) -> Result<Option<OutgoingFile>, StoreError> {
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => {
+                let path = self.path();
+                let file = File::create(&path).map_err(StoreError::io("make", &path))?;
+                Writer::new(file)
+            }
+        };
+        let appended = writer.append_frame(address, frame, dictionary);
+        appended.map_err(|source| self.encode(source))?;
+        let is_whole = writer.len() >= FILE_BYTES;
+        self.writer = Some(writer);
+        match is_whole {
+            true => self.finish(),
+            false => Ok(None),
+        }
+    }
+
+    /// Finishes the archive; nothing without frames.
+    pub(super) fn finish(&mut self) -> Result<Option<OutgoingFile>, StoreError> {
+        let Some(writer) = self.writer.take() else {
+            return Ok(None);
+        };
+        let version = concat!("holdfast ", env!("CARGO_PKG_VERSION"));
+        let metadata = [("dolt_version".to_owned(), version.to_owned())];
+        let finished = writer.finish(&BTreeMap::from(metadata));
+        let (_, written) = finished.map_err(|source| self.encode(source))?;
+        let path = self.folder.join(file_name(written.id, FileKind::Archive));
+        durable::rename_only(&self.path(), &path).map_err(StoreError::io("name", &path))?;
+        Ok(Some(OutgoingFile {
+            path,
+            id: written.id,
+            kind: FileKind::Archive,
+            len: written.len,
+            data_len: written.data_len,
+            chunks: written.count,
+            md5: Some(written.md5),
+        }))
+    }
+
+    fn encode(&self, source: EncodeError) -> StoreError {
+        StoreError::Encode {
+            path: self.path(),
+            source,
+        }
+    }
+}
