@@ -1,5 +1,8 @@
 //! Databases as dolt makes them, pushed by us; and old dolts that work by turns with us.
 
+use std::path::Path;
+
+use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::noms_dir::NomsDir;
 use holdfast_tests::dolt::{Database, Dolt, Workshop};
 use holdfast_tests::remote::Remote;
@@ -101,6 +104,38 @@ fn all_that_dolt_makes_is_pushed_to_our_forge() {
 fn all_that_dolt_makes_is_pushed_to_dolts_own_server() {
     let Some(server) = remotesrv() else { return };
     push_all_that_dolt_makes(server);
+}
+
+/// What is compressed with zstd goes along as it is: with snappy it would be half as long again.
+#[test]
+fn a_push_of_archives_sends_no_more_than_they_hold() {
+    let Some(workshop) = workshop() else { return };
+    let database = with_archives(&workshop, "archives");
+    let place = workshop.folder().join("place");
+    let url = format!("file://{}", place.display());
+    std::fs::create_dir(&place).unwrap();
+    ours(&database, &["push", &url, "--all"]).expect_success();
+    let count = |directory: &Path| {
+        let store = NomsDir::open(directory).unwrap();
+        let archives = store.files().iter();
+        let archives = archives.filter(|file| file.kind() == FileKind::Archive);
+        let lens = archives.map(|file| (u64::from(file.count()), file.len()));
+        lens.fold((0, 0), |sum, file| (sum.0 + file.0, sum.1 + file.1))
+    };
+    let (here, here_bytes) = count(&database.folder().join(".dolt/noms"));
+    let (there, there_bytes) = count(&place);
+    // All but the chunks of working sets and the like.
+    assert!(
+        there * 10 > here * 8,
+        "{there} of {here} chunks are in archives"
+    );
+    assert!(
+        there_bytes <= here_bytes,
+        "{there_bytes} of {here_bytes} bytes"
+    );
+    let copy = workshop.clone_from(&url, "copy", &[]);
+    assert_eq!(copy.log(), database.log());
+    copy.fsck();
 }
 
 #[test]

@@ -259,3 +259,67 @@ fn whole(folder: &Path, listed: ListedFile, len: u64) -> OutgoingFile {
         md5: None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_chunkstore::format::archive::Decoder;
+
+    use super::*;
+
+    #[test]
+    fn frames_are_copied_into_an_archive_that_the_next_attempt_finds() {
+        let place = tempfile::tempdir().unwrap();
+        let outgoing = place.path().join("outgoing");
+        let root = ChunkAddress::new([7; 20]);
+        let open = || Outgoing::open(&outgoing, "http://host.test/a/b", &[root], true).unwrap();
+        let text = b"a dictionary of words that the chunks have in common".as_slice();
+        let frame = zstd::bulk::compress(text, 3).unwrap();
+        let dictionary = StoredDictionary::new(frame).unwrap();
+        let mut compressor = zstd::bulk::Compressor::with_dictionary(3, text).unwrap();
+        let chunks = [b"words in common".as_slice(), b"a dictionary of chunks"];
+
+        let mut first = open();
+        assert!(first.takes_frames());
+        for chunk in chunks {
+            let frame = compressor.compress(chunk).unwrap();
+            let form = Form::Frame {
+                frame: &frame,
+                dictionary: &dictionary,
+            };
+            let whole = first.add(hash_chunk(chunk), form, chunk.len()).unwrap();
+            assert!(whole.is_none());
+        }
+        let mut record = Vec::new();
+        let encoded = record::Encoder::new().encode(b"of a table file", &mut record);
+        encoded.unwrap();
+        let of_table = hash_chunk(b"of a table file");
+        first.add(of_table, Form::Record(&record), 15).unwrap();
+        let files = first.finish_files().unwrap();
+        let kinds: Vec<_> = files.iter().map(|file| (file.kind, file.chunks)).collect();
+        assert_eq!(kinds, [(FileKind::Table, 1), (FileKind::Archive, 2)]);
+        assert!(first.finish_files().unwrap().is_empty());
+        for file in &files {
+            assert_eq!(file.path.metadata().unwrap().len(), file.len);
+        }
+
+        let second = open();
+        let mut kept: Vec<_> = second.kept().iter().map(|file| file.id).collect();
+        kept.sort_unstable();
+        let mut ids: Vec<_> = files.iter().map(|file| file.id).collect();
+        ids.sort_unstable();
+        assert_eq!(kept, ids);
+        for chunk in chunks {
+            assert!(second.has(hash_chunk(chunk)).unwrap());
+            let stored = second.kept.iter().find_map(|file| {
+                let span = file.find(hash_chunk(chunk)).unwrap()?;
+                let mut read = Vec::new();
+                file.read_chunk(span, &mut Decoder::new(), &mut read)
+                    .unwrap();
+                Some(read)
+            });
+            assert_eq!(stored.as_deref(), Some(chunk));
+        }
+        assert!(second.has(of_table).unwrap());
+        assert!(!second.has(root).unwrap());
+    }
+}
