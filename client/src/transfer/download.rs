@@ -182,7 +182,8 @@ impl Downloader {
             if part.metadata().map_or(0, |metadata| metadata.len()) > have {
                 budget.renew();
             }
-            if !error.kind().is_transient() || !budget.wait(&*self.clock).await {
+            let asked = error.retry_after();
+            if !error.kind().is_transient() || !budget.wait_as_asked(asked, &*self.clock).await {
                 return Err(error);
             }
         }

@@ -2,15 +2,18 @@
 
 use std::sync::{Arc, Mutex};
 
+use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::noms_dir::StoreWriter;
+use holdfast_doltdb::ChunkSource;
 
 use super::place::Form;
 use super::{Cloned, Cloner};
 use crate::database::StoreSource;
-use crate::transfer::datasets::pairs;
+use crate::remote::RemoteSource;
+use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::download::{Downloader, Turn};
 use crate::transfer::error::TransferError;
-use crate::transfer::refs::{NewRefs, RemoteRefs};
+use crate::transfer::refs::{NewRefs, RemoteRefs, check_names};
 
 impl Cloner<'_> {
     /// Clones all files.
@@ -24,6 +27,9 @@ impl Cloner<'_> {
         if listed.root.is_zero() {
             return Err(TransferError::Empty);
         }
+        // Before anything is written, and before all of it comes.
+        let there = RemoteSource::new(Arc::clone(&request.remote));
+        self.choose(&self.refs(&there, listed.root).await?)?;
         self.prepare().await?;
         let downloader = Downloader {
             remote: Arc::clone(&request.remote),
@@ -41,7 +47,7 @@ impl Cloner<'_> {
         let begin = move || place.begin_store(root, files);
         let opened = self.pool.run(begin).await?;
         let source = StoreSource::new(Arc::new(opened), self.pool.clone());
-        let refs = RemoteRefs::read(&source, root).await?;
+        let refs = self.refs(&source, root).await?;
         let branch = self.choose(&refs)?;
         let cloned = Cloned {
             branch: branch.to_owned(),
@@ -74,5 +80,24 @@ impl Cloner<'_> {
         };
         self.pool.run(finish).await?;
         Ok(cloned)
+    }
+
+    /// The branches and tags of the remote, whose names are those of the clone as well.
+    async fn refs(
+        &self,
+        source: &dyn ChunkSource,
+        root: RootAddress,
+    ) -> Result<RemoteRefs, TransferError> {
+        let datasets = Datasets::read(source, root).await?;
+        let address = self.request.remote.address();
+        match self.request.form {
+            Form::Bare => datasets.check_names(&address)?,
+            Form::Database => {
+                let public = datasets.iter().filter(|(name, _)| name.is_public());
+                let public: Vec<_> = public.map(|(name, _)| name).collect();
+                check_names(&address, &public)?;
+            }
+        }
+        Ok(RemoteRefs::among(&datasets))
     }
 }
