@@ -163,7 +163,7 @@ async fn no_error_says_a_signed_address() {
     let reads = [
         Wrong::Status(403),
         Wrong::Status(500),
-        Wrong::Cut(1),
+        Wrong::Cut(0),
         Wrong::Short(1),
         Wrong::Whole,
         Wrong::Elsewhere,
