@@ -1,7 +1,7 @@
 //! Names of datasets: branches, tags, and what else a store keeps under a name.
 //!
 //! Parsing never fails, since whatever stands in a store must be shown and kept; [`RefName::check`] tells
-//! whether a name may be given to something new.
+//! whether a name may be given to something new, [`RefName::check_found`] whether something of that name can be used.
 
 use std::fmt;
 
@@ -79,24 +79,31 @@ impl RefName {
 
     /// Checks that Dolt would let somebody give this name to something new.
     pub fn check(&self) -> Result<(), RefNameError> {
-        let full = self.to_string();
-        let refuse = |reason| {
-            Err(RefNameError {
-                name: full.chars().take(200).collect(),
-                reason,
-            })
-        };
-        if full.len() > Self::MAX_LEN {
-            return refuse("is too long");
-        }
-        if let Some(reason) = bad_dataset_name(&full) {
-            return refuse(reason);
+        self.check_found()?;
+        if self.to_string().len() > Self::MAX_LEN {
+            return Err(self.refused("is too long"));
         }
         match self {
             Self::Branch(name) | Self::Tag(name) | Self::WorkingSet(name) => {
-                bad_head_name(name).map_or(Ok(()), refuse)
+                bad_head_name(name).map_or(Ok(()), |reason| Err(self.refused(reason)))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Checks that Dolt could use something of this name that another store has. It refuses less than
+    /// [`RefName::check`]: nobody may call a branch `HEAD` any more, but there may be one.
+    pub fn check_found(&self) -> Result<(), RefNameError> {
+        match bad_dataset_name(&self.to_string()) {
+            Some(reason) => Err(self.refused(reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn refused(&self, reason: &'static str) -> RefNameError {
+        RefNameError {
+            name: self.to_string().chars().take(200).collect(),
+            reason,
         }
     }
 }
@@ -220,6 +227,30 @@ mod tests {
         ] {
             let refused = RefName::Branch(name.to_owned()).check();
             assert_eq!(refused, Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_may_have_names_that_nothing_new_may_have() {
+        let long = "v".repeat(32);
+        let too_long = "v".repeat(RefName::MAX_LEN);
+        for name in ["main", "a/b", "HEAD", "-", "@", &long, &too_long] {
+            let found = RefName::Tag(name.to_owned()).check_found();
+            assert_eq!(found, Ok(()), "{name}");
+        }
+        for name in [
+            "a*",
+            "a/../b",
+            "a//b",
+            "/a",
+            "a\u{1b}[2Jb",
+            "a\nb",
+            "ä",
+            "a.lock",
+        ] {
+            let error = RefName::Tag(name.to_owned()).check_found().unwrap_err();
+            let text = error.to_string();
+            assert!(!text.contains(char::is_control), "{text}");
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Proxies between a client and servers: one that sends each request to another server, one that looks at connections
-//! and breaks them.
+//! and breaks them; one that speaks TLS, and one that makes tunnels.
 
 mod barrier;
+mod tls;
+mod tunnels;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,6 +29,8 @@ use tokio::task::JoinHandle;
 
 use self::barrier::Barrier;
 pub use self::barrier::Stop;
+pub use self::tls::TlsDoor;
+pub use self::tunnels::Tunnels;
 
 type Body = BoxBody<Bytes, hyper::Error>;
 

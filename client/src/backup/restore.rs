@@ -24,9 +24,9 @@ use crate::remote::{ListedFiles, Reach, Remote, RemoteSource, Shelf};
 use crate::transfer::clone::{Form, Place};
 use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::download::{Downloader, Folders};
-use crate::transfer::fetch::unknown_tags;
+use crate::transfer::fetch::{UnknownTag, unknown_tags};
 use crate::transfer::gather::Gather;
-use crate::transfer::refs::RemoteRefs;
+use crate::transfer::refs::{RemoteRefs, check_names};
 use crate::transfer::{Observer, TransferError};
 
 /// What is to be restored.
@@ -192,6 +192,9 @@ pub async fn restore(
     observer: Arc<dyn Observer>,
 ) -> Result<Restored, BackupError> {
     let chosen = choose(&request.target, request.which).await?;
+    let source = RemoteSource::new(Arc::clone(&request.target));
+    let all = Datasets::read(&source, chosen.root).await?;
+    let part = Part::of(request, &source, &all).await?;
     let restorer = Restorer {
         request,
         chosen: &chosen,
@@ -211,11 +214,58 @@ pub async fn restore(
     };
     let place = restorer.place.clone();
     pool.run(move || place.prepare()).await?;
-    let chunks = match request.branches.as_slice() {
-        [] => restorer.take_files().await?,
-        branches => restorer.gather(branches).await?,
+    let chunks = match part {
+        None => restorer.take_files().await?,
+        Some(part) => restorer.gather(part).await?,
     };
     restorer.finish(chunks).await
+}
+
+/// What of a backup is restored.
+struct Part {
+    /// The branches with their working sets.
+    kept: Datasets,
+    /// What these reach is taken.
+    roots: Vec<ChunkAddress>,
+    /// The tags of the backup; those of what is taken come along.
+    tags: Vec<UnknownTag>,
+}
+
+impl Part {
+    /// What the request wants of the datasets of a backup; nothing where it wants everything. Names are checked before
+    /// anything is written.
+    async fn of(
+        request: &RestoreRequest,
+        source: &RemoteSource,
+        all: &Datasets,
+    ) -> Result<Option<Self>, BackupError> {
+        let address = request.target.address();
+        if request.branches.is_empty() {
+            all.check_names(&address)?;
+            return Ok(None);
+        }
+        let mut part = Self {
+            kept: Datasets::default(),
+            roots: Vec::new(),
+            tags: Vec::new(),
+        };
+        for branch in &request.branches {
+            let name = RefName::Branch(branch.clone());
+            let head = all.get(&name).ok_or_else(|| no_branch(branch, all))?;
+            let working_set = RefName::WorkingSet(branch.clone());
+            for (name, address) in [
+                (name, Some(head)),
+                (working_set.clone(), all.get(&working_set)),
+            ] {
+                part.kept.set(&name, address);
+                part.roots.extend(address);
+            }
+        }
+        part.tags = unknown_tags(source, all, &Datasets::default()).await?;
+        part.kept.check_names(&address)?;
+        check_names(&address, part.tags.iter().map(|tag| &tag.name))?;
+        Ok(Some(part))
+    }
 }
 
 struct Restorer<'a> {
@@ -246,22 +296,12 @@ impl Restorer<'_> {
     }
 
     /// Gathers what some branches and their working sets reach, and the tags among it.
-    async fn gather(&self, branches: &[String]) -> Result<u64, BackupError> {
-        let source = RemoteSource::new(Arc::clone(&self.request.target));
-        let all = Datasets::read(&source, self.chosen.root).await?;
-        let (mut kept, mut roots) = (Datasets::default(), Vec::new());
-        for branch in branches {
-            let name = RefName::Branch(branch.clone());
-            let head = all.get(&name).ok_or_else(|| no_branch(branch, &all))?;
-            let working_set = RefName::WorkingSet(branch.clone());
-            for (name, address) in [
-                (name, Some(head)),
-                (working_set.clone(), all.get(&working_set)),
-            ] {
-                kept.set(&name, address);
-                roots.extend(address);
-            }
-        }
+    async fn gather(&self, part: Part) -> Result<u64, BackupError> {
+        let Part {
+            mut kept,
+            roots,
+            tags,
+        } = part;
         let gather = Gather {
             remote: Arc::clone(&self.request.target),
             reach: Reach::Exact,
@@ -273,7 +313,6 @@ impl Restorer<'_> {
         };
         let gathered = gather.run(roots).await?;
         let mut chunks: Vec<NewChunk> = Vec::new();
-        let tags = unknown_tags(&source, &all, &Datasets::default()).await?;
         let sort_out = move || gathered.reached(tags).map(|tags| (gathered, tags));
         let (gathered, tags) = self.pool.run(sort_out).await?;
         for tag in tags {

@@ -16,6 +16,7 @@ use holdfast_doltdb::tree::AddressMap;
 use super::remotes::Speaker;
 use super::{Complaint, pool};
 use crate::args::{Directory, Environment, NamedPlace, Place};
+use crate::ui;
 
 /// The branch that is checked out, or the usual one where none is.
 const HEAD: &str = "HEAD";
@@ -188,9 +189,14 @@ async fn open(target: Target, place: &Place, environment: &Environment) -> anyho
         return open_directory(&directory).await;
     }
     let remote = speaker.open(&text).await?;
+    let (name, root) = (remote.address(), remote.root().await?);
+    if root.is_zero() {
+        // Servers show an empty repository to whoever may make one, so nobody can tell.
+        ui::say(&format!("{} is empty, or not there", ui::plain(&name)));
+    }
     Ok(Looked {
-        name: remote.address(),
-        root: remote.root().await?,
+        name,
+        root,
         source: Box::new(RemoteSource::new(remote)),
         behind: Behind::Remote,
     })

@@ -1,7 +1,7 @@
 //! Why a remote was not made equal to another.
 
 use holdfast_chunkstore::ErrorKind;
-use holdfast_doltdb::ReadError;
+use holdfast_doltdb::{ReadError, RefNameError};
 
 use crate::backup::BackupError;
 use crate::remote::RemoteError;
@@ -39,6 +39,15 @@ pub enum MirrorError {
         #[from]
         source: ReadError,
     },
+    /// A ref of the source whose name Dolt could not use.
+    #[error("{origin} has a ref that nobody can take over")]
+    Name {
+        /// What is copied.
+        origin: String,
+        /// What is wrong with the name.
+        #[source]
+        source: RefNameError,
+    },
     /// Commits would be lost.
     #[error("{target} has commits that the source lacks, in {}", refs.join(", "))]
     Ahead {
@@ -69,6 +78,7 @@ impl MirrorError {
             Self::Remote { source } => source.kind(),
             Self::Transfer { source } => source.kind(),
             Self::Read { source } => source.kind(),
+            Self::Name { .. } => ErrorKind::Corrupt,
             Self::Ahead { .. } | Self::Live { .. } => ErrorKind::Refused,
             Self::Contended { .. } => ErrorKind::Unavailable,
         }

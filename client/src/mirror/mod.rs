@@ -145,6 +145,16 @@ impl Mirrorer<'_> {
         let there = RemoteSource::new(Arc::clone(&self.request.target));
         let target = Datasets::read(&there, root).await?;
         let plan = Plan::make(&self.source, target, self.request.vanished);
+        let coming = plan.updates.iter().filter(|update| update.new.is_some());
+        for update in coming {
+            update
+                .name
+                .check_found()
+                .map_err(|source| MirrorError::Name {
+                    origin: self.request.source.name(),
+                    source,
+                })?;
+        }
         if self.request.ahead == Ahead::Refused {
             self.check_behind(&plan).await?;
         }

@@ -1,6 +1,7 @@
 //! Why a remote did not do what was asked.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use holdfast_chunkstore::format::DecodeError;
 use holdfast_chunkstore::hash::AddressMismatch;
@@ -46,8 +47,18 @@ pub enum RemoteError {
         action: &'static str,
         /// The status.
         status: u16,
-        /// The beginning of what the server said.
+        /// The beginning of what the server said, without the address that was asked for.
         text: String,
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// A host that takes nothing of what is sent to it, and does not answer either.
+    #[error("{action}: nothing moved for {} seconds", patience.as_secs())]
+    Silent {
+        /// What was attempted.
+        action: &'static str,
+        /// How long it was waited for.
+        patience: Duration,
     },
     /// An answer that cannot be.
     #[error("{action}: the remote answered with {what}")]
@@ -170,10 +181,18 @@ impl RemoteError {
         }
     }
 
+    /// How long the remote asked to be left alone, if it did.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Whether the same request may succeed later.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Call { status, .. } => may_pass(status.code()),
+            Self::Call { status, .. } => !is_missing(status) && may_pass(status.code()),
             error => error.kind().is_transient(),
         }
     }
@@ -182,6 +201,7 @@ impl RemoteError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Connect { .. } | Self::Http { .. } => ErrorKind::Unavailable,
+            Self::Call { status, .. } if is_missing(status) => ErrorKind::NotFound,
             Self::Call { status, .. } => of_code(status.code()),
             Self::Status { status, .. } => match status {
                 401 => ErrorKind::Unauthenticated,
@@ -191,7 +211,7 @@ impl RemoteError {
                 408 | 425 | 429 | 500.. => ErrorKind::Unavailable,
                 _ => ErrorKind::Refused,
             },
-            Self::Short { .. } => ErrorKind::Unavailable,
+            Self::Short { .. } | Self::Silent { .. } => ErrorKind::Unavailable,
             Self::Refused { .. } => ErrorKind::Refused,
             Self::Answer { .. } | Self::Format { .. } => ErrorKind::Invalid,
             Self::Chunk { .. } | Self::OtherChunk { .. } | Self::Dictionary { .. } => {
@@ -207,6 +227,11 @@ impl RemoteError {
             Self::NoRoot { .. } => ErrorKind::Dangling,
         }
     }
+}
+
+/// Whether a database is not there of which a SQL server says so: it has no code for that.
+fn is_missing(status: &tonic::Status) -> bool {
+    status.code() == Code::Unknown && status.message().starts_with("database not found")
 }
 
 fn of_code(code: Code) -> ErrorKind {

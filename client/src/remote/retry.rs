@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use holdfast_chunkstore::clock::Clock;
+use holdfast_chunkstore::clock::{Clock, Timestamp};
+use jiff::fmt::rfc2822::DateTimeParser;
 
 /// How often in a row, as Dolt's own client.
 const TRIES: u32 = 5;
@@ -12,6 +13,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 
 /// How long is waited at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// How long is waited at most because a remote asks for it.
+const LONGEST_ASKED: Duration = Duration::from_secs(60);
 
 /// What is left of the tries. Progress renews it.
 #[derive(Debug)]
@@ -35,11 +39,27 @@ impl Budget {
 
     /// Waits for the next try; false when there is none.
     pub(crate) async fn wait(&mut self, clock: &dyn Clock) -> bool {
+        self.wait_as_asked(None, clock).await
+    }
+
+    /// Waits for the next try, for as long as the remote asked for if it did; false when there is none.
+    pub(crate) async fn wait_as_asked(
+        &mut self,
+        asked: Option<Duration>,
+        clock: &dyn Clock,
+    ) -> bool {
         if self.used >= TRIES {
             return false;
         }
         self.used += 1;
-        clock.sleep(jittered(self.wait)).await;
+        let wait = jittered(self.wait);
+        clock
+            .sleep(match asked {
+                // All who were asked for the same do not come back together either.
+                Some(asked) => wait.max(asked.min(LONGEST_ASKED) + jittered(FIRST_WAIT)),
+                None => wait,
+            })
+            .await;
         self.wait = (self.wait * 3 / 2).min(LONGEST_WAIT);
         true
     }
@@ -49,4 +69,91 @@ impl Budget {
 fn jittered(wait: Duration) -> Duration {
     let share: f64 = rand::RngExt::random_range(&mut rand::rng(), 0.5..1.5);
     wait.mul_f64(share)
+}
+
+/// Reads a `Retry-After` of HTTP: seconds, or a date.
+pub(crate) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = DateTimeParser::new().parse_timestamp(text).ok()?;
+    // A date that is past asks for no wait.
+    let date = u64::try_from(date.as_millisecond()).unwrap_or(0);
+    Some(Timestamp(date).since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::*;
+
+    /// Notes how long it was waited, and does not wait.
+    #[derive(Debug, Default)]
+    struct Noting(Mutex<Vec<Duration>>);
+
+    #[async_trait]
+    impl Clock for Noting {
+        fn now(&self) -> Timestamp {
+            Timestamp(0)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        async fn sleep(&self, duration: Duration) {
+            self.0.lock().unwrap().push(duration);
+        }
+    }
+
+    #[test]
+    fn what_a_remote_asks_for_is_seconds_or_a_date() {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let now = Timestamp(784_111_777_000);
+        for (text, seconds) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("Fri, 01 Jan 1904 00:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+            ("1.5", None),
+            ("", None),
+        ] {
+            let asked = retry_after(text, now);
+            assert_eq!(asked, seconds.map(Duration::from_secs), "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wait_is_as_long_as_was_asked_for_within_bounds() {
+        let clock = Noting::default();
+        let mut budget = Budget::new();
+        let seconds = Duration::from_secs;
+        for asked in [
+            None,
+            Some(seconds(0)),
+            Some(seconds(7)),
+            Some(Duration::MAX),
+        ] {
+            assert!(budget.wait_as_asked(asked, &clock).await);
+        }
+        assert!(budget.wait(&clock).await);
+        assert!(
+            !budget.wait_as_asked(Some(seconds(7)), &clock).await,
+            "who asks for a wait gives no more tries"
+        );
+        let waits = clock.0.into_inner().unwrap();
+        let within = [(0, 1), (0, 2), (7, 8), (60, 61), (0, 5)];
+        assert_eq!(waits.len(), within.len());
+        for (wait, (least, most)) in waits.into_iter().zip(within) {
+            assert!((seconds(least)..seconds(most)).contains(&wait), "{wait:?}");
+        }
+    }
 }

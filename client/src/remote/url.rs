@@ -166,7 +166,11 @@ impl RemoteUrl {
         if text.contains(":///") {
             return Err(syntax());
         }
-        let url = Url::parse(text).map_err(|_| syntax())?;
+        let url = Url::parse(text).map_err(|_| match text.contains('@') {
+            // A password may be what makes it none, and must not be shown.
+            true => UrlError::UserInfo,
+            false => syntax(),
+        })?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(UrlError::UserInfo);
         }
@@ -364,10 +368,13 @@ mod tests {
             parse("https://h/"),
             Err(UrlError::NoRepository { .. })
         ));
-        assert!(matches!(
-            parse("https://u:p@h/a/b"),
-            Err(UrlError::UserInfo)
-        ));
+        for text in [
+            "https://u:p@h/a/b",
+            "https://u:p/w@h/a/b",
+            "http://u:p@h:x/a/b",
+        ] {
+            assert!(matches!(parse(text), Err(UrlError::UserInfo)), "{text}");
+        }
         for text in ["aws://a/b", "gs://a/b", "ssh://h/a"] {
             assert!(
                 matches!(parse(text), Err(UrlError::Scheme { .. })),

@@ -8,6 +8,9 @@ use holdfast_doltdb::tree::AddressMap;
 use holdfast_doltdb::write::{NameTooLong, NewChunk, NewRoot, store_root};
 use holdfast_doltdb::{ChunkSource, ReadError, RefName};
 
+use super::error::TransferError;
+use super::refs::check_names;
+
 /// The datasets of a store by name. They are few, next to rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Datasets(BTreeMap<Bytes, ChunkAddress>);
@@ -46,6 +49,22 @@ impl Datasets {
         self.0
             .iter()
             .map(move |(name, address)| (parse(name), *address))
+    }
+
+    /// Checks the names of a remote's datasets that come along as they are. What only its own machinery keeps there is
+    /// never shown, and may be called as it likes.
+    pub(crate) fn check_names(&self, remote: &str) -> Result<(), TransferError> {
+        let names: Vec<_> = self.iter().map(|(name, _)| name).collect();
+        let is_used = |name: &&RefName| {
+            matches!(
+                name,
+                RefName::Branch(_)
+                    | RefName::Tag(_)
+                    | RefName::RemoteBranch { .. }
+                    | RefName::WorkingSet(_)
+            )
+        };
+        check_names(remote, names.iter().filter(is_used))
     }
 
     /// Writes the store root of these datasets.

@@ -1,6 +1,7 @@
 //! Why a transfer did not come to its end.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
@@ -82,6 +83,15 @@ pub enum TransferError {
         #[source]
         source: RefNameError,
     },
+    /// A ref of the remote whose name Dolt could not use.
+    #[error("{remote} has a ref that nobody can take over")]
+    RemoteName {
+        /// The remote.
+        remote: String,
+        /// What is wrong with the name.
+        #[source]
+        source: RefNameError,
+    },
     /// A revision that the remote has not.
     #[error("{name:?} is no branch, tag or commit of the remote")]
     NoRevision {
@@ -159,6 +169,14 @@ pub enum TransferError {
 }
 
 impl TransferError {
+    /// How long the remote asked to be left alone, if it did.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Remote { source } => source.retry_after(),
+            _ => None,
+        }
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -166,7 +184,7 @@ impl TransferError {
             Self::Empty | Self::NoBranch { .. } | Self::NoBranches => ErrorKind::NotFound,
             Self::Occupied { .. } => ErrorKind::Conflict,
             Self::Short { .. } | Self::Unsteady | Self::Stopped => ErrorKind::Unavailable,
-            Self::Count { .. } | Self::Lacks { .. } => ErrorKind::Corrupt,
+            Self::Count { .. } | Self::Lacks { .. } | Self::RemoteName { .. } => ErrorKind::Corrupt,
             Self::Spec { .. } | Self::RefName { .. } => ErrorKind::Invalid,
             Self::Shallow { .. } | Self::Diverged { .. } | Self::Uncommitted => ErrorKind::Refused,
             Self::NoRef { .. } | Self::NoRevision { .. } => ErrorKind::NotFound,

@@ -23,6 +23,7 @@ use super::error::TransferError;
 use super::events::Observer;
 use super::gather::{Gather, Gathered};
 use super::ref_spec::RefSpec;
+use super::refs::check_names as check_remote_names;
 use crate::database::{Database, DatabasePaths, RepoState, StoreSource, remove};
 use crate::remote::{Reach, Remote, RemoteSource};
 
@@ -141,6 +142,7 @@ impl Plan {
                 let here = RefName::parse(&here);
                 let old = local.get(&here);
                 if is_asked(branch) && old != Some(address) {
+                    check_remote_names(&request.remote.address(), [&name])?;
                     let new = Some(address);
                     updates.push(RefUpdate {
                         name: here,
@@ -162,6 +164,8 @@ impl Plan {
             }));
         }
         let tags = unknown_tags(&source, &remote, &local).await?;
+        let names = tags.iter().map(|tag| &tag.name);
+        check_remote_names(&request.remote.address(), names)?;
         Ok(Self {
             local,
             updates,

@@ -32,17 +32,30 @@ impl RemoteRefs {
         let mut refs = Refs::open(source, root).await?;
         let mut found = Self::default();
         while let Some((name, address)) = refs.next().await? {
-            match name {
-                RefName::Branch(branch) => {
-                    found.branches.insert(branch, address);
-                }
-                RefName::Tag(tag) => {
-                    found.tags.insert(tag, address);
-                }
-                _ => {}
-            }
+            found.insert(name, address);
         }
         Ok(found)
+    }
+
+    /// Those among datasets.
+    pub(crate) fn among(datasets: &Datasets) -> Self {
+        let mut found = Self::default();
+        for (name, address) in datasets.iter() {
+            found.insert(name, address);
+        }
+        found
+    }
+
+    fn insert(&mut self, name: RefName, address: ChunkAddress) {
+        match name {
+            RefName::Branch(branch) => {
+                self.branches.insert(branch, address);
+            }
+            RefName::Tag(tag) => {
+                self.tags.insert(tag, address);
+            }
+            _ => {}
+        }
     }
 
     /// The branch that a clone checks out: the one asked for, else `main`, else `master`, else the user's default,
@@ -73,6 +86,22 @@ impl RemoteRefs {
         let branch = usual.chain(&self.branches).next();
         branch.map(|(branch, _)| branch.as_str())
     }
+}
+
+/// Checks names of a remote before anything here is called so: one that Dolt could not use would not be found again,
+/// would mean several refs where refs are matched, and might give a terminal orders.
+pub(crate) fn check_names<'a>(
+    remote: &str,
+    names: impl IntoIterator<Item = &'a RefName>,
+) -> Result<(), TransferError> {
+    for name in names {
+        name.check_found()
+            .map_err(|source| TransferError::RemoteName {
+                remote: remote.to_owned(),
+                source,
+            })?;
+    }
+    Ok(())
 }
 
 /// The branch that stands for a store of which nobody says one: `main`, else `master`, else the first; nothing where

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use holdfast_tests::disk::{Disk, Mode, PAGE};
 use holdfast_tests::dolt::{Database, Workshop};
+use holdfast_tests::forge::{Forge, Plan};
 use holdfast_tests::process::Finished;
 use holdfast_tests::remote::Remote;
 use holdfast_tests::say;
@@ -16,7 +17,8 @@ use holdfast_tests::world::World;
 
 use crate::holdfast::{binary, holdfast, ours, run};
 use crate::scene::{
-    assert_follows, assert_whole, cloned, forge, prod, published, refs_there, state, workshop,
+    assert_follows, assert_whole, cloned, forge, prod, published, refs_there, remotesrv, state,
+    workshop,
 };
 
 #[test]
@@ -201,6 +203,51 @@ fn what_is_no_remote_and_no_ref_has_its_exit_code() {
     }
     assert_eq!((state(&copy), refs_there(&copy, "origin")), before);
     server.finish();
+}
+
+#[test]
+fn a_repository_that_is_not_there_is_no_empty_list_without_a_word() {
+    let Some(workshop) = workshop() else { return };
+    let folder = workshop.folder();
+    // Who may make one is shown it as if it were there.
+    for server in [Some(forge()), remotesrv()].into_iter().flatten() {
+        let nothing = format!("{}/acme/nothing", server.base_url());
+        for arguments in [&["refs", &nothing][..], &["branch", "--remote", &nothing]] {
+            let printed = holdfast(&workshop, folder, arguments);
+            assert_eq!(printed.code, Some(0), "{printed:#?}");
+            assert_eq!(printed.stdout, "");
+            let words = format!("{nothing} is empty, or not there\n");
+            assert_eq!(printed.stderr, words);
+        }
+        let log = ["log", "--remote", &nothing];
+        let refused = holdfast(&workshop, folder, &log).expect_code(3);
+        assert!(refused.contains("is empty, or not there"), "{refused}");
+        server.finish();
+    }
+    // Who may not is told.
+    let mut plan = Plan::on_local_disk();
+    plan.read_only = true;
+    let read_only = Forge::start(plan);
+    let owner = World::SMALL.make(&workshop, "owner");
+    let running = owner.serve_as_remote();
+    let base = running.url();
+    let base = base.rsplit_once('/').unwrap().0;
+    for nothing in [
+        format!("{}/acme/nothing", read_only.base_url()),
+        format!("{base}/nothing"),
+    ] {
+        for arguments in [
+            &["refs", &nothing][..],
+            &["branch", "--remote", &nothing],
+            &["log", "--remote", &nothing],
+        ] {
+            let refused = holdfast(&workshop, folder, arguments).expect_code(3);
+            let hint = "hint: check the owner and the name in the address";
+            assert!(refused.contains(hint), "{refused}");
+        }
+    }
+    drop(running);
+    read_only.finish();
 }
 
 const MIB: u64 = 1 << 20;

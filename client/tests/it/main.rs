@@ -12,6 +12,7 @@ mod holdfast;
 mod kill;
 mod looking;
 mod moving;
+mod names;
 mod places;
 mod refs;
 mod scene;

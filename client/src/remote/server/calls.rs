@@ -14,7 +14,7 @@ use holdfast_proto::remotesapi::{
 };
 
 use super::CAPABILITIES;
-use super::connection::{Abilities, Connection};
+use super::connection::{Abilities, Connection, LONG_PATIENCE};
 use crate::remote::credentials::Credentials;
 use crate::remote::{ListedFiles, Metadata, RemoteError, RemoteFile, Swap, WorkingSets};
 
@@ -215,7 +215,7 @@ impl Connection {
             ..AddTableFilesRequest::default()
         };
         let answer = self
-            .call(action, |mut calls| {
+            .call_within(LONG_PATIENCE, action, |mut calls| {
                 let request = self.request(message.clone());
                 async move { calls.add_table_files(request).await }
             })
@@ -244,7 +244,7 @@ impl Connection {
         };
         self.drop_token();
         let answer = self
-            .call("move the root", |mut calls| {
+            .call_within(LONG_PATIENCE, "move the root", |mut calls| {
                 let request = self.request(message.clone());
                 async move { calls.commit(request).await }
             })

@@ -148,11 +148,26 @@ impl Connection {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        self.call_within(PATIENCE, action, attempt).await
+    }
+
+    /// Makes a call each attempt of which may take as long, again where its failure may pass. One whose answer did not
+    /// come may have taken effect all the same.
+    pub(super) async fn call_within<T, F>(
+        &self,
+        patience: Duration,
+        action: &'static str,
+        attempt: impl Fn(Calls) -> F,
+    ) -> Result<T, RemoteError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let mut budget = Budget::new();
         loop {
-            let error = match attempt(self.calls()).await {
+            let answer = self.within(patience, action, attempt(self.calls()));
+            let error = match answer.await {
                 Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) => refused(action)(status),
+                Err(error) => error,
             };
             if !error.may_pass() || !budget.wait(&*self.clock).await {
                 return Err(error);
@@ -166,9 +181,18 @@ impl Connection {
         action: &'static str,
         step: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, RemoteError> {
+        self.within(PATIENCE, action, step).await
+    }
+
+    async fn within<T>(
+        &self,
+        patience: Duration,
+        action: &'static str,
+        step: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, RemoteError> {
         let step = tokio::select! {
             step = step => step,
-            () = self.clock.sleep(PATIENCE) => Err(Status::deadline_exceeded("no answer came")),
+            () = self.clock.sleep(patience) => Err(Status::deadline_exceeded("no answer came")),
         };
         step.map_err(refused(action))
     }
@@ -184,8 +208,12 @@ impl Connection {
     }
 }
 
-/// How long one answer on a stream may take.
+/// How long one answer may take, to a call or on a stream.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the answer may take to a call that makes files part of a repository: Dolt's own servers open them first,
+/// and join them with others when there are many.
+pub(super) const LONG_PATIENCE: Duration = Duration::from_secs(180);
 
 /// The error of a call that was answered with another status than OK.
 pub(super) fn refused(action: &'static str) -> impl Fn(Status) -> RemoteError {

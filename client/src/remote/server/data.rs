@@ -7,16 +7,20 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _};
 use holdfast_chunkstore::clock::Clock;
-use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::header::{CONTENT_RANGE, RANGE, RETRY_AFTER};
 use reqwest::{Client, Response, Url};
 
 use super::flow::Flow;
 use super::proxies::Proxies;
 use super::{CONNECT_TIMEOUT, KEEPALIVE, user_agent};
+use crate::remote::retry::retry_after;
 use crate::remote::{Budget, FileBody, RemoteError, RemoteFile};
 
 /// How much of what a server says with a refusal is read.
 const MAX_TOLD_BYTES: usize = 1024;
+
+/// Shorter values in an address are no secrets, but numbers and dates.
+const MIN_SECRET_BYTES: usize = 8;
 
 /// How long nothing may come of what was asked for.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,7 +30,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Data {
     /// Gives up on a host that sends nothing.
     reads: Client,
-    /// Waits for as long as it sends itself.
+    /// Sends, which may take as long as the link needs; whoever sends watches that something moves.
     pub(super) uploads: Client,
     flow: Flow,
     pub(super) clock: Arc<dyn Clock>,
@@ -94,7 +98,7 @@ impl Data {
                 check_beginning(action, &response, from)?;
                 (from, total_len(&response))
             }
-            _ => return Err(refusal(action, response).await),
+            _ => return Err(self.refusal(action, response).await),
         };
         Ok(FileBody {
             begins_at,
@@ -131,7 +135,8 @@ impl Data {
             if body.len() > have {
                 budget.renew();
             }
-            if !budget.wait(&*self.clock).await {
+            let asked = error.retry_after();
+            if !budget.wait_as_asked(asked, &*self.clock).await {
                 return Err(error);
             }
         }
@@ -157,7 +162,7 @@ impl Data {
                 let what = what.to_owned();
                 return Err(RemoteError::Answer { action, what });
             }
-            _ => return Err(refusal(action, response).await),
+            _ => return Err(self.refusal(action, response).await),
         }
         let file_len = file_len(&response);
         let mut missing = range.end - begins_at;
@@ -177,6 +182,31 @@ impl Data {
             missing => Err(RemoteError::Short { action, missing }),
         }
     }
+
+    /// The error of a request for data that was refused, with the beginning of the server's words.
+    pub(super) async fn refusal(&self, action: &'static str, response: Response) -> RemoteError {
+        let status = response.status().as_u16();
+        let asked = match status {
+            429 | 503 => response.headers().get(RETRY_AFTER),
+            _ => None,
+        };
+        let asked = asked.and_then(|asked| retry_after(asked.to_str().ok()?, self.clock.now()));
+        let url = response.url().clone();
+        let mut told = Vec::new();
+        let mut pieces = response.bytes_stream();
+        while told.len() < MAX_TOLD_BYTES
+            && let Some(Ok(piece)) = pieces.next().await
+        {
+            let rest = MAX_TOLD_BYTES - told.len();
+            told.extend_from_slice(&piece[..piece.len().min(rest)]);
+        }
+        RemoteError::Status {
+            action,
+            status,
+            text: without_secrets(&String::from_utf8_lossy(&told), &url),
+            retry_after: asked,
+        }
+    }
 }
 
 /// The error of a request for data, without its address.
@@ -187,22 +217,14 @@ pub(super) fn http(action: &'static str) -> impl Fn(reqwest::Error) -> RemoteErr
     }
 }
 
-/// The error of a request for data that was refused, with the beginning of the server's words.
-pub(super) async fn refusal(action: &'static str, response: Response) -> RemoteError {
-    let status = response.status().as_u16();
-    let mut told = Vec::new();
-    let mut pieces = response.bytes_stream();
-    while told.len() < MAX_TOLD_BYTES
-        && let Some(Ok(piece)) = pieces.next().await
-    {
-        let rest = MAX_TOLD_BYTES - told.len();
-        told.extend_from_slice(&piece[..piece.len().min(rest)]);
-    }
-    RemoteError::Status {
-        action,
-        status,
-        text: String::from_utf8_lossy(&told).into_owned(),
-    }
+/// Takes out of a server's words what whoever asked must keep to himself: they may repeat the address that was asked
+/// for, and who has it can read what it leads to.
+fn without_secrets(text: &str, url: &Url) -> String {
+    let query = url.query().unwrap_or_default();
+    let values = url.query_pairs().map(|(_, value)| value.into_owned());
+    let secrets = std::iter::once(query.to_owned()).chain(values);
+    let secrets = secrets.filter(|secret| secret.len() >= MIN_SECRET_BYTES);
+    secrets.fold(text.to_owned(), |text, secret| text.replace(&secret, "…"))
 }
 
 /// How long the file is that an answer to a range is of, if it tells.

@@ -5,19 +5,23 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
 use futures::{Stream, StreamExt as _, stream};
+use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_proto::remotesapi::TableFileDetails;
 use md5::{Digest as _, Md5};
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Body, Url};
+use tokio::sync::Notify;
 
 use super::connection::Connection;
-use super::data::{Data, http, refusal};
+use super::data::{Data, http};
 use crate::remote::{Budget, OutgoingFile, RemoteError, Uploaded};
 
 /// What is attempted.
@@ -28,6 +32,10 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// One piece is read while the one before it is on its way.
 const PIECES_IN_HAND: usize = 2;
+
+/// How long nothing may move: no piece is taken, and no answer comes. What the system has taken of a piece and not yet
+/// sent must get through a slow link, and the server checks what came before it answers.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Sends a file, unless the server has it.
 pub(super) async fn upload(
@@ -49,7 +57,10 @@ pub(super) async fn upload(
         };
         if error.is_of_an_ended_address() && !has_new_place {
             has_new_place = true;
-        } else if !error.may_pass() || !budget.wait(&*data.clock).await {
+            continue;
+        }
+        let asked = error.retry_after();
+        if !error.may_pass() || !budget.wait_as_asked(asked, &*data.clock).await {
             return Err(error);
         }
     }
@@ -103,20 +114,29 @@ impl Source {
             action: ACTION,
             what: "a place that is no http address".to_owned(),
         })?;
+        let taken = Arc::new(Notify::new());
         let request = data.uploads.put(url);
         let request = request
             .header(CONTENT_LENGTH, self.len)
             .header("content-md5", BASE64.encode(&self.md5))
-            .body(Body::wrap_stream(self.pieces()));
-        let response = request.send().await.map_err(http(ACTION))?;
-        match response.status().is_success() {
-            true => Ok(()),
-            false => Err(refusal(ACTION, response).await),
-        }
+            .body(Body::wrap_stream(self.pieces(&taken)));
+        let answered = async {
+            let response = request.send().await.map_err(http(ACTION))?;
+            match response.status().is_success() {
+                true => Ok(()),
+                false => Err(data.refusal(ACTION, response).await),
+            }
+        };
+        let answered = while_it_moves(&*data.clock, &taken, answered).await;
+        answered.unwrap_or(Err(RemoteError::Silent {
+            action: ACTION,
+            patience: PATIENCE,
+        }))
     }
 
-    /// The file piece by piece.
-    fn pieces(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    /// The file piece by piece. Each that is taken is told.
+    fn pieces(&self, taken: &Arc<Notify>) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+        let taken = Arc::clone(taken);
         let (file, len, pool) = (Arc::clone(&self.file), self.len, self.pool.clone());
         let offsets = stream::iter((0..len).step_by(PIECE_BYTES));
         let pieces = offsets.map(move |offset| {
@@ -126,7 +146,24 @@ impl Source {
                 read.await.map(Bytes::from)
             }
         });
-        pieces.buffered(PIECES_IN_HAND)
+        let pieces = pieces.buffered(PIECES_IN_HAND);
+        pieces.inspect(move |_| taken.notify_one())
+    }
+}
+
+/// Waits for an answer for as long as something is taken meanwhile; nothing when that ended.
+async fn while_it_moves<T>(
+    clock: &dyn Clock,
+    taken: &Notify,
+    answer: impl Future<Output = T>,
+) -> Option<T> {
+    let mut answer = pin!(answer);
+    loop {
+        tokio::select! {
+            answer = &mut answer => return Some(answer),
+            () = taken.notified() => {}
+            () = clock.sleep(PATIENCE) => return None,
+        }
     }
 }
 
@@ -145,4 +182,47 @@ fn read_piece(file: &File, offset: u64, len: u64) -> io::Result<Vec<u8>> {
     let mut piece = vec![0; rest.min(PIECE_BYTES)];
     file.read_exact_at(&mut piece, offset)?;
     Ok(piece)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use holdfast_chunkstore::clock::Timestamp;
+
+    use super::*;
+
+    /// Nobody has patience longer than others have turns.
+    #[derive(Debug)]
+    struct Impatient;
+
+    #[async_trait]
+    impl Clock for Impatient {
+        fn now(&self) -> Timestamp {
+            Timestamp(0)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        async fn sleep(&self, _: Duration) {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_link_is_waited_for_and_one_that_stands_still_is_not() {
+        let taken = Notify::new();
+        let slow = async {
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+                taken.notify_one();
+            }
+        };
+        assert!(while_it_moves(&Impatient, &taken, slow).await.is_some());
+        let still = std::future::pending::<()>();
+        assert!(while_it_moves(&Impatient, &taken, still).await.is_none());
+    }
 }

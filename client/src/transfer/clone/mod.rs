@@ -20,6 +20,7 @@ use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::pool::BlockingPool;
 
+use place::Before;
 pub use place::Form;
 pub(crate) use place::Place;
 
@@ -144,7 +145,7 @@ struct Cloner<'a> {
 }
 
 impl Cloner<'_> {
-    async fn prepare(&self) -> Result<(), TransferError> {
+    async fn prepare(&self) -> Result<Before, TransferError> {
         let place = self.place.clone();
         self.pool.run(move || place.prepare()).await
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreWriter};
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
+use holdfast_doltdb::RefName;
 use holdfast_doltdb::history::History;
 use holdfast_doltdb::write::NewChunk;
 
@@ -16,7 +17,7 @@ use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::error::TransferError;
 use crate::transfer::fetch::{UnknownTag, unknown_tags};
 use crate::transfer::gather::{Gather, Gathered};
-use crate::transfer::refs::{NewRefs, RemoteRefs};
+use crate::transfer::refs::{NewRefs, RemoteRefs, check_names};
 
 /// What of a remote is taken.
 struct Part {
@@ -96,6 +97,10 @@ impl Cloner<'_> {
             }
             Scope::Everything => return Err(TransferError::NoBranches),
         }
+        let address = self.request.remote.address();
+        for (branch, _) in &part.heads {
+            check_names(&address, [&RefName::Branch(branch.clone())])?;
+        }
         part.roots = part.heads.iter().map(|(_, head)| *head).collect();
         if let Scope::Branch {
             depth: Some(depth), ..
@@ -106,6 +111,7 @@ impl Cloner<'_> {
         } else {
             let remote = Datasets::read(&source, root).await?;
             part.tags = unknown_tags(&source, &remote, &Datasets::default()).await?;
+            check_names(&address, part.tags.iter().map(|tag| &tag.name))?;
         }
         Ok(part)
     }

@@ -28,6 +28,17 @@ pub(crate) struct Place {
     pub(crate) origin: String,
 }
 
+/// What was there before a clone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// Not even the directory.
+    Nothing,
+    /// The directory, with nothing in it.
+    Directory,
+    /// An unfinished clone of the same.
+    Unfinished,
+}
+
 impl Place {
     /// Where the store lies.
     pub(crate) fn store(&self) -> PathBuf {
@@ -62,8 +73,8 @@ impl Place {
         }
     }
 
-    /// Makes the directories, or finds those of an unfinished clone of the same. Blocks.
-    pub(crate) fn prepare(&self) -> Result<(), TransferError> {
+    /// Makes the directories, or finds those of an unfinished clone of the same, and tells what was there. Blocks.
+    pub(crate) fn prepare(&self) -> Result<Before, TransferError> {
         let directory = self.paths.directory();
         let is_same =
             std::fs::read(self.origin_file()).is_ok_and(|told| told == self.origin.as_bytes());
@@ -77,6 +88,11 @@ impl Place {
                 path: directory.to_owned(),
             });
         }
+        let before = match (directory.exists(), is_empty(directory)?) {
+            (false, _) => Before::Nothing,
+            (true, true) => Before::Directory,
+            (true, false) => Before::Unfinished,
+        };
         for needed in [directory.to_owned(), self.parts(), self.store()] {
             durable::create_root(&needed).map_err(io("make", &needed))?;
         }
@@ -84,6 +100,21 @@ impl Place {
             replace_file(&self.paths.unfinished(), b"")?;
         }
         replace_file(&self.origin_file(), self.origin.as_bytes())?;
+        Ok(before)
+    }
+
+    /// Removes what a clone made that cannot be. What an earlier one left stays. Blocks.
+    pub(crate) fn take_back(&self, before: Before) -> Result<(), TransferError> {
+        let directory = self.paths.directory();
+        match before {
+            Before::Unfinished => {}
+            Before::Nothing => remove(directory)?,
+            Before::Directory => {
+                for entry in std::fs::read_dir(directory).map_err(io("list", directory))? {
+                    remove(&entry.map_err(io("list", directory))?.path())?;
+                }
+            }
+        }
         Ok(())
     }
 

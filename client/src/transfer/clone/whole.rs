@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::noms_dir::StoreWriter;
+use holdfast_doltdb::ChunkSource;
 
 use super::place::Form;
 use super::{Cloned, Cloner};
 use crate::database::StoreSource;
-use crate::transfer::datasets::pairs;
+use crate::remote::RemoteSource;
+use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::download::{Downloader, Folders};
 use crate::transfer::error::TransferError;
-use crate::transfer::refs::{NewRefs, RemoteRefs};
+use crate::transfer::refs::{NewRefs, RemoteRefs, check_names};
 
 impl Cloner<'_> {
     /// Clones all files.
@@ -24,7 +27,7 @@ impl Cloner<'_> {
         if listed.root.is_zero() {
             return Err(TransferError::Empty);
         }
-        self.prepare().await?;
+        let was_there = self.prepare().await?;
         let folders = Folders {
             parts: self.place.parts(),
             store: self.place.store(),
@@ -36,13 +39,35 @@ impl Cloner<'_> {
             self.clock,
             &self.observer,
         );
-        let (root, files) = downloader.take_all(listed).await?;
+        // What cannot become a clone is refused long before all of it is here.
+        let there = RemoteSource::new(Arc::clone(&request.remote));
+        let root_there = listed.root;
+        let look = async {
+            let refs = self.refs(&there, root_there).await;
+            let chosen = refs.and_then(|refs| self.choose(&refs).map(drop));
+            chosen.map_err(|error| (error, true))
+        };
+        let take = async {
+            let taken = downloader.take_all(listed).await;
+            taken.map_err(|error| (error, false))
+        };
+        let (root, files) = match futures::try_join!(look, take) {
+            Ok(((), taken)) => taken,
+            Err((error, is_refused)) => {
+                if is_refused && !error.kind().is_transient() {
+                    let place = self.place.clone();
+                    // What cannot be removed changes nothing about why.
+                    drop(self.pool.run(move || place.take_back(was_there)).await);
+                }
+                return Err(error);
+            }
+        };
         let chunks = files.iter().map(|file| u64::from(file.chunks)).sum();
         let place = self.place.clone();
         let begin = move || place.begin_store(root, files);
         let opened = self.pool.run(begin).await?;
         let source = StoreSource::new(Arc::new(opened), self.pool.clone());
-        let refs = RemoteRefs::read(&source, root).await?;
+        let refs = self.refs(&source, root).await?;
         let branch = self.choose(&refs)?;
         let cloned = Cloned {
             branch: branch.to_owned(),
@@ -75,5 +100,24 @@ impl Cloner<'_> {
         };
         self.pool.run(finish).await?;
         Ok(cloned)
+    }
+
+    /// The branches and tags of the remote, whose names are those of the clone as well.
+    async fn refs(
+        &self,
+        source: &dyn ChunkSource,
+        root: RootAddress,
+    ) -> Result<RemoteRefs, TransferError> {
+        let datasets = Datasets::read(source, root).await?;
+        let address = self.request.remote.address();
+        match self.request.form {
+            Form::Bare => datasets.check_names(&address)?,
+            Form::Database => {
+                let public = datasets.iter().filter(|(name, _)| name.is_public());
+                let public: Vec<_> = public.map(|(name, _)| name).collect();
+                check_names(&address, &public)?;
+            }
+        }
+        Ok(RemoteRefs::among(&datasets))
     }
 }

@@ -102,7 +102,8 @@ impl<'a> Inflow<'a> {
             if self.have > had {
                 budget.renew();
             }
-            if !error.kind().is_transient() || !budget.wait(&*self.downloader.clock).await {
+            let (asked, clock) = (error.retry_after(), &*self.downloader.clock);
+            if !error.kind().is_transient() || !budget.wait_as_asked(asked, clock).await {
                 return Err(error);
             }
         }

@@ -243,9 +243,13 @@ impl Downloader {
     {
         let mut budget = Budget::new();
         loop {
-            match ask().await {
-                Err(error) if error.may_pass() && budget.wait(&*self.clock).await => {}
-                answered => return answered,
+            let error = match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let asked = error.retry_after();
+            if !error.may_pass() || !budget.wait_as_asked(asked, &*self.clock).await {
+                return Err(error);
             }
         }
     }

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Break, Placed, State, World};
+use super::{Break, Placed, Silence, State, World};
 
 type Answer<T> = Result<Response<T>, Status>;
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -43,13 +43,27 @@ pub(super) fn start(world: &Arc<World>, tasks: &mut JoinSet<()>) -> String {
 }
 
 impl Calls {
-    /// Notes a call, and refuses it if that is wanted.
-    fn enter(&self, call: &'static str, token: &str) -> Result<(), Status> {
-        let mut state = self.0.state();
-        state.seen.tokens.push((call, token.to_owned()));
-        match state.refusals.pop_front() {
-            Some(code) => Err(Status::new(code, "no")),
-            None => Ok(()),
+    /// Notes a call, and refuses it or says nothing if that is wanted.
+    async fn enter(&self, call: &'static str, token: &str) -> Result<(), Status> {
+        {
+            let mut state = self.0.state();
+            state.seen.tokens.push((call, token.to_owned()));
+            if let Some(code) = state.refusals.pop_front() {
+                return Err(Status::new(code, "no"));
+            }
+        }
+        self.keep_silent(Silence::Before).await;
+        Ok(())
+    }
+
+    /// Never ends if a call is to end so.
+    async fn keep_silent(&self, silence: Silence) {
+        let is_silent = {
+            let silences = &mut self.0.state().silences;
+            silences.pop_front_if(|next| *next == silence).is_some()
+        };
+        if is_silent {
+            self.0.be_silent().await
         }
     }
 
@@ -84,8 +98,13 @@ impl Calls {
 }
 
 impl State {
+    /// What addresses must carry to be good. Whoever has it can read, so it is never shown.
+    pub(super) fn query(&self) -> String {
+        format!("sig=signature-{}", self.signature)
+    }
+
     fn url(&self, file: &str) -> String {
-        format!("{}/{file}?sig={}", self.host, self.signature)
+        format!("{}/{file}?{}", self.host, self.query())
     }
 
     fn placed(&self, hash: &[u8]) -> Option<&Placed> {
@@ -162,7 +181,8 @@ impl ChunkStoreService for Calls {
         &self,
         request: Request<GetRepoMetadataRequest>,
     ) -> Answer<GetRepoMetadataResponse> {
-        self.enter("metadata", &request.into_inner().repo_token)?;
+        self.enter("metadata", &request.into_inner().repo_token)
+            .await?;
         let state = self.0.state();
         Ok(Response::new(GetRepoMetadataResponse {
             nbf_version: "__DOLT__".to_owned(),
@@ -180,7 +200,7 @@ impl ChunkStoreService for Calls {
 
     async fn has_chunks(&self, request: Request<HasChunksRequest>) -> Answer<HasChunksResponse> {
         let request = request.into_inner();
-        self.enter("has_chunks", &request.repo_token)?;
+        self.enter("has_chunks", &request.repo_token).await?;
         let state = self.0.state();
         let asked = (0..).zip(&request.hashes);
         let absent = asked.filter(|(_, hash)| state.placed(hash).is_none());
@@ -204,7 +224,7 @@ impl ChunkStoreService for Calls {
         &self,
         request: Request<Streaming<GetDownloadLocsRequest>>,
     ) -> Answer<Self::StreamDownloadLocationsStream> {
-        self.enter("ranges", "")?;
+        self.enter("ranges", "").await?;
         self.answer_all(request.into_inner(), ranges)
     }
 
@@ -212,7 +232,7 @@ impl ChunkStoreService for Calls {
         &self,
         request: Request<Streaming<StreamChunkLocationsRequest>>,
     ) -> Answer<Self::StreamChunkLocationsStream> {
-        self.enter("records", "")?;
+        self.enter("records", "").await?;
         self.answer_all(request.into_inner(), records)
     }
 
@@ -221,7 +241,7 @@ impl ChunkStoreService for Calls {
         request: Request<GetUploadLocsRequest>,
     ) -> Answer<GetUploadLocsResponse> {
         let request = request.into_inner();
-        self.enter("upload", &request.repo_token)?;
+        self.enter("upload", &request.repo_token).await?;
         let mut state = self.0.state();
         let url = state.url("upload");
         let knows_all_files = state.knows_all_files;
@@ -243,7 +263,7 @@ impl ChunkStoreService for Calls {
     }
 
     async fn root(&self, request: Request<RootRequest>) -> Answer<RootResponse> {
-        self.enter("root", &request.into_inner().repo_token)?;
+        self.enter("root", &request.into_inner().repo_token).await?;
         Ok(Response::new(RootResponse {
             root_hash: self.0.state().root.clone().into(),
             repo_token: String::new(),
@@ -251,14 +271,18 @@ impl ChunkStoreService for Calls {
     }
 
     async fn commit(&self, request: Request<CommitRequest>) -> Answer<CommitResponse> {
-        self.enter("commit", "")?;
+        self.enter("commit", "").await?;
         let request = request.into_inner();
-        let mut state = self.0.state();
-        let success = state.root == request.last;
-        if success {
-            state.root = request.current.to_vec();
-        }
-        match std::mem::take(&mut state.loses_commits) {
+        let (success, is_lost) = {
+            let mut state = self.0.state();
+            let success = state.root == request.last;
+            if success {
+                state.root = request.current.to_vec();
+            }
+            (success, std::mem::take(&mut state.loses_commits))
+        };
+        self.keep_silent(Silence::After).await;
+        match is_lost {
             true => Err(Status::unavailable("the answer was lost")),
             false => Ok(Response::new(CommitResponse { success })),
         }
@@ -268,7 +292,7 @@ impl ChunkStoreService for Calls {
         &self,
         request: Request<ListTableFilesRequest>,
     ) -> Answer<ListTableFilesResponse> {
-        self.enter("list", &request.into_inner().repo_token)?;
+        self.enter("list", &request.into_inner().repo_token).await?;
         Ok(Response::new(ListTableFilesResponse {
             root_hash: Bytes::from(self.0.state().root.clone()),
             ..ListTableFilesResponse::default()
@@ -287,8 +311,9 @@ impl ChunkStoreService for Calls {
         request: Request<AddTableFilesRequest>,
     ) -> Answer<AddTableFilesResponse> {
         let request = request.into_inner();
-        self.enter("add", &request.repo_token)?;
+        self.enter("add", &request.repo_token).await?;
         assert!(request.client_repo_format.is_some());
+        self.keep_silent(Silence::After).await;
         Ok(Response::new(AddTableFilesResponse {
             success: !self.0.state().adds_nothing,
             repo_token: String::new(),

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::{World, Wrong};
+use super::{State, World, Wrong};
 
 /// Starts it, and returns its address.
 pub(super) async fn start(world: &Arc<World>, tasks: &mut JoinSet<()>) -> String {
@@ -61,7 +61,10 @@ async fn serve(world: &World, stream: TcpStream) -> io::Result<()> {
     let request = read(&mut stream).await?;
     let answer = match request.method.as_str() {
         "GET" => get(world, &request),
-        _ => put(world, request),
+        _ => match put(world, request) {
+            Some(answer) => answer,
+            None => world.be_silent().await,
+        },
     };
     let head = format!(
         "HTTP/1.1 {} -\r\ncontent-length: {}\r\nconnection: close\r\n{}\r\n",
@@ -115,7 +118,7 @@ fn get(world: &World, request: &Request) -> Answer {
             }
         }
     }
-    if request.signature != format!("sig={}", state.signature) {
+    if request.signature != state.query() {
         return Answer::new(400, "the address has ended");
     }
     let name = request.path.trim_start_matches('/');
@@ -145,17 +148,41 @@ fn get(world: &World, request: &Request) -> Answer {
             let flipped: Vec<u8> = answer.body.iter().map(|byte| !byte).collect();
             answer.body = flipped.into();
         }
-        Some(Wrong::Status(status)) => return Answer::new(status, "no"),
+        Some(Wrong::Status(status)) => return refusal(&state, request, status, "no"),
     }
     answer.headers = format!("content-range: bytes {begins_at}-{last}/*\r\n");
     answer
 }
 
-fn put(world: &World, request: Request) -> Answer {
+/// Nothing for what is taken and never answered.
+fn put(world: &World, request: Request) -> Option<Answer> {
     let mut state = world.state();
-    (state.seen.uploads).push((request.path, request.headers, request.body));
-    match state.upload_refusals.pop_front() {
-        Some(status) => Answer::new(status, "no room ".repeat(1000)),
+    let answer = match state.upload_refusals.pop_front() {
+        Some(status) => {
+            let words = "no room ".repeat(1000);
+            refusal(&state, &request, status, &words)
+        }
         None => Answer::new(204, ""),
+    };
+    (state.seen.uploads).push((request.path, request.headers, request.body));
+    if state.silent_uploads > 0 {
+        state.silent_uploads -= 1;
+        return None;
     }
+    Some(answer)
+}
+
+/// A refusal as the state says.
+fn refusal(state: &State, request: &Request, status: u16, words: &str) -> Answer {
+    let mut answer = match state.is_talkative {
+        true => {
+            let url = format!("{}{}?{}", state.host, request.path, request.signature);
+            Answer::new(status, format!("{url} is refused: {words}"))
+        }
+        false => Answer::new(status, words.to_owned()),
+    };
+    if let Some(wait) = state.retry_after {
+        answer.headers = format!("retry-after: {wait}\r\n");
+    }
+    answer
 }

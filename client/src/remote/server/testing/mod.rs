@@ -16,9 +16,11 @@ use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::index::ByteSpan;
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::connection::PATIENCE;
+use super::connection::{LONG_PATIENCE, PATIENCE};
+use super::upload;
 use crate::remote::credentials::Credentials;
 use crate::remote::{Access, ProxySettings, RemoteUrl, Server};
 
@@ -34,9 +36,11 @@ pub(super) struct Fake {
 const DATA_HOST: &str = "http://data.invalid";
 
 /// What a server has, does wrong, and was asked.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct World {
     state: Mutex<State>,
+    /// How often somebody has waited long enough.
+    patience: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +54,7 @@ pub(super) struct State {
     /// The files, by their names.
     pub(super) files: HashMap<String, Bytes>,
     pub(super) chunks: BTreeMap<ChunkAddress, Placed>,
-    /// What addresses must carry to be good.
+    /// What is signed by the addresses that are good.
     pub(super) signature: u32,
     /// How many ranges may be read before addresses end, each time.
     pub(super) good_for: VecDeque<u32>,
@@ -62,8 +66,16 @@ pub(super) struct State {
     pub(super) absent: Option<Vec<i32>>,
     /// Codes that the next calls are refused with.
     pub(super) refusals: VecDeque<tonic::Code>,
+    /// What becomes of the next calls that are not refused, where it is not the usual.
+    pub(super) silences: VecDeque<Silence>,
     /// Statuses that the next uploads are refused with.
     pub(super) upload_refusals: VecDeque<u16>,
+    /// How many of the next uploads are taken and never answered.
+    pub(super) silent_uploads: usize,
+    /// What is said with refusals of data in the header `Retry-After`.
+    pub(super) retry_after: Option<&'static str>,
+    /// Whether refusals of data repeat the address that was asked for.
+    pub(super) is_talkative: bool,
     pub(super) knows_all_files: bool,
     pub(super) adds_nothing: bool,
     /// Whether the answers to commits are lost on their way.
@@ -84,6 +96,17 @@ pub(super) struct Seen {
     /// What was sent: the path, and each header.
     pub(super) uploads: Vec<(String, HashMap<String, String>, Bytes)>,
     pub(super) details: Vec<holdfast_proto::remotesapi::TableFileDetails>,
+    /// How long it was waited between tries.
+    pub(super) waits: Vec<Duration>,
+}
+
+/// When a call is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// Nothing is done either.
+    Before,
+    /// What was asked for is done.
+    After,
 }
 
 /// Where a chunk lies.
@@ -118,9 +141,13 @@ pub(super) enum Wrong {
     Status(u16),
 }
 
-/// Time that does not pass: tries wait for nothing, and nobody loses patience.
+/// Time that does not pass: tries wait for nothing, and nobody loses patience but where the server says that it will
+/// not answer.
 #[derive(Debug)]
-struct Hurry;
+struct Hurry(Arc<World>);
+
+/// How long it is waited for what may never come.
+const PATIENCES: [Duration; 3] = [PATIENCE, LONG_PATIENCE, upload::PATIENCE];
 
 #[async_trait]
 impl Clock for Hurry {
@@ -133,14 +160,30 @@ impl Clock for Hurry {
     }
 
     async fn sleep(&self, duration: Duration) {
-        match duration < PATIENCE {
-            true => tokio::task::yield_now().await,
-            false => std::future::pending().await,
+        if PATIENCES.contains(&duration) {
+            let lost = self.0.patience.acquire().await;
+            lost.expect("the semaphore is never closed").forget();
+        } else {
+            self.0.state().seen.waits.push(duration);
+            tokio::task::yield_now().await;
         }
     }
 }
 
 impl World {
+    fn new() -> Self {
+        Self {
+            state: Mutex::default(),
+            patience: Semaphore::new(0),
+        }
+    }
+
+    /// Never answers: whoever waits has waited long enough.
+    async fn be_silent<T>(&self) -> T {
+        self.patience.add_permits(1);
+        std::future::pending().await
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -151,7 +194,7 @@ impl Fake {
     pub(super) async fn start() -> Self {
         // Another test may have chosen the same provider already.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let world = Arc::new(World::default());
+        let world = Arc::new(World::new());
         let mut tasks = JoinSet::new();
         let host = host::start(&world, &mut tasks).await;
         let url = calls::start(&world, &mut tasks);
@@ -175,7 +218,7 @@ impl Fake {
 
     /// A client of it that says who it is.
     pub(super) fn client_of(&self, credentials: Credentials) -> Server {
-        server(&self.url, credentials, ProxySettings::default())
+        self.server(&self.url, credentials, ProxySettings::default())
     }
 
     /// A client that can reach it only through a proxy: nobody else knows its names.
@@ -191,7 +234,20 @@ impl Fake {
             http: Some(proxy::start(ways, &mut self.tasks).await),
             ..ProxySettings::default()
         };
-        server("http://calls.invalid", Credentials::Nobody, proxies)
+        self.server("http://calls.invalid", Credentials::Nobody, proxies)
+    }
+
+    fn server(&self, host: &str, credentials: Credentials, proxies: ProxySettings) -> Server {
+        let RemoteUrl::Server(url) = RemoteUrl::parse(&format!("{host}/a/b"), "h").unwrap() else {
+            panic!("{host} is a server's address");
+        };
+        let access = Access {
+            credentials,
+            proxies,
+            clock: Arc::new(Hurry(Arc::clone(&self.world))),
+            pool: BlockingPool::new(2),
+        };
+        Server::new(url, access).unwrap()
     }
 
     /// Puts chunks into a file as records, with as many bytes between.
@@ -217,19 +273,6 @@ impl Fake {
         state.files.insert(file.to_owned(), bytes.into());
         addresses
     }
-}
-
-fn server(host: &str, credentials: Credentials, proxies: ProxySettings) -> Server {
-    let RemoteUrl::Server(url) = RemoteUrl::parse(&format!("{host}/a/b"), "h").unwrap() else {
-        panic!("{host} is a server's address");
-    };
-    let access = Access {
-        credentials,
-        proxies,
-        clock: Arc::new(Hurry),
-        pool: BlockingPool::new(2),
-    };
-    Server::new(url, access).unwrap()
 }
 
 /// Different chunks of some length.
