@@ -9,7 +9,7 @@
 //! the file that grows, whose number is bounded. With the database grow only the filters of what a walk came across
 //! ([`address_set`](holdfast_chunkstore::address_set), 1.3 bytes a chunk), an eighth of a byte for each chunk of the
 //! store's files, and 40 bytes for each chunk of its journal. The check of a downloaded file takes the same memory whatever
-//! the file holds, see [`check_file`]; one file is checked at a time.
+//! the file holds, see [`check_file`]; four files are read and checked at once.
 
 mod check;
 pub(crate) mod clone;

@@ -80,6 +80,7 @@ async fn send(store: &Path, remote: &dyn Remote) {
             len: file.len(),
             data_len: file.data_len(),
             chunks: file.count(),
+            md5: None,
         };
         assert_eq!(remote.upload(&outgoing).await.unwrap(), Uploaded::Sent);
         assert_eq!(remote.upload(&outgoing).await.unwrap(), Uploaded::Known);
@@ -171,6 +172,48 @@ async fn dolt_clones_what_we_put_into_a_bucket() {
     assert_eq!(copy.log(), owner.log());
 }
 
+/// What is kept of each backup beside dolt's own files does not trouble dolt.
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_in_a_bucket_are_cloned_by_dolt_and_restored_by_us() {
+    let Some(dolt) = Dolt::find() else { return };
+    let bucket = Bucket::start().await;
+    let workshop = with_keys(&Workshop::new(&dolt), &bucket);
+    let owner = owner(&workshop);
+    let url = url(&bucket, "backups/prod");
+    let ours =
+        |arguments: &[&str]| holdfast(&workshop, workshop.folder(), arguments).expect_success();
+    ours(&["backup", "owner", &url]);
+    let before = owner.log();
+    owner.commit("later", "insert into word values (3, 'three');");
+    ours(&["backup", "owner", &url]);
+    let records = bucket.keys();
+    let records = records
+        .iter()
+        .filter(|key| key.contains("holdfast-backups/"));
+    assert_eq!(records.count(), 2, "{:?}", bucket.keys());
+
+    let listed = ours(&["--format", "json", "backup", "list", &url]);
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    let verified = ours(&["--format", "json", "backup", "verify", &url]);
+    let verified: serde_json::Value = serde_json::from_str(verified.trim()).unwrap();
+    assert_eq!(verified["problems"], 0, "{verified}");
+    let copy = workshop.clone_from(&url, "copy", &[]);
+    assert_eq!(copy.log(), owner.log());
+    copy.fsck();
+    ours(&["backup", "restore", &url, "1", "first"]);
+    assert_eq!(workshop.database("first").log(), before);
+    ours(&["backup", "restore", &url, "second"]);
+    assert_eq!(workshop.database("second").log(), owner.log());
+
+    // Dolt may push there; the next backup sees that somebody else was there.
+    copy.commit("elsewhere", "insert into word values (4, 'four');");
+    copy.push(&["origin", "main"]);
+    let again = workshop.clone_from(&url, "again", &[]);
+    assert_eq!(again.log(), copy.log());
+    ours(&["backup", "restore", &url, "1", "still"]);
+    assert_eq!(workshop.database("still").log(), before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn large_files_go_in_parts_and_come_back() {
     let bucket = Bucket::start().await;
@@ -188,6 +231,7 @@ async fn large_files_go_in_parts_and_come_back() {
         len: made.written.len,
         data_len: made.written.data_len,
         chunks: made.written.count,
+        md5: Some(made.written.md5),
     };
     let remote = remote(&bucket, "large").await;
     assert_eq!(remote.upload(&outgoing).await.unwrap(), Uploaded::Sent);

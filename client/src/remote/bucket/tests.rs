@@ -221,7 +221,6 @@ fn listed(file: &OutgoingFile) -> ListedFile {
     ListedFile {
         id: file.id,
         chunks: file.chunks,
-        md5: None,
     }
 }
 

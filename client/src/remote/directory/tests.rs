@@ -54,7 +54,6 @@ fn listed(file: &OutgoingFile) -> ListedFile {
     ListedFile {
         id: file.id,
         chunks: file.chunks,
-        md5: None,
     }
 }
 
