@@ -84,7 +84,7 @@ impl Lawless {
     fn refused(&self, folder: &Path, arguments: &[&str], shown: &str) {
         let refused = holdfast(&self.workshop, folder, arguments).expect_code(6);
         for words in [
-            &self.url,
+            &*self.directory.to_string_lossy(),
             shown,
             "hint: whoever runs it can remove that ref",
         ] {

@@ -72,7 +72,8 @@ impl Behind {
     /// The same folder, where the door is trusted.
     fn trusted(&self, workshop: &Workshop, more: &[(&str, String)]) -> Workshop {
         let path = workshop.folder().join("authority.pem");
-        let mut file = std::fs::File::create(&path).unwrap();
+        let mut file = std::fs::OpenOptions::new();
+        let mut file = file.write(true).create_new(true).open(&path).unwrap();
         std::io::Write::write_all(&mut file, self.door.certificate().as_bytes()).unwrap();
         let trust = ("SSL_CERT_FILE", path.display().to_string());
         let settings = [&[trust], more].concat();

@@ -53,7 +53,9 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         return match error {
             TransferError::Occupied { .. } => Some("name another directory, or remove this one"),
             TransferError::NoBranch { .. } => Some("`--branch` takes a branch of the remote"),
-            TransferError::RemoteName { .. } => Some(BAD_NAME),
+            TransferError::RemoteName { .. } => Some(
+                "whoever runs it can remove that ref; until then name the branches that you need",
+            ),
             TransferError::Empty => Some("push something to it first"),
             TransferError::Diverged { .. } => Some("merge with dolt, or push to another branch"),
             TransferError::Uncommitted => Some(
@@ -74,7 +76,7 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
                 Some("fetch them from there first, or leave them behind with --force")
             }
             MirrorError::Live { .. } => Some(LIVE),
-            MirrorError::Name { .. } => Some(BAD_NAME),
+            MirrorError::Name { .. } => Some("whoever runs it can remove that ref"),
             _ => None,
         };
     }
@@ -97,10 +99,6 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
 
 /// What to do about a target that somebody works in.
 const LIVE: &str = "name a repository of its own, a file:// directory or a bucket";
-
-/// What to do about a remote with a name that is none.
-const BAD_NAME: &str =
-    "whoever runs it can remove that ref; until then name the branches that you need";
 
 fn of_a_backup(error: &BackupError) -> Option<&'static str> {
     match error {

@@ -1,6 +1,6 @@
 //! Servers that never answer, that ask to be left alone, and that talk about what is secret.
 
-use std::error::Error;
+use std::error::Error as _;
 use std::time::Duration;
 
 use holdfast_chunkstore::format::FileKind;
