@@ -267,6 +267,8 @@ impl Restorer<'_> {
                 roots.extend(address);
             }
         }
+        let place = self.place.clone();
+        self.pool.run(move || place.take_back()).await?;
         let gather = Gather {
             remote: Arc::clone(&self.request.target),
             reach: Reach::Exact,

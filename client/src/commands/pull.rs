@@ -42,10 +42,11 @@ pub(super) async fn pull(
             "new": pulled.new,
             "chunks": pulled.fetched.chunks,
             "bytes": pulled.fetched.bytes,
+            "at_least": pulled.fetched.is_least,
         });
         return ui::print(&told.to_string());
     }
-    show(&request.fetch.remote.address(), &pulled.fetched, output)?;
+    show(&request.fetch, &pulled.fetched, output)?;
     match pulled.old == pulled.new {
         true => ui::print("Already up to date."),
         false => ui::print(&format!("Updating {}", span(pulled.old, pulled.new))),

@@ -7,9 +7,11 @@ use holdfast_chunkstore::noms_dir::StoreWriter;
 use super::place::Form;
 use super::{Cloned, Cloner};
 use crate::database::StoreSource;
+use crate::remote::{ListedFiles, RemoteSource};
 use crate::transfer::datasets::pairs;
 use crate::transfer::download::{Downloader, Turn};
 use crate::transfer::error::TransferError;
+use crate::transfer::fetch::Extent;
 use crate::transfer::refs::{NewRefs, RemoteRefs};
 
 impl Cloner<'_> {
@@ -23,6 +25,9 @@ impl Cloner<'_> {
         };
         if listed.root.is_zero() {
             return Err(TransferError::Empty);
+        }
+        if request.extent == Extent::DryRun {
+            return self.estimate_whole(metadata.size, &listed).await;
         }
         self.prepare().await?;
         let downloader = Downloader {
@@ -40,6 +45,7 @@ impl Cloner<'_> {
         let place = self.place.clone();
         let begin = move || place.begin_store(root, files);
         let opened = self.pool.run(begin).await?;
+        let bytes = opened.files().iter().map(|file| file.len()).sum();
         let source = StoreSource::new(Arc::new(opened), self.pool.clone());
         let refs = RemoteRefs::read(&source, root).await?;
         let branch = self.choose(&refs)?;
@@ -48,6 +54,8 @@ impl Cloner<'_> {
             branches: refs.branches.len(),
             tags: refs.tags.len(),
             chunks,
+            bytes,
+            is_least: false,
         };
         let repo_state = self.repo_state(branch, None);
         let now = self.clock.now().seconds();
@@ -74,5 +82,25 @@ impl Cloner<'_> {
         };
         self.pool.run(finish).await?;
         Ok(cloned)
+    }
+
+    /// Says what would come: all files, which the remote says are `size` bytes long.
+    async fn estimate_whole(
+        self,
+        size: u64,
+        listed: &ListedFiles,
+    ) -> Result<Cloned, TransferError> {
+        self.check_free().await?;
+        let source = RemoteSource::new(Arc::clone(&self.request.remote));
+        let refs = RemoteRefs::read(&source, listed.root).await?;
+        let chunks = listed.files.iter().map(|file| u64::from(file.chunks));
+        Ok(Cloned {
+            branch: self.choose(&refs)?.to_owned(),
+            branches: refs.branches.len(),
+            tags: refs.tags.len(),
+            chunks: chunks.sum(),
+            bytes: size,
+            is_least: false,
+        })
     }
 }

@@ -55,6 +55,9 @@ pub(crate) struct Sent {
 impl Sender {
     /// Sends what is missing below `roots`, them included.
     pub(crate) async fn run(self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
+        if self.extent == Extent::DryRun {
+            return self.count(roots).await;
+        }
         let (folder, address, all) = (self.folder.clone(), self.remote.address(), roots.to_vec());
         let open = move || Outgoing::open(&folder, &address, &all);
         let outgoing = self.pool.run(open).await?;
@@ -72,9 +75,34 @@ impl Sender {
             }
             again.push(file);
         }
-        let (extent, all) = (self.extent, roots.to_vec());
-        let begin = move || Walk::new(outgoing, extent, &all);
-        let mut walk = self.pool.run(begin).await?;
+        let all = roots.to_vec();
+        let begin = move || Walk::into_files(outgoing, &all);
+        let walk = self.pool.run(begin).await?;
+        let mut walk = self.walk(walk, roots, Some(&mut uploads)).await?;
+        let finish = move || walk.finish_file().map(|file| (walk, file));
+        let (walk, last) = self.pool.run(finish).await?;
+        if let Some(file) = last {
+            uploads.begin(file).await?;
+        }
+        let files = uploads.finish().await?;
+        self.add(files, again).await?;
+        Ok(walk.sent())
+    }
+
+    /// Counts what is missing below `roots`, them included, and sends nothing.
+    async fn count(self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
+        let all = roots.to_vec();
+        let walk = self.pool.run(move || Walk::counting(&all)).await?;
+        Ok(self.walk(walk, roots, None).await?.sent())
+    }
+
+    /// Walks over what is missing, and sends files as they become whole.
+    async fn walk(
+        &self,
+        mut walk: Walk,
+        roots: &[ChunkAddress],
+        mut uploads: Option<&mut Uploads>,
+    ) -> Result<Walk, TransferError> {
         let mut waiting = roots.to_vec();
         let mut calls = JoinSet::new();
         loop {
@@ -95,28 +123,19 @@ impl Sender {
                 });
             }
             let Some(read) = calls.join_next().await else {
-                break;
+                return Ok(walk);
             };
             let read = joined(read)??;
             let take = move || walk.take(read).map(|found| (walk, found));
             let (back, found) = self.pool.run(take).await?;
             walk = back;
             waiting.extend(found.below);
-            for file in found.files {
-                uploads.begin(file).await?;
+            if let Some(uploads) = &mut uploads {
+                for file in found.files {
+                    uploads.begin(file).await?;
+                }
             }
         }
-        if self.extent == Extent::DryRun {
-            return Ok(walk.sent());
-        }
-        let finish = move || walk.finish_file().map(|file| (walk, file));
-        let (walk, last) = self.pool.run(finish).await?;
-        if let Some(file) = last {
-            uploads.begin(file).await?;
-        }
-        let files = uploads.finish().await?;
-        self.add(files, again).await?;
-        Ok(walk.sent())
     }
 
     /// Makes what was sent part of the remote. It may have lost what it took in an earlier attempt.

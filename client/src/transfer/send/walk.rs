@@ -1,5 +1,6 @@
 //! What is missing at a remote, put into files chunk by chunk.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,7 +17,6 @@ use super::outgoing::Outgoing;
 use crate::remote::OutgoingFile;
 use crate::transfer::check::CheckError;
 use crate::transfer::error::TransferError;
-use crate::transfer::fetch::Extent;
 use crate::transfer::seen::Seen;
 
 /// How many chunks are hashed together.
@@ -24,8 +24,9 @@ const CHECKED_AT_ONCE: usize = 64;
 
 /// Takes what is missing.
 pub(super) struct Walk {
-    outgoing: Outgoing,
-    extent: Extent,
+    /// Where chunks go; nothing when they are only counted.
+    outgoing: Option<Outgoing>,
+    folder: PathBuf,
     seen: Seen,
     decoder: Decoder,
     encoder: record::Encoder,
@@ -39,18 +40,32 @@ pub(super) struct Found {
 }
 
 impl Walk {
-    pub(super) fn new(
+    /// Puts chunks into files.
+    pub(super) fn into_files(
         outgoing: Outgoing,
-        extent: Extent,
         roots: &[ChunkAddress],
     ) -> Result<Self, StoreError> {
-        let mut seen = Seen::new(outgoing.folder());
+        let folder = outgoing.folder().to_owned();
+        Self::new(Some(outgoing), folder, roots)
+    }
+
+    /// Counts chunks, and leaves nothing behind.
+    pub(super) fn counting(roots: &[ChunkAddress]) -> Result<Self, StoreError> {
+        Self::new(None, std::env::temp_dir(), roots)
+    }
+
+    fn new(
+        outgoing: Option<Outgoing>,
+        folder: PathBuf,
+        roots: &[ChunkAddress],
+    ) -> Result<Self, StoreError> {
+        let mut seen = Seen::new(&folder);
         for root in roots {
             seen.insert(*root)?;
         }
         Ok(Self {
             outgoing,
-            extent,
+            folder,
             seen,
             decoder: Decoder::new(),
             encoder: record::Encoder::new(),
@@ -65,7 +80,10 @@ impl Walk {
 
     /// Finishes the last file; nothing without chunks.
     pub(super) fn finish_file(&mut self) -> Result<Option<OutgoingFile>, StoreError> {
-        self.outgoing.finish_file()
+        match &mut self.outgoing {
+            Some(outgoing) => outgoing.finish_file(),
+            None => Ok(None),
+        }
     }
 
     /// Puts chunks into files, and returns what they point at.
@@ -137,10 +155,12 @@ impl Walk {
         found.below.append(&mut below);
         self.sent.chunks += 1;
         self.sent.bytes += record.len() as u64;
-        if self.extent == Extent::Whole && !self.outgoing.has(address)? {
+        if let Some(outgoing) = &mut self.outgoing
+            && !outgoing.has(address)?
+        {
             found
                 .files
-                .extend(self.outgoing.add(address, record, chunk.len())?);
+                .extend(outgoing.add(address, record, chunk.len())?);
         }
         Ok(())
     }
@@ -149,7 +169,7 @@ impl Walk {
         let mut record = Vec::new();
         let encoded = self.encoder.encode(chunk, &mut record);
         encoded.map_err(|source| StoreError::Encode {
-            path: self.outgoing.notes(),
+            path: self.folder.clone(),
             source,
         })?;
         Ok(record)
