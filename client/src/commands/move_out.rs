@@ -14,7 +14,7 @@ use holdfast_client::transfer::{
     self, CloneRequest, Extent, Force, Form, Observer, PushRef, PushRequest, Scope, SetUpstream,
     TransferError,
 };
-use holdfast_doltdb::{self as doltdb, ChunkSource, RefName};
+use holdfast_doltdb::{ChunkSource, RefName, Refs};
 use serde_json::json;
 
 use super::remotes::{Speaker, open_database};
@@ -136,14 +136,14 @@ impl Way {
 }
 
 /// The branches and tags that are moved, and where they are.
-struct Refs {
+struct Moving {
     branches: BTreeMap<String, ChunkAddress>,
     tags: BTreeMap<String, ChunkAddress>,
 }
 
-impl Refs {
+impl Moving {
     async fn read(source: &dyn ChunkSource, root: RootAddress) -> anyhow::Result<Self> {
-        let mut refs = doltdb::Refs::open(source, root).await?;
+        let mut refs = Refs::open(source, root).await?;
         let (mut branches, mut tags) = (BTreeMap::new(), BTreeMap::new());
         while let Some((name, address)) = refs.next().await? {
             match name {
@@ -156,7 +156,7 @@ impl Refs {
     }
 
     /// All of them as they are pushed.
-    fn pushed(&self) -> Vec<PushRef> {
+    fn refs(&self) -> Vec<PushRef> {
         let branches = self.branches.keys().cloned().map(RefName::Branch);
         let names = branches.chain(self.tags.keys().cloned().map(RefName::Tag));
         let same = |name: RefName| PushRef {
@@ -180,23 +180,23 @@ impl Mover<'_> {
     async fn run(&self, to: &str, target: Option<Arc<dyn Remote>>) -> anyhow::Result<()> {
         self.gather().await?;
         let (database, source) = open_database(self.way.directory()).await?;
-        let refs = Refs::read(&source, database.store().root()).await?;
+        let moving = Moving::read(&source, database.store().root()).await?;
         let listing = match &target {
             None => Listing::Whole,
             Some(_) => Listing::Moved {
-                more: refs.tags.values().copied().collect(),
+                more: moving.tags.values().copied().collect(),
             },
         };
-        let header = self.write_inventory(&database, listing, &refs).await?;
+        let header = self.write_inventory(&database, listing, &moving).await?;
         let pushed = match target {
             None => None,
-            Some(target) => Some(self.push(target, &refs).await?),
+            Some(target) => Some(self.push(target, &moving).await?),
         };
         match self.output.format {
             Format::Text => ui::print(&format!(
                 "moved to {to}: {} branches, {} tags, {} chunks, listed in {}",
-                refs.branches.len(),
-                refs.tags.len(),
+                moving.branches.len(),
+                moving.tags.len(),
                 header.chunks,
                 self.inventory.display(),
             )),
@@ -204,8 +204,8 @@ impl Mover<'_> {
                 &json!({
                     "to": to,
                     "inventory": self.inventory,
-                    "branches": refs.branches,
-                    "tags": refs.tags,
+                    "branches": moving.branches,
+                    "tags": moving.tags,
                     "chunks": header.chunks,
                     "tree": header.tree,
                     "pushed": pushed,
@@ -253,10 +253,10 @@ impl Mover<'_> {
             opened => opened?,
         };
         let here = StoreSource::new(Arc::clone(database.store()), pool);
-        let here = Refs::read(&here, database.store().root()).await?;
+        let here = Moving::read(&here, database.store().root()).await?;
         let remote = &self.request.remote;
         let there = RemoteSource::new(Arc::clone(remote));
-        let mut there = Refs::read(&there, remote.root().await?).await?;
+        let mut there = Moving::read(&there, remote.root().await?).await?;
         if let Scope::Branches(branches) = &self.request.scope {
             there.branches.retain(|branch, _| branches.contains(branch));
         }
@@ -269,11 +269,11 @@ impl Mover<'_> {
         &self,
         database: &Database,
         listing: Listing,
-        refs: &Refs,
+        moving: &Moving,
     ) -> anyhow::Result<Header> {
         let subject = Subject {
             from: self.request.remote.address(),
-            branches: refs.branches.clone(),
+            branches: moving.branches.clone(),
             made_at: jiff::Timestamp::now().to_string(),
         };
         let key = self.speaker.user.key()?;
@@ -286,12 +286,12 @@ impl Mover<'_> {
     async fn push(
         &self,
         remote: Arc<dyn Remote>,
-        refs: &Refs,
+        moving: &Moving,
     ) -> anyhow::Result<serde_json::Value> {
         let request = PushRequest {
             remote,
             remote_name: None,
-            refs: refs.pushed(),
+            refs: moving.refs(),
             force: Force::No,
             upstream: SetUpstream::Unchanged,
             extent: Extent::Whole,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holdfast_client::transfer::{self, FetchRequest, Observer, PullRequest, Vanished};
 use serde_json::json;
 
-use super::fetch::{extent, show, span};
+use super::fetch::{extent, show, span, update_json};
 use super::pool;
 use super::remotes::Followed;
 use crate::args::{self, Environment, Format, Output};
@@ -36,7 +36,10 @@ pub(super) async fn pull(
     progress.finish();
     let pulled = pulled?;
     if output.format == Format::Json {
+        let updates: Vec<_> = pulled.fetched.updates.iter().map(update_json).collect();
         let told = json!({
+            "remote": request.fetch.remote.address(),
+            "updates": updates,
             "branch": pulled.branch,
             "old": pulled.old,
             "new": pulled.new,

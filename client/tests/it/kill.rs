@@ -85,6 +85,10 @@ fn kill_at(points: usize, rows: usize) {
 
 /// A clone of one branch that is killed when all of it is in the store, and is no database yet.
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests make files as no program may"
+)]
 fn a_part_that_has_landed_does_not_come_again() {
     let Some(mut crossing) = Crossing::start(4000, SEED) else {
         return;

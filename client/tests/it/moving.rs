@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_chunkstore::ChunkAddress;
@@ -198,6 +199,11 @@ fn moves_out(server: Box<dyn Remote>) {
     ));
     assert_eq!(hash(&company, customer), hash(&moved, "HEAD"));
 
+    let target = format!("{}/acme/{customer}", server.base_url());
+    let arguments = ["move-out", &url, &target, "-b", customer];
+    holdfast(&workshop, folder, &arguments).expect_success();
+    let there = workshop.clone_from(&target, "there", &[]);
+    assert_only(&company, &there, customer);
     server.finish();
 }
 
@@ -233,6 +239,53 @@ fn refs_at(workshop: &Workshop, url: &str) -> Vec<String> {
         told["name"].as_str().unwrap().to_owned()
     };
     printed.lines().map(name).collect()
+}
+
+/// Checks that a repository holds what a branch and the two tags on it reach, that this is what the inventory lists,
+/// and that nothing else is there but its root.
+fn assert_is_there(company: &Database, customer: &str, target: &str, inventory: &Path) {
+    let (workshop, runtime) = (company.workshop(), Runtime::new().unwrap());
+    let bare = ["clone", "--bare", target, "there"];
+    holdfast(workshop, workshop.folder(), &bare).expect_success();
+    let there = Arc::new(NomsDir::open(&workshop.folder().join("there")).unwrap());
+    let mut wanted = runtime.block_on(async {
+        let root = there.root().chunk().unwrap();
+        below(&there, root).await
+    });
+    assert_eq!(all_chunks(&there), wanted, "more than the root reaches");
+    assert!(wanted.remove(&there.root().chunk().unwrap()));
+    let owned = all_chunks(&store(company));
+    assert!(wanted.is_subset(&owned), "what the company has not");
+    let reached = runtime.block_on(async {
+        let store = store(company);
+        below(&store, hash(company, customer).parse().unwrap()).await
+    });
+    assert_eq!(wanted.difference(&reached).count(), 2, "two tags");
+    let text = std::fs::read_to_string(inventory).unwrap();
+    let listed: HashSet<ChunkAddress> = text
+        .lines()
+        .skip(2)
+        .map(|line| line.parse().unwrap())
+        .collect();
+    assert_eq!(listed, wanted);
+}
+
+/// Checks that the old place and the new one still find each other.
+fn assert_find_each_other(company: &Database, moved: &Database, customer: &str, url: &str) {
+    company.sql(&format!(
+        "call dolt_checkout('{customer}'); insert into own values (-1, 'late'); call dolt_commit('-am', 'late');"
+    ));
+    company.push(&["origin", customer]);
+    moved.ok(&["remote", "add", "old", url]);
+    ours(moved, &["pull", "old", customer]).expect_success();
+    assert_eq!(hash(moved, "HEAD"), hash(company, customer));
+    moved.commit("moved", "insert into own values (-2, 'moved')");
+    ours(moved, &["push", "origin", customer]).expect_success();
+    ours(moved, &["push", "old", customer]).expect_success();
+    company.sql(&format!(
+        "call dolt_checkout('{customer}'); call dolt_pull('origin', '{customer}');"
+    ));
+    assert_eq!(hash(company, customer), hash(moved, "HEAD"));
 }
 
 #[test]
@@ -289,51 +342,13 @@ fn a_customer_moves_to_another_forge_with_tags_and_nothing_else() {
     assert!(lines[4].starts_with(&moved), "{printed}");
     assert_eq!(kept_count(), 0, "what was on the way is left");
 
-    // What is there is what the branch and the tags on it reach, and what the inventory lists.
     let names = refs_at(&workshop, &target);
     let head = format!("refs/heads/{customer}");
     assert_eq!(names, [&head, "refs/tags/ours", "refs/tags/shared"]);
-    let bare = ["clone", "--bare", &target, "there"];
-    holdfast(&workshop, folder, &bare).expect_success();
-    let there = Arc::new(NomsDir::open(&folder.join("there")).unwrap());
-    let mut wanted = runtime.block_on(async {
-        let root = there.root().chunk().unwrap();
-        below(&there, root).await
-    });
-    assert_eq!(all_chunks(&there), wanted, "more than the root reaches");
-    assert!(wanted.remove(&there.root().chunk().unwrap()));
-    let owned = all_chunks(&store(&company));
-    assert!(wanted.is_subset(&owned), "what the company has not");
-    let reached = runtime.block_on(async {
-        let store = store(&company);
-        below(&store, hash(&company, customer).parse().unwrap()).await
-    });
-    assert_eq!(wanted.difference(&reached).count(), 2, "two tags");
     let inventory = folder.join(format!("{customer}.inventory"));
-    let text = std::fs::read_to_string(&inventory).unwrap();
-    let listed: HashSet<ChunkAddress> = text
-        .lines()
-        .skip(2)
-        .map(|line| line.parse().unwrap())
-        .collect();
-    assert_eq!(listed, wanted);
-
-    // The old place and the new one still find each other.
+    assert_is_there(&company, customer, &target, &inventory);
     let moved = workshop.clone_from(&target, "moved", &[]);
-    company.sql(&format!(
-        "call dolt_checkout('{customer}'); insert into own values (-1, 'late'); call dolt_commit('-am', 'late');"
-    ));
-    company.push(&["origin", customer]);
-    moved.ok(&["remote", "add", "old", &url]);
-    ours(&moved, &["pull", "old", customer]).expect_success();
-    assert_eq!(hash(&moved, "HEAD"), hash(&company, customer));
-    moved.commit("moved", "insert into own values (-2, 'moved')");
-    ours(&moved, &["push", "origin", customer]).expect_success();
-    ours(&moved, &["push", "old", customer]).expect_success();
-    company.sql(&format!(
-        "call dolt_checkout('{customer}'); call dolt_pull('origin', '{customer}');"
-    ));
-    assert_eq!(hash(&company, customer), hash(&moved, "HEAD"));
+    assert_find_each_other(&company, &moved, customer, &url);
     old.finish();
     new.finish();
 }
