@@ -90,9 +90,10 @@ pub(crate) enum Command {
     ///
     /// A clone that was cut off is continued by the same command.
     Clone(Clone),
-    /// Take branches out of a database: what they reach, nothing else, and a list that shows it.
+    /// Take branches out of a database: what they reach with the tags on it, nothing else, and a list that shows it.
     ///
-    /// The new database follows the old one: later fetches from it and pushes to it work.
+    /// The new database follows the old one: later fetches from it and pushes to it work. A move that was cut off is
+    /// continued by the same command.
     MoveOut(MoveOut),
     /// Bring what a remote has, and move the refs that follow it.
     ///
@@ -154,6 +155,13 @@ pub(crate) struct Clone {
     /// Make a store alone, with the refs as the remote has them, to be used as a file:// remote.
     #[arg(long)]
     pub(crate) bare: bool,
+    /// Say what would come, in chunks and bytes, and make nothing.
+    ///
+    /// With --single-branch, --depth or --at, rows are not read where there are many: then what they point at is not
+    /// counted, and the numbers are called the least. What an attempt that was cut off has brought already is counted
+    /// as well.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// What the remote is called in the clone.
     #[arg(long, default_value = "origin", value_name = "NAME")]
     pub(crate) remote: String,
@@ -175,7 +183,8 @@ pub(crate) struct MoveOut {
     /// there is one.
     #[arg(long, value_name = "FILE")]
     pub(crate) inventory: Option<PathBuf>,
-    /// Where the branches are gathered on their way to another forge; a temporary directory unless given.
+    /// Where the branches are gathered on their way to another forge, and stay; unless given, a directory in
+    /// ~/.cache/holdfast that goes when they arrived.
     #[arg(long, value_name = "DIR")]
     pub(crate) via: Option<PathBuf>,
     /// The user name at both places; its password is taken from DOLT_REMOTE_PASSWORD.
@@ -236,7 +245,10 @@ pub(crate) struct Push {
 /// How a database is brought together with a remote.
 #[derive(Debug, Args)]
 pub(crate) struct How {
-    /// Say what would be done, and change nothing.
+    /// Say which refs would move, and how many chunks and bytes, and change nothing.
+    ///
+    /// Where many rows would come they are not read: then what they point at is not counted, and the numbers are
+    /// called the least. What an attempt that was cut off has moved already is counted as well.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// The user name; its password is taken from DOLT_REMOTE_PASSWORD.

@@ -55,18 +55,6 @@ pub fn children(chunk: &[u8], visit: &mut impl FnMut(ChunkAddress)) -> Result<()
     }
 }
 
-/// Whether a chunk is a node of rows or of a blob whose children are the leaves of its tree.
-pub fn is_above_leaves(chunk: &[u8]) -> Result<bool, ChildrenError> {
-    let message = Message::decode(chunk)?;
-    let slot = match message.kind() {
-        MessageKind::ProllyNode => 10,
-        MessageKind::Blob => 4,
-        _ => return Ok(false),
-    };
-    let level = message.table()?.u8(slot, "tree_level");
-    Ok(level.map_err(DecodeError::in_message(message.kind()))? == 1)
-}
-
 /// Returns the messages that stand inside a chunk: root nodes of trees, which need not exist as chunks of
 /// their own. At most two, and no message inside one of them has further ones.
 pub fn embedded(chunk: &[u8]) -> Result<[Option<&[u8]>; 2], ChildrenError> {
@@ -85,6 +73,29 @@ pub fn embedded(chunk: &[u8]) -> Result<[Option<&[u8]>; 2], ChildrenError> {
     })
 }
 
+/// What the children of a tree node are, where all of them are leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    /// Rows. They point at values that are kept apart, if there are such values.
+    Rows,
+    /// Bytes or vectors. They point at nothing.
+    Ends,
+}
+
+/// Returns what a node's children are without a look at them; nothing where that cannot be told, or where the chunk is
+/// no node of a tree.
+pub fn leaves(node: &[u8]) -> Result<Option<Leaves>, ChildrenError> {
+    let message = Message::decode(node)?;
+    let kind = message.kind();
+    let leaves = match kind {
+        MessageKind::ProllyNode => Leaves::Rows,
+        MessageKind::Blob | MessageKind::VectorIndex => Leaves::Ends,
+        _ => return Ok(None),
+    };
+    let level = level(kind, message.table()?).map_err(DecodeError::in_message(kind))?;
+    Ok((level == 1).then_some(leaves))
+}
+
 /// Reports the children of a tree node that stands inside another message.
 fn tree_children(
     chunk: &[u8],
@@ -101,18 +112,18 @@ fn node(
     table: Table<'_>,
     visit: &mut impl FnMut(ChunkAddress),
 ) -> Result<(), FlatError> {
-    // The slots of the level, of the children, and of the offsets in a leaf with the items they point into.
-    let (level, address_array, in_leaf) = match kind {
+    // The slots of the children, and of the offsets in a leaf with the items they point into.
+    let (address_array, in_leaf) = match kind {
         MessageKind::AddressMap => {
             return report(table.addresses(2, "address_array")?, visit);
         }
-        MessageKind::ProllyNode => (10, 7, Some((6, 3))),
-        MessageKind::MergeArtifacts => (8, 5, Some((2, 0))),
-        MessageKind::CommitClosure | MessageKind::Blob => (4, 1, None),
-        _ => (7, 4, None),
+        MessageKind::ProllyNode => (7, Some((6, 3))),
+        MessageKind::MergeArtifacts => (5, Some((2, 0))),
+        MessageKind::CommitClosure | MessageKind::Blob => (1, None),
+        _ => (4, None),
     };
     let addresses = table.addresses(address_array, "address_array")?;
-    if table.u8(level, "tree_level")? > 0 {
+    if level(kind, table)? > 0 {
         if let Some((offsets, _)) = in_leaf
             && table.u16s(offsets, "address_offsets")?.len() > 0
         {
@@ -132,6 +143,17 @@ fn node(
         None if kind == MessageKind::CommitClosure => ancestors(table, visit),
         None => Ok(()),
     }
+}
+
+/// How far above its leaves a node is that is not of an address map.
+fn level(kind: MessageKind, table: Table<'_>) -> Result<u8, FlatError> {
+    let slot = match kind {
+        MessageKind::ProllyNode => 10,
+        MessageKind::MergeArtifacts => 8,
+        MessageKind::CommitClosure | MessageKind::Blob => 4,
+        _ => 7,
+    };
+    table.u8(slot, "tree_level")
 }
 
 /// Reports the addresses that lie at given offsets of a leaf's items.

@@ -28,7 +28,7 @@ pub mod testing;
 pub mod tree;
 pub mod write;
 
-pub use children::{ChildrenError, children, embedded, is_above_leaves};
+pub use children::{ChildrenError, Leaves, children, embedded, leaves};
 pub use error::{DecodeError, ReadError, TreeFault};
 pub use flat::FlatError;
 pub use message::{FileId, Message, MessageKind};

@@ -19,6 +19,7 @@
 //! Everything here blocks.
 
 mod create;
+mod dissolve;
 mod error;
 mod ghosts;
 mod journal;
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use create::{NewFile, NewStore, land};
+pub use dissolve::dissolve;
 pub use error::StoreError;
 pub use journal::Journal;
 pub use layout::file_name;

@@ -14,7 +14,7 @@ use holdfast_chunkstore::format::journal::{encode_chunk, encode_root, encode_tim
 use holdfast_chunkstore::format::manifest::{JOURNAL_ID, ListedFile, Manifest, ManifestError};
 use holdfast_chunkstore::format::{FileKind, table};
 use holdfast_chunkstore::hash::hash_chunk;
-use holdfast_chunkstore::noms_dir::{NewStore, NomsDir, StoreError, StoreWriter};
+use holdfast_chunkstore::noms_dir::{NewStore, NomsDir, StoreError, StoreWriter, dissolve};
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, RootAddress};
 
 use crate::fixtures;
@@ -209,6 +209,38 @@ fn a_store_is_made_written_and_read_again() {
     assert_eq!(wrong_chunks(&store), []);
     assert_eq!(addresses(&store).len(), 4);
     StoreWriter::open(&directory).unwrap();
+}
+
+#[test]
+fn a_store_that_is_taken_apart_leaves_its_files_and_not_its_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, kept) = (folder.path().join("noms"), folder.path().join("kept"));
+    fs::create_dir(&kept).unwrap();
+    dissolve(&directory, &kept).unwrap();
+    let store = NewStore::create(&directory).unwrap();
+    let listed = land(store.begin_file().unwrap(), &[b"one", b"two"]);
+    let unlisted = land(store.begin_file().unwrap(), &[b"three"]);
+    store.write_ghosts([hash_chunk(b"ghost")]).unwrap();
+    store.finish(RootAddress::ZERO, vec![listed]).unwrap();
+    let writer = StoreWriter::open(&directory).unwrap();
+    let root = (hash_chunk(b"root"), b"root".as_slice().into());
+    writer.commit(root_of(b"root"), &[], &[root], 5).unwrap();
+
+    let names = |directory: &Path| {
+        let entries = fs::read_dir(directory).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    let files = [listed.id.to_string(), unlisted.id.to_string()];
+    // Whoever was cut off does it again.
+    for _ in 0..2 {
+        dissolve(&directory, &kept).unwrap();
+        assert_eq!(names(&kept), files.clone().into());
+        assert_eq!(names(&directory), ["LOCK".to_owned()].into());
+    }
+    let store = NewStore::create(&directory).unwrap();
+    store.finish(RootAddress::ZERO, Vec::new()).unwrap();
+    assert!(NomsDir::open(&directory).unwrap().ghosts().is_empty());
 }
 
 #[test]

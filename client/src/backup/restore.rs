@@ -302,6 +302,8 @@ impl Restorer<'_> {
             roots,
             tags,
         } = part;
+        let place = self.place.clone();
+        self.pool.run(move || place.take_back()).await?;
         let gather = Gather {
             remote: Arc::clone(&self.request.target),
             reach: Reach::Exact,

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use holdfast_client::remote::Reach;
-use holdfast_client::transfer::{self, CloneRequest, Form, Observer, Scope};
+use holdfast_client::transfer::{self, CloneRequest, Extent, Form, Observer, Scope};
 use serde_json::json;
 
+use super::fetch::extent;
 use super::remotes::Speaker;
-use super::{Complaint, pool};
+use super::{Complaint, estimate, pool};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -47,6 +48,7 @@ pub(super) async fn clone(
         default_branch: (speaker.user.settings)
             .get("init.defaultbranch")
             .map(str::to_owned),
+        extent: extent(arguments.dry_run),
         identity: speaker.identity(),
     };
     let progress = Arc::new(Progress::new(output.quiet));
@@ -54,14 +56,21 @@ pub(super) async fn clone(
     let cloned = transfer::clone(&request, &directory, &pool(), &speaker.clock, observer).await;
     progress.finish();
     let cloned = cloned?;
+    let (chunks, bytes) = (cloned.chunks, cloned.bytes);
+    let (what, how_much) = match request.extent {
+        Extent::Whole => ("cloned", format!("{chunks} chunks checked")),
+        Extent::DryRun => (
+            "would clone",
+            estimate::line(chunks, bytes, cloned.is_least),
+        ),
+    };
     match output.format {
         Format::Text => ui::print(&format!(
-            "cloned into {}: branch {}, {} branches, {} tags, {} chunks checked",
+            "{what} into {}: branch {}, {} branches, {} tags, {how_much}",
             directory.display(),
             cloned.branch,
             cloned.branches,
             cloned.tags,
-            cloned.chunks,
         )),
         Format::Json => ui::print(
             &json!({
@@ -69,7 +78,9 @@ pub(super) async fn clone(
                 "branch": cloned.branch,
                 "branches": cloned.branches,
                 "tags": cloned.tags,
-                "chunks": cloned.chunks,
+                "chunks": chunks,
+                "bytes": bytes,
+                "at_least": cloned.is_least,
             })
             .to_string(),
         ),

@@ -41,13 +41,17 @@ impl Speaker<'_> {
         target: &dyn Remote,
     ) -> PathBuf {
         let told = format!("{}\n{}", source.name(), target.address());
-        let key = hash_chunk(told.as_bytes()).to_string();
+        self.kept(named, &told)
+    }
+
+    /// A folder that the same words lead to each time: below the one that was named, or the user's cache.
+    pub(super) fn kept(&self, named: Option<&Path>, told: &str) -> PathBuf {
         let base = match (named, &self.environment.home) {
             (Some(named), _) => named.to_owned(),
             (None, Some(home)) => Path::new(home).join(".cache").join("holdfast"),
             (None, None) => std::env::temp_dir().join("holdfast"),
         };
-        base.join(key)
+        base.join(hash_chunk(told.as_bytes()).to_string())
     }
 }
 

@@ -9,8 +9,8 @@ use holdfast_client::transfer::{
 use holdfast_doltdb::RefName;
 use serde_json::json;
 
-use super::pool;
 use super::remotes::Followed;
+use super::{estimate, pool};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -36,7 +36,7 @@ pub(super) async fn fetch(
     let (directory, clock) = (&how.database.directory, &followed.speaker.clock);
     let fetched = transfer::fetch(&request, directory, &pool(), &**clock, observer).await;
     progress.finish();
-    show(&request.remote.address(), &fetched?, output)
+    show(&request, &fetched?, output)
 }
 
 pub(super) fn extent(is_dry: bool) -> Extent {
@@ -47,7 +47,12 @@ pub(super) fn extent(is_dry: bool) -> Extent {
 }
 
 /// Shows what moved.
-pub(super) fn show(address: &str, fetched: &Fetched, output: Output) -> anyhow::Result<()> {
+pub(super) fn show(
+    request: &FetchRequest,
+    fetched: &Fetched,
+    output: Output,
+) -> anyhow::Result<()> {
+    let address = request.remote.address();
     if output.format == Format::Json {
         let updates: Vec<_> = fetched.updates.iter().map(update_json).collect();
         let told = json!({
@@ -55,6 +60,7 @@ pub(super) fn show(address: &str, fetched: &Fetched, output: Output) -> anyhow::
             "updates": updates,
             "chunks": fetched.chunks,
             "bytes": fetched.bytes,
+            "at_least": fetched.is_least,
         });
         return ui::print(&told.to_string());
     }
@@ -65,7 +71,14 @@ pub(super) fn show(address: &str, fetched: &Fetched, output: Output) -> anyhow::
     for update in &fetched.updates {
         ui::print(&line(update))?;
     }
-    Ok(())
+    match request.extent {
+        Extent::DryRun => ui::print(&estimate::line(
+            fetched.chunks,
+            fetched.bytes,
+            fetched.is_least,
+        )),
+        Extent::Whole => Ok(()),
+    }
 }
 
 fn line(update: &RefUpdate) -> String {

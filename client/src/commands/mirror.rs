@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use holdfast_client::mirror::{self, Ahead, MirrorRequest, Mirrored};
-use holdfast_client::transfer::{Observer, RefUpdate, Vanished};
+use holdfast_client::transfer::{Extent, Observer, RefUpdate, Vanished};
 use indicatif::BinaryBytes;
 use serde_json::json;
 
 use super::fetch::{extent, span, update_json};
-use super::pool;
 use super::remotes::Speaker;
+use super::{estimate, pool};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -62,8 +62,11 @@ fn show(request: &MirrorRequest, mirrored: &Mirrored, output: Output) -> anyhow:
     for update in &mirrored.updates {
         ui::print(&line(update))?;
     }
-    let (chunks, bytes) = (mirrored.chunks, BinaryBytes(mirrored.bytes));
-    ui::print(&format!("{chunks} chunks added, {bytes}"))
+    let (chunks, bytes) = (mirrored.chunks, mirrored.bytes);
+    ui::print(&match request.extent {
+        Extent::Whole => format!("{chunks} chunks added, {}", BinaryBytes(bytes)),
+        Extent::DryRun => estimate::line(chunks, bytes, false),
+    })
 }
 
 fn line(update: &RefUpdate) -> String {

@@ -4,6 +4,7 @@ mod backup;
 mod branch;
 mod clone;
 mod ends;
+mod estimate;
 mod fetch;
 mod inspect;
 mod log;

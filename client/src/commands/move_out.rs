@@ -1,21 +1,24 @@
 //! `holdfast move-out`.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use holdfast_chunkstore::ChunkAddress;
-use holdfast_client::database::Database;
-use holdfast_client::inventory::{self, Header, Subject};
+use holdfast_chunkstore::{ChunkAddress, RootAddress};
+use holdfast_client::database::{Database, DatabaseError, StoreSource};
+use holdfast_client::inventory::{self, Header, Listing, Subject};
+use holdfast_client::remote::{Remote, RemoteSource};
 use holdfast_client::transfer::{
     self, CloneRequest, Extent, Force, Form, Observer, PushRef, PushRequest, Scope, SetUpstream,
+    TransferError,
 };
-use holdfast_doltdb::{RefName, Refs};
+use holdfast_doltdb::{ChunkSource, RefName, Refs};
 use serde_json::json;
 
-use super::push::show as show_push;
 use super::remotes::{Speaker, open_database};
-use super::{pool, user::User};
+use super::{pool, push};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -25,68 +28,286 @@ pub(super) async fn move_out(
     environment: &Environment,
 ) -> anyhow::Result<()> {
     let speaker = Speaker::new(arguments.user.clone(), environment)?;
-    let is_remote = arguments.to.contains("://");
-    let way = Way::choose(&arguments, is_remote)?;
     let request = CloneRequest {
         remote: speaker.open(&arguments.from).await?,
-        remote_name: "origin".to_owned(),
+        remote_name: REMOTE.to_owned(),
         branch: None,
         default_branch: None,
         scope: Scope::Branches(arguments.branch.clone()),
         form: Form::Database,
+        extent: Extent::Whole,
         identity: speaker.identity(),
     };
-    let progress = Arc::new(Progress::new(output.quiet));
-    let observer = Arc::clone(&progress) as Arc<dyn Observer>;
-    let cloned =
-        transfer::clone(&request, way.directory(), &pool(), &speaker.clock, observer).await;
-    progress.finish();
-    cloned?;
-    let (database, source) = open_database(way.directory()).await?;
-    let mut branches = Vec::new();
-    let mut refs = Refs::open(&source, database.store().root()).await?;
-    while let Some((name, address)) = refs.next().await? {
-        if let RefName::Branch(branch) = name {
-            branches.push((branch, address));
-        }
+    let target = match arguments.to.contains("://") {
+        true => Some(speaker.open(&arguments.to).await?),
+        false => None,
+    };
+    let way = Way::choose(&arguments, &speaker, &request, target.as_deref());
+    let inventory = arguments.inventory.clone();
+    let inventory = inventory.unwrap_or_else(|| beside(&arguments.to, target.is_some()));
+    let mover = Mover {
+        request,
+        way,
+        inventory,
+        speaker: &speaker,
+        output,
+    };
+    match mover.run(&arguments.to, target).await {
+        Ok(()) => mover.way.clear(),
+        Err(error) => Err(match mover.way.kept() {
+            Some(kept) => error.context(kept),
+            None => error,
+        }),
     }
-    let path = arguments
-        .inventory
-        .unwrap_or_else(|| beside(&arguments.to, is_remote));
-    let from = request.remote.address();
-    let header = write_inventory(&database, &speaker.user, from, &branches, &path).await?;
-    show(&arguments.to, &path, &header, output)?;
-    if is_remote {
-        push(&arguments.to, &way, &branches, &speaker, output).await?;
+}
+
+/// What the place that the branches come from is called in the new database.
+const REMOTE: &str = "origin";
+
+/// A move that did not come to its end.
+#[derive(Debug)]
+struct Kept {
+    directory: PathBuf,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let directory = self.directory.display();
+        write!(
+            f,
+            "move the branches: the same command goes on with what is kept in {directory}"
+        )
     }
-    Ok(())
 }
 
 /// Where the branches are gathered.
 enum Way {
-    Directory(PathBuf),
-    Temporary(tempfile::TempDir),
+    /// Where they are to be: a new database.
+    Target(PathBuf),
+    /// In a directory that the user named, where they stay.
+    Via(PathBuf),
+    /// Where the same command finds them again, until they arrived.
+    Cache(PathBuf),
 }
 
 impl Way {
-    fn choose(arguments: &args::MoveOut, is_remote: bool) -> anyhow::Result<Self> {
-        Ok(match (is_remote, &arguments.via) {
-            (false, _) => Self::Directory(PathBuf::from(&arguments.to)),
-            (true, Some(via)) => Self::Directory(via.clone()),
-            (true, None) => Self::Temporary(
-                tempfile::Builder::new()
-                    .prefix("holdfast-move-out-")
-                    .tempdir()
-                    .context("make a temporary directory")?,
-            ),
-        })
+    fn choose(
+        arguments: &args::MoveOut,
+        speaker: &Speaker<'_>,
+        request: &CloneRequest,
+        target: Option<&dyn Remote>,
+    ) -> Self {
+        match (target, &arguments.via) {
+            (None, _) => Self::Target(PathBuf::from(&arguments.to)),
+            (Some(_), Some(via)) => Self::Via(via.clone()),
+            (Some(target), None) => {
+                let (from, to) = (request.remote.address(), target.address());
+                let branches = arguments.branch.join("\n");
+                let told = format!("move-out\n{from}\n{to}\n{branches}");
+                Self::Cache(speaker.kept(None, &told))
+            }
+        }
     }
 
     fn directory(&self) -> &Path {
         match self {
-            Self::Directory(directory) => directory,
-            Self::Temporary(directory) => directory.path(),
+            Self::Target(directory) | Self::Via(directory) | Self::Cache(directory) => directory,
         }
+    }
+
+    /// Where what came lies when it did not come to its end, unless the user said where.
+    fn kept(&self) -> Option<Kept> {
+        match self {
+            Self::Cache(directory) if directory.exists() => Some(Kept {
+                directory: directory.clone(),
+            }),
+            Self::Target(_) | Self::Via(_) | Self::Cache(_) => None,
+        }
+    }
+
+    /// Removes what was needed on the way alone.
+    fn clear(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Target(_) | Self::Via(_) => Ok(()),
+            Self::Cache(directory) => std::fs::remove_dir_all(directory)
+                .with_context(|| format!("remove {}", directory.display())),
+        }
+    }
+}
+
+/// The branches and tags that are moved, and where they are.
+struct Moving {
+    branches: BTreeMap<String, ChunkAddress>,
+    tags: BTreeMap<String, ChunkAddress>,
+}
+
+impl Moving {
+    async fn read(source: &dyn ChunkSource, root: RootAddress) -> anyhow::Result<Self> {
+        let mut refs = Refs::open(source, root).await?;
+        let (mut branches, mut tags) = (BTreeMap::new(), BTreeMap::new());
+        while let Some((name, address)) = refs.next().await? {
+            match name {
+                RefName::Branch(branch) => drop(branches.insert(branch, address)),
+                RefName::Tag(tag) => drop(tags.insert(tag, address)),
+                _ => {}
+            }
+        }
+        Ok(Self { branches, tags })
+    }
+
+    /// All of them as they are pushed.
+    fn refs(&self) -> Vec<PushRef> {
+        let branches = self.branches.keys().cloned().map(RefName::Branch);
+        let names = branches.chain(self.tags.keys().cloned().map(RefName::Tag));
+        let same = |name: RefName| PushRef {
+            source: Some(name.clone()),
+            destination: name,
+        };
+        names.map(same).collect()
+    }
+}
+
+struct Mover<'a> {
+    request: CloneRequest,
+    way: Way,
+    /// Where the inventory goes.
+    inventory: PathBuf,
+    speaker: &'a Speaker<'a>,
+    output: Output,
+}
+
+impl Mover<'_> {
+    async fn run(&self, to: &str, target: Option<Arc<dyn Remote>>) -> anyhow::Result<()> {
+        self.gather().await?;
+        let (database, source) = open_database(self.way.directory()).await?;
+        let moving = Moving::read(&source, database.store().root()).await?;
+        let listing = match &target {
+            None => Listing::Whole,
+            Some(_) => Listing::Moved {
+                more: moving.tags.values().copied().collect(),
+            },
+        };
+        let header = self.write_inventory(&database, listing, &moving).await?;
+        let pushed = match target {
+            None => None,
+            Some(target) => Some(self.push(target, &moving).await?),
+        };
+        match self.output.format {
+            Format::Text => ui::print(&format!(
+                "moved to {to}: {} branches, {} tags, {} chunks, listed in {}",
+                moving.branches.len(),
+                moving.tags.len(),
+                header.chunks,
+                self.inventory.display(),
+            )),
+            Format::Json => ui::print(
+                &json!({
+                    "to": to,
+                    "inventory": self.inventory,
+                    "branches": moving.branches,
+                    "tags": moving.tags,
+                    "chunks": header.chunks,
+                    "tree": header.tree,
+                    "pushed": pushed,
+                })
+                .to_string(),
+            ),
+        }
+    }
+
+    /// Gathers the branches, or finds that an earlier run did so.
+    async fn gather(&self) -> anyhow::Result<()> {
+        let error = match self.clone().await {
+            Err(error @ TransferError::Occupied { .. }) => error,
+            cloned => return Ok(cloned?),
+        };
+        match (self.is_gathered().await?, &self.way) {
+            (true, Way::Via(_) | Way::Cache(_)) => Ok(()),
+            (true, Way::Target(_)) if !self.inventory.exists() => Ok(()),
+            (false, Way::Cache(directory)) => {
+                ui::say(&format!(
+                    "what an earlier run left in {} is not what is there now: gathering anew",
+                    directory.display()
+                ));
+                self.way.clear()?;
+                Ok(self.clone().await?)
+            }
+            _ => Err(error.into()),
+        }
+    }
+
+    async fn clone(&self) -> Result<(), TransferError> {
+        let progress = Arc::new(Progress::new(self.output.quiet));
+        let observer = Arc::clone(&progress) as Arc<dyn Observer>;
+        let (directory, clock) = (self.way.directory(), &self.speaker.clock);
+        let cloned = transfer::clone(&self.request, directory, &pool(), clock, observer).await;
+        progress.finish();
+        cloned.map(drop)
+    }
+
+    /// Whether all of the branches is there, of the same place, and they are there where they are in that place.
+    async fn is_gathered(&self) -> anyhow::Result<bool> {
+        let pool = pool();
+        let database = match Database::open(self.way.directory(), &pool).await {
+            Err(DatabaseError::None { .. }) => return Ok(false),
+            opened => opened?,
+        };
+        let here = StoreSource::new(Arc::clone(database.store()), pool);
+        let here = Moving::read(&here, database.store().root()).await?;
+        let remote = &self.request.remote;
+        let there = RemoteSource::new(Arc::clone(remote));
+        let mut there = Moving::read(&there, remote.root().await?).await?;
+        if let Scope::Branches(branches) = &self.request.scope {
+            there.branches.retain(|branch, _| branches.contains(branch));
+        }
+        let known = database.repo_state().remotes.get(REMOTE);
+        Ok(known.is_some_and(|known| known.url == remote.address())
+            && here.branches == there.branches)
+    }
+
+    async fn write_inventory(
+        &self,
+        database: &Database,
+        listing: Listing,
+        moving: &Moving,
+    ) -> anyhow::Result<Header> {
+        let subject = Subject {
+            from: self.request.remote.address(),
+            branches: moving.branches.clone(),
+            made_at: jiff::Timestamp::now().to_string(),
+        };
+        let key = self.speaker.user.key()?;
+        let (store, path) = (Arc::clone(database.store()), self.inventory.clone());
+        let write = move || inventory::write(&store, &listing, subject, key.as_ref(), &path);
+        Ok(pool().run(write).await?)
+    }
+
+    /// Pushes to where they go, and returns what programs are told of it.
+    async fn push(
+        &self,
+        remote: Arc<dyn Remote>,
+        moving: &Moving,
+    ) -> anyhow::Result<serde_json::Value> {
+        let request = PushRequest {
+            remote,
+            remote_name: None,
+            refs: moving.refs(),
+            force: Force::No,
+            upstream: SetUpstream::Unchanged,
+            extent: Extent::Whole,
+            identity: self.speaker.identity(),
+        };
+        let progress = Arc::new(Progress::new(self.output.quiet));
+        let observer = Arc::clone(&progress) as Arc<dyn Observer>;
+        let (directory, clock) = (self.way.directory(), &self.speaker.clock);
+        let pushed = transfer::push(&request, directory, &pool(), clock, observer).await;
+        progress.finish();
+        let pushed = pushed?;
+        if self.output.format == Format::Text {
+            push::print(&request, &pushed)?;
+        }
+        push::check(&pushed)?;
+        Ok(push::told(&request, &pushed))
     }
 }
 
@@ -100,71 +321,4 @@ fn beside(to: &str, is_remote: bool) -> PathBuf {
             PathBuf::from(format!("{name}.inventory"))
         }
     }
-}
-
-async fn write_inventory(
-    database: &Database,
-    user: &User,
-    from: String,
-    branches: &[(String, ChunkAddress)],
-    path: &Path,
-) -> anyhow::Result<Header> {
-    let subject = Subject {
-        from,
-        branches: branches.iter().cloned().collect(),
-        made_at: jiff::Timestamp::now().to_string(),
-    };
-    let key = user.key()?;
-    let (store, path) = (Arc::clone(database.store()), path.to_owned());
-    let write = move || inventory::write(&store, subject, key.as_ref(), &path);
-    Ok(pool().run(write).await?)
-}
-
-fn show(to: &str, path: &Path, header: &Header, output: Output) -> anyhow::Result<()> {
-    match output.format {
-        Format::Text => ui::print(&format!(
-            "moved to {to}: {} branches, {} chunks, listed in {}",
-            header.branches.len(),
-            header.chunks,
-            path.display(),
-        )),
-        Format::Json => ui::print(
-            &json!({
-                "to": to,
-                "inventory": path,
-                "branches": header.branches,
-                "chunks": header.chunks,
-                "tree": header.tree,
-            })
-            .to_string(),
-        ),
-    }
-}
-
-/// Pushes the branches to where they go.
-async fn push(
-    to: &str,
-    way: &Way,
-    branches: &[(String, ChunkAddress)],
-    speaker: &Speaker<'_>,
-    output: Output,
-) -> anyhow::Result<()> {
-    let branch = |(name, _): &(String, ChunkAddress)| PushRef {
-        source: Some(RefName::Branch(name.clone())),
-        destination: RefName::Branch(name.clone()),
-    };
-    let request = PushRequest {
-        remote: speaker.open(to).await?,
-        remote_name: None,
-        refs: branches.iter().map(branch).collect(),
-        force: Force::No,
-        upstream: SetUpstream::Unchanged,
-        extent: Extent::Whole,
-        identity: speaker.identity(),
-    };
-    let progress = Arc::new(Progress::new(output.quiet));
-    let observer = Arc::clone(&progress) as Arc<dyn Observer>;
-    let pushed = transfer::push(&request, way.directory(), &pool(), &speaker.clock, observer).await;
-    progress.finish();
-    show_push(&request.remote.address(), &pushed?, output)
 }

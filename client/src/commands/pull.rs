@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holdfast_client::transfer::{self, FetchRequest, Observer, PullRequest, Vanished};
 use serde_json::json;
 
-use super::fetch::{extent, show, span};
+use super::fetch::{extent, show, span, update_json};
 use super::pool;
 use super::remotes::Followed;
 use crate::args::{self, Environment, Format, Output};
@@ -36,16 +36,20 @@ pub(super) async fn pull(
     progress.finish();
     let pulled = pulled?;
     if output.format == Format::Json {
+        let updates: Vec<_> = pulled.fetched.updates.iter().map(update_json).collect();
         let told = json!({
+            "remote": request.fetch.remote.address(),
+            "updates": updates,
             "branch": pulled.branch,
             "old": pulled.old,
             "new": pulled.new,
             "chunks": pulled.fetched.chunks,
             "bytes": pulled.fetched.bytes,
+            "at_least": pulled.fetched.is_least,
         });
         return ui::print(&told.to_string());
     }
-    show(&request.fetch.remote.address(), &pulled.fetched, output)?;
+    show(&request.fetch, &pulled.fetched, output)?;
     match pulled.old == pulled.new {
         true => ui::print("Already up to date."),
         false => ui::print(&format!("Updating {}", span(pulled.old, pulled.new))),

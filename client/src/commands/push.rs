@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use holdfast_client::database::{Database, RepoState, StoreSource};
 use holdfast_client::transfer::{
-    self, Force, Observer, PushRef, PushRequest, PushResult, Pushed, Rejection, SetUpstream,
+    self, Extent, Force, Observer, PushRef, PushRequest, PushResult, Pushed, Rejection, SetUpstream,
 };
 use holdfast_doltdb::{RefName, Refs};
 use serde_json::json;
@@ -12,7 +12,7 @@ use serde_json::json;
 use super::fetch::{extent, span};
 use super::remotes::open_database;
 use super::remotes::{self, Named, Speaker};
-use super::{Complaint, pool};
+use super::{Complaint, estimate, pool};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -51,12 +51,20 @@ pub(super) async fn push(
     let pushed = transfer::push(&request, &directory, &pool(), &speaker.clock, observer).await;
     progress.finish();
     let pushed = pushed?;
-    show(&request.remote.address(), &pushed, output)
+    show(&request, &pushed, output)
 }
 
 /// Shows what became of each ref; an error if one stayed where it is.
-pub(super) fn show(address: &str, pushed: &Pushed, output: Output) -> anyhow::Result<()> {
-    print(address, pushed, output)?;
+pub(super) fn show(request: &PushRequest, pushed: &Pushed, output: Output) -> anyhow::Result<()> {
+    match output.format {
+        Format::Text => print(request, pushed)?,
+        Format::Json => ui::print(&told(request, pushed).to_string())?,
+    }
+    check(pushed)
+}
+
+/// Checks that no ref stayed where it is.
+pub(super) fn check(pushed: &Pushed) -> anyhow::Result<()> {
     let is_rejected =
         |result: &&(PushRef, PushResult)| matches!(result.1, PushResult::Rejected { .. });
     match pushed.results.iter().filter(is_rejected).count() {
@@ -162,26 +170,32 @@ fn full(text: &str, known: &[RefName]) -> RefName {
     }
 }
 
-fn print(address: &str, pushed: &Pushed, output: Output) -> anyhow::Result<()> {
-    if output.format == Format::Json {
-        let results: Vec<_> = pushed.results.iter().map(result_json).collect();
-        let told = json!({
-            "remote": address,
-            "refs": results,
-            "chunks": pushed.chunks,
-            "bytes": pushed.bytes,
-        });
-        return ui::print(&told.to_string());
-    }
+/// What programs are told.
+pub(super) fn told(request: &PushRequest, pushed: &Pushed) -> serde_json::Value {
+    let results: Vec<_> = pushed.results.iter().map(result_json).collect();
+    json!({
+        "remote": request.remote.address(),
+        "refs": results,
+        "chunks": pushed.chunks,
+        "bytes": pushed.bytes,
+        "at_least": false,
+    })
+}
+
+/// Tells people.
+pub(super) fn print(request: &PushRequest, pushed: &Pushed) -> anyhow::Result<()> {
     let is_old = |result: &(PushRef, PushResult)| matches!(result.1, PushResult::UpToDate { .. });
     if pushed.results.iter().all(is_old) {
         return ui::print("Everything up-to-date");
     }
-    ui::print(&format!("To {address}"))?;
+    ui::print(&format!("To {}", request.remote.address()))?;
     for (pushed, result) in &pushed.results {
         ui::print(&line(pushed, result))?;
     }
-    Ok(())
+    match request.extent {
+        Extent::DryRun => ui::print(&estimate::line(pushed.chunks, pushed.bytes, false)),
+        Extent::Whole => Ok(()),
+    }
 }
 
 fn line(pushed: &PushRef, result: &PushResult) -> String {
@@ -221,7 +235,7 @@ fn words(reason: Rejection) -> (&'static str, &'static str) {
         Rejection::StaleLease => ("stale info: fetch, look, and force again", "stale-info"),
         Rejection::TagExists => ("already exists", "already-exists"),
         Rejection::UncommittedChanges => (
-            "target has uncommitted changes; --force overwrites them",
+            "target has uncommitted changes, and ignored tables count; --force overwrites them",
             "uncommitted-changes",
         ),
         Rejection::NotThere => ("remote ref does not exist", "not-there"),

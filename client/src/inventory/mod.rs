@@ -21,7 +21,7 @@ use std::path::Path;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::address::BASE32;
-use holdfast_chunkstore::noms_dir::NomsDir;
+use holdfast_chunkstore::noms_dir::{NomsDir, Place};
 use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::sort::{SortOptions, Sorted, Sorter};
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,19 @@ pub struct Subject {
     pub made_at: String,
 }
 
+/// Which chunks of a store are listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listing {
+    /// All of them.
+    Whole,
+    /// Those that a new clone was made of, and some more, and not the refs that the clone wrote for itself: what a push
+    /// takes along.
+    Moved {
+        /// Chunks that stand among those refs, and are moved too: tags.
+        more: Vec<ChunkAddress>,
+    },
+}
+
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compared {
@@ -96,12 +109,13 @@ pub struct Compared {
 /// Writes the inventory of a store to `path`, durably, and returns its first line. Blocks.
 pub fn write(
     store: &NomsDir,
+    listing: &Listing,
     subject: Subject,
     key: Option<&SigningKey>,
     path: &Path,
 ) -> Result<Header, InventoryError> {
     let directory = directory_of(path);
-    let addresses = addresses(store, directory)?;
+    let addresses = addresses(store, listing, directory)?;
     let (mut tree, mut chunks) = (TreeHasher::default(), 0);
     for address in distinct(&addresses, directory)? {
         tree.push(&address?);
@@ -154,7 +168,7 @@ pub fn compare(store: &NomsDir, path: &Path) -> Result<Compared, InventoryError>
         serde_json::from_str(&second).map_err(|_| wrong("its second line"))?;
     let signed_by = check_signature(&first, signature).map_err(wrong)?;
     let directory = directory_of(path);
-    let addresses = addresses(store, directory)?;
+    let addresses = addresses(store, &Listing::Whole, directory)?;
     let mut here = distinct(&addresses, directory)?;
     let mut at = here.next().transpose()?;
     let (mut tree, mut listed, mut last) = (TreeHasher::default(), 0, None);
@@ -232,15 +246,27 @@ fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// All addresses of a store, sorted.
-fn addresses(store: &NomsDir, directory: &Path) -> Result<Sorted<20>, InventoryError> {
+/// The addresses of a store, sorted.
+fn addresses(
+    store: &NomsDir,
+    listing: &Listing,
+    directory: &Path,
+) -> Result<Sorted<20>, InventoryError> {
     let mut sorter = Sorter::<20>::merging_equal(SortOptions {
         directory: directory.to_owned(),
         memory_bytes: SORTED_IN_MEMORY,
         room: None,
     });
     let sort = || io("sort the addresses in", directory);
-    for file in store.files() {
+    let (more, of_refs) = match listing {
+        Listing::Whole => (&[][..], None),
+        Listing::Moved { more } => (more.as_slice(), file_of_refs(store)?),
+    };
+    for address in more {
+        sorter.push(*address.as_bytes()).map_err(sort())?;
+    }
+    let files = store.files().iter().enumerate();
+    for (_, file) in files.filter(|(number, _)| Some(*number) != of_refs) {
         for address in file.addresses() {
             let address = address.map_err(|source| InventoryError::Store { source })?;
             sorter.push(*address.as_bytes()).map_err(sort())?;
@@ -254,6 +280,19 @@ fn addresses(store: &NomsDir, directory: &Path) -> Result<Sorted<20>, InventoryE
         sorter.push(*address.as_bytes()).map_err(sort())?;
     }
     sorter.finish().map_err(sort())
+}
+
+/// The number of the file that a clone wrote its refs into: it holds the root.
+fn file_of_refs(store: &NomsDir) -> Result<Option<usize>, InventoryError> {
+    let Some(root) = store.root().chunk() else {
+        return Ok(None);
+    };
+    let found = store.find(root);
+    let found = found.map_err(|source| InventoryError::Store { source })?;
+    Ok(match found {
+        Some(Place::File { file, .. }) => Some(file),
+        Some(Place::Journal { .. }) | None => None,
+    })
 }
 
 fn distinct<'a>(
@@ -322,7 +361,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("inventory");
         let moved = store(&folder.path().join("moved"), &[b"one", b"two", b"three"]);
-        let header = write(&moved, subject(), Some(&key()), &path).unwrap();
+        let header = write(&moved, &Listing::Whole, subject(), Some(&key()), &path).unwrap();
         assert_eq!(header.chunks, 3);
         let same = compare(&moved, &path).unwrap();
         assert_eq!((same.missing, same.extra), (0, 0));
@@ -331,7 +370,7 @@ mod tests {
         let other = store(&folder.path().join("other"), &[b"two", b"four", b"five"]);
         let differs = compare(&other, &path).unwrap();
         assert_eq!((differs.missing, differs.extra), (2, 2));
-        let header = write(&other, subject(), None, &path).unwrap();
+        let header = write(&other, &Listing::Whole, subject(), None, &path).unwrap();
         let unsigned = compare(&other, &path).unwrap();
         assert_eq!((unsigned.header, unsigned.signed_by), (header, None));
     }
@@ -341,7 +380,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("inventory");
         let moved = store(&folder.path().join("moved"), &[b"one", b"two", b"three"]);
-        write(&moved, subject(), Some(&key()), &path).unwrap();
+        write(&moved, &Listing::Whole, subject(), Some(&key()), &path).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         let without = [&lines[..3], &lines[4..]].concat().join("\n");

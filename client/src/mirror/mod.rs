@@ -72,20 +72,27 @@ pub async fn mirror(
     clock: &Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
 ) -> Result<Mirrored, MirrorError> {
-    let workplace = Workplace::open(&request.work, pool).await?;
+    let workplace = match request.extent {
+        Extent::Whole => Some(Workplace::open(&request.work, pool).await?),
+        Extent::DryRun => None,
+    };
     let opened = request.source.open(pool).await?;
     let source = Datasets::read(&*opened.source, opened.root).await?;
     let mirrorer = Mirrorer {
         request,
         opened,
         source,
-        workplace: &workplace,
+        outgoing: workplace
+            .as_ref()
+            .map_or_else(PathBuf::new, Workplace::outgoing),
         pool,
         clock,
         observer,
     };
     let mirrored = mirrorer.run().await?;
-    workplace.clear(pool).await?;
+    if let Some(workplace) = workplace {
+        workplace.clear(pool).await?;
+    }
     Ok(mirrored)
 }
 
@@ -93,7 +100,8 @@ struct Mirrorer<'a> {
     request: &'a MirrorRequest,
     opened: Opened,
     source: Datasets,
-    workplace: &'a Workplace,
+    /// Where files gather; a dry run makes none.
+    outgoing: PathBuf,
     pool: &'a BlockingPool,
     clock: &'a Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
@@ -190,7 +198,7 @@ impl Mirrorer<'_> {
             is_empty: root.is_zero() && metadata.size == 0,
             takes_archives: metadata.takes_archives,
             origin: self.opened.origin.clone(),
-            folder: self.workplace.outgoing(),
+            folder: self.outgoing.clone(),
             pool: self.pool.clone(),
             observer: Arc::clone(&self.observer),
             extent: self.request.extent,
@@ -200,7 +208,7 @@ impl Mirrorer<'_> {
 
     /// Sends the chunks of the new refs in a file of their own.
     async fn send_small(&self, chunks: Vec<NewChunk>) -> Result<ListedFile, MirrorError> {
-        let folder = self.workplace.outgoing();
+        let folder = self.outgoing.clone();
         let write = move || write_small(&folder, &pairs(&chunks));
         let file = self.pool.run(write).await.map_err(TransferError::from)?;
         self.request.target.upload(&file).await?;

@@ -90,6 +90,13 @@ pub trait Remote: Send + Sync + fmt::Debug {
         Ok(parts.into_missing())
     }
 
+    /// Asks how long the stored forms of chunks are, without reading them: one answer per address in their order,
+    /// nothing for a chunk that is not there. Nothing shows that a remote says the truth of it.
+    async fn stored_lens(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<u32>>, RemoteError>;
+
     /// Asks for the files, and the root that they hold.
     async fn list_files(&self) -> Result<ListedFiles, RemoteError>;
 

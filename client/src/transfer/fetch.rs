@@ -20,6 +20,7 @@ use holdfast_doltdb::{ChunkSource, ReadError, RefName, source};
 
 use super::datasets::{Datasets, pairs};
 use super::error::TransferError;
+use super::estimate::Estimator;
 use super::events::Observer;
 use super::gather::{Gather, Gathered};
 use super::ref_spec::RefSpec;
@@ -76,10 +77,12 @@ pub struct RefUpdate {
 pub struct Fetched {
     /// The refs that moved, by name.
     pub updates: Vec<RefUpdate>,
-    /// How many chunks came.
+    /// How many chunks came; would come, of a dry run.
     pub chunks: u64,
     /// How many bytes they have in their stored form.
     pub bytes: u64,
+    /// Whether more may come than a dry run found: it does not read all rows, which may point at values.
+    pub is_least: bool,
 }
 
 /// Fetches into the database in `directory`.
@@ -215,6 +218,15 @@ pub(crate) struct UnknownTag {
 }
 
 impl UnknownTag {
+    /// What becomes of it here.
+    fn update(&self) -> RefUpdate {
+        RefUpdate {
+            name: self.name.clone(),
+            old: None,
+            new: Some(self.chunk.address),
+        }
+    }
+
     /// Its short name and its address.
     pub(crate) fn named(&self) -> (String, ChunkAddress) {
         let name = match &self.name {
@@ -267,17 +279,14 @@ impl Fetcher<'_> {
         writer: StoreWriter,
         clock: &dyn Clock,
     ) -> Result<Fetched, TransferError> {
+        if request.extent == Extent::DryRun {
+            return self.estimate(request, writer).await;
+        }
         let Plan {
             mut local,
             mut updates,
             tags,
         } = self.plan;
-        if request.extent == Extent::DryRun {
-            return Ok(Fetched {
-                updates,
-                ..Fetched::default()
-            });
-        }
         let roots: Vec<_> = updates.iter().filter_map(|update| update.new).collect();
         let gather = Gather {
             remote: Arc::clone(&request.remote),
@@ -293,17 +302,14 @@ impl Fetcher<'_> {
         let (gathered, tags) = self.pool.run(sort_out).await?;
         let mut chunks = Vec::new();
         for tag in tags {
-            updates.push(RefUpdate {
-                name: tag.name,
-                old: None,
-                new: Some(tag.chunk.address),
-            });
+            updates.push(tag.update());
             chunks.push(tag.chunk);
         }
         let fetched = Fetched {
             updates,
             chunks: gathered.chunks,
             bytes: gathered.bytes,
+            is_least: false,
         };
         for update in &fetched.updates {
             local.set(&update.name, update.new);
@@ -317,6 +323,40 @@ impl Fetcher<'_> {
         self.pool.run(land).await?;
         remove(&folder)?;
         Ok(fetched)
+    }
+
+    /// Says what would be done.
+    async fn estimate(
+        self,
+        request: &FetchRequest,
+        writer: StoreWriter,
+    ) -> Result<Fetched, TransferError> {
+        let Plan {
+            mut updates, tags, ..
+        } = self.plan;
+        let roots: Vec<_> = updates.iter().filter_map(|update| update.new).collect();
+        let estimator = Estimator {
+            remote: Arc::clone(&request.remote),
+            known: Some(Arc::clone(writer.store())),
+            left_out: left_out(writer.store(), &roots),
+            pool: self.pool.clone(),
+            observer: self.observer,
+        };
+        let estimate = estimator.run(roots).await?;
+        let finish = move || {
+            for tag in tags {
+                if estimate.has(tag.commit)? {
+                    updates.push(tag.update());
+                }
+            }
+            Ok(Fetched {
+                updates,
+                chunks: estimate.chunks,
+                bytes: estimate.bytes,
+                is_least: estimate.is_least,
+            })
+        };
+        self.pool.run(finish).await
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod clone;
 pub(crate) mod datasets;
 pub(crate) mod download;
 mod error;
+mod estimate;
 mod events;
 pub(crate) mod fetch;
 pub(crate) mod gather;

@@ -6,13 +6,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::noms_dir::StoreWriter;
 use holdfast_chunkstore::pool::BlockingPool;
-use holdfast_doltdb::RefName;
 use holdfast_doltdb::history::History;
 use holdfast_doltdb::write::NewChunk;
+use holdfast_doltdb::{ChunkSource, RefName, SourceError};
 
 use super::clone::Identity;
 use super::datasets::{Datasets, pairs};
@@ -21,6 +23,7 @@ use super::events::Observer;
 use super::fetch::{Extent, FetchRequest, Fetched, fetch};
 use super::working_set;
 use crate::database::{Database, StoreSource};
+use crate::remote::RemoteSource;
 
 /// What is to be pulled.
 #[derive(Debug, Clone)]
@@ -68,8 +71,13 @@ pub async fn pull(
     let fetched = fetch(&request.fetch, directory, pool, clock, observer).await?;
     let store = database.paths().store();
     let writer = pool.run(move || StoreWriter::open(&store)).await?;
-    let source = StoreSource::new(Arc::clone(writer.store()), pool.clone());
-    let mut datasets = Datasets::read(&source, writer.store().root()).await?;
+    // What a dry run did not bring is read where it is.
+    let is_dry = request.fetch.extent == Extent::DryRun;
+    let source = Nearest {
+        here: StoreSource::new(Arc::clone(writer.store()), pool.clone()),
+        there: is_dry.then(|| RemoteSource::new(Arc::clone(&request.fetch.remote))),
+    };
+    let mut datasets = Datasets::read(&source.here, writer.store().root()).await?;
     let follows = RefName::RemoteBranch {
         remote: request.fetch.remote_name.clone(),
         branch: wanted.clone(),
@@ -79,7 +87,6 @@ pub async fn pull(
         branch: branch.to_owned(),
         known: Vec::new(),
     };
-    let is_dry = request.fetch.extent == Extent::DryRun;
     let would_move = fetched.updates.iter().filter(|_| is_dry);
     let would_move = would_move.filter(|update| update.name == follows);
     let would_move = would_move.filter_map(|update| update.new).next();
@@ -92,10 +99,7 @@ pub async fn pull(
         old,
         new,
     };
-    if is_dry {
-        return Ok(pulled(new));
-    }
-    let history = History::new(&source, source.store().ghosts());
+    let history = History::new(&source, writer.store().ghosts());
     if old == new || history.is_ancestor(new, old).await? {
         return Ok(pulled(old));
     }
@@ -111,6 +115,9 @@ pub async fn pull(
     {
         return Err(TransferError::Uncommitted);
     }
+    if is_dry {
+        return Ok(pulled(new));
+    }
     let now = clock.now().seconds();
     let identity = request.identity.as_ref();
     let clean = working_set::clean(&source, new, identity, "pull", now).await?;
@@ -122,6 +129,31 @@ pub async fn pull(
     let commit = move || writer.commit(written.root, &[], &pairs(&chunks), now);
     pool.run(commit).await?;
     Ok(pulled(new))
+}
+
+/// Chunks of the database; those that it has not, of the remote if that may be asked.
+struct Nearest {
+    here: StoreSource,
+    there: Option<RemoteSource>,
+}
+
+#[async_trait]
+impl ChunkSource for Nearest {
+    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+        let mut chunks = self.here.get(addresses).await?;
+        let is_open = |(_, chunk): &(usize, &Option<Bytes>)| chunk.is_none();
+        let open = chunks.iter().enumerate().filter(is_open);
+        let open: Vec<usize> = open.map(|(at, _)| at).collect();
+        if let Some(there) = &self.there
+            && !open.is_empty()
+        {
+            let asked: Vec<_> = open.iter().map(|at| addresses[*at]).collect();
+            for (at, chunk) in open.into_iter().zip(there.get(&asked).await?) {
+                chunks[at] = chunk;
+            }
+        }
+        Ok(chunks)
+    }
 }
 
 fn here_name(branch: &RefName) -> String {

@@ -6,7 +6,7 @@
 //! each.
 
 use holdfast_chunkstore::ChunkAddress;
-use holdfast_doltdb::{ReadError, children, is_above_leaves};
+use holdfast_doltdb::{ReadError, children, leaves};
 
 use super::error::TransferError;
 
@@ -91,7 +91,7 @@ impl Below {
         chunk: &[u8],
     ) -> Result<(), TransferError> {
         let read = |source| ReadError::Decode { address, source };
-        let kind = match is_above_leaves(chunk).map_err(read)? {
+        let kind = match leaves(chunk).map_err(read)?.is_some() {
             true => Kind::Leaf,
             false => Kind::Inner,
         };

@@ -28,8 +28,8 @@ pub(crate) const TRANSFERS: [Transfer; 3] = [Transfer::Clone, Transfer::Fetch, T
 pub(crate) struct Crossing {
     pub(crate) proxy: FaultProxy,
     pub(crate) workshop: Workshop,
+    pub(crate) owner: Database,
     server: Box<dyn Remote>,
-    owner: Database,
     /// A clone by us, from before most of it came.
     early: Database,
     runtime: Runtime,
@@ -179,7 +179,7 @@ impl Crossing {
 }
 
 /// Statements that make so many rows of a quarter of a kilobyte that nothing makes shorter.
-fn noise(rows: usize) -> String {
+pub(crate) fn noise(rows: usize) -> String {
     let digests: Vec<String> = (0..4)
         .map(|part| format!("sha2(concat(i * 1000 + j, ' {part}'), 512)"))
         .collect();

@@ -6,7 +6,7 @@ use holdfast_tests::{say, wait};
 
 use crate::crossing::{Crossing, TRANSFERS, Transfer, Trial};
 use crate::holdfast::command;
-use crate::scene::forge;
+use crate::scene::{assert_whole, forge};
 
 const SEED: u64 = 42;
 
@@ -80,6 +80,49 @@ fn kill_at(points: usize, rows: usize) {
         ));
     }
     assert!(kills >= points * TRANSFERS.len(), "{kills} kills");
+    crossing.finish();
+}
+
+/// A clone of one branch that is killed when all of it is in the store, and is no database yet.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests make files as no program may"
+)]
+fn a_part_that_has_landed_does_not_come_again() {
+    let Some(mut crossing) = Crossing::start(4000, SEED) else {
+        return;
+    };
+    let mut trial = crossing.trial(Transfer::Clone);
+    let only_main = ["--single-branch", "--branch", "main"].map(str::to_owned);
+    trial.arguments.extend(only_main);
+    // What the marker says is taken from an attempt that is killed early.
+    assert!(kill(&crossing, &trial, 100_000));
+    let origin = trial.database.folder().join(".dolt/holdfast/clone-origin");
+    let told = std::fs::read(&origin).unwrap();
+    let before = crossing.proxy.moved();
+    crossing.insist(&trial);
+    let size = crossing.proxy.moved() - before;
+    assert!(size > 500_000, "{size} bytes moved");
+
+    // As it is before the last step, and before the manifest.
+    let folder = trial.database.folder();
+    for is_without_manifest in [false, true] {
+        std::fs::remove_file(folder.join(".dolt/repo_state.json")).unwrap();
+        std::fs::write(folder.join(".dolt_safe_to_ignore"), "").unwrap();
+        std::fs::create_dir_all(origin.parent().unwrap()).unwrap();
+        std::fs::write(&origin, &told).unwrap();
+        if is_without_manifest {
+            std::fs::remove_file(folder.join(".dolt/noms/manifest")).unwrap();
+        }
+        let before = crossing.proxy.moved();
+        assert_eq!(crossing.insist(&trial), 1);
+        let moved = crossing.proxy.moved() - before;
+        assert!(moved * 10 < size, "{moved} of {size} bytes moved again");
+        assert_whole(&trial.database);
+        assert_eq!(trial.database.log(), crossing.owner.log());
+        assert!(!folder.join(".dolt/holdfast").exists());
+    }
     crossing.finish();
 }
 

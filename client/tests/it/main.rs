@@ -8,6 +8,7 @@ mod both;
 mod clone;
 mod crossing;
 mod cuts;
+mod dry_run;
 mod holdfast;
 mod kill;
 mod looking;

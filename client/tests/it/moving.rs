@@ -12,12 +12,16 @@ use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_client::database::StoreSource;
 use holdfast_doltdb::{Reached, RefName, Refs, reach};
 use holdfast_tests::dolt::{Database, Workshop};
-use holdfast_tests::proxy::FaultProxy;
+use holdfast_tests::process::Daemon;
+use holdfast_tests::proxy::{FaultProxy, Stop};
 use holdfast_tests::remote::Remote;
-use holdfast_tests::say;
+use holdfast_tests::world::World;
+use holdfast_tests::{say, wait};
+use serde_json::Value;
+use tokio::runtime::Runtime;
 
-use crate::holdfast::{holdfast, ours};
-use crate::scene::{assert_whole, forge, hash, prod, remotesrv, workshop};
+use crate::holdfast::{command, holdfast, ours};
+use crate::scene::{assert_whole, forge, hash, prod, published, remotesrv, workshop};
 
 const CUSTOMERS: usize = 50;
 
@@ -91,7 +95,7 @@ async fn branches(store: &Arc<NomsDir>) -> Vec<String> {
 
 /// Checks that a store holds what `customer` reaches, and of the company nothing else.
 fn assert_only(company: &Database, copy: &Database, customer: &str) -> u64 {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
         let (owned, copied) = (store(company), store(copy));
         let head = hash(company, customer).parse().unwrap();
@@ -124,7 +128,7 @@ fn stored_len(place: holdfast_chunkstore::noms_dir::Place) -> u64 {
 
 fn moves_out(server: Box<dyn Remote>) {
     let Some(workshop) = workshop() else { return };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = Runtime::new().unwrap();
     let company = company(&workshop);
     let url = prod(&*server);
     company.ok(&["remote", "add", "origin", &url]);
@@ -196,16 +200,192 @@ fn moves_out(server: Box<dyn Remote>) {
     assert_eq!(hash(&company, customer), hash(&moved, "HEAD"));
 
     let target = format!("{}/acme/{customer}", server.base_url());
-    holdfast(
-        &workshop,
-        folder,
-        &["move-out", &url, &target, "-b", customer],
-    )
-    .expect_success();
+    let arguments = ["move-out", &url, &target, "-b", customer];
+    holdfast(&workshop, folder, &arguments).expect_success();
     let there = workshop.clone_from(&target, "there", &[]);
     assert_only(&company, &there, customer);
-    assert!(Path::new(&folder.join(format!("{customer}.inventory"))).exists());
     server.finish();
+}
+
+/// A proxy before a server, and the address of the server through it.
+fn proxy_before(runtime: &Runtime, server: &dyn Remote) -> (FaultProxy, String) {
+    let base_url = server.base_url();
+    let (_, port) = base_url.rsplit_once(':').unwrap();
+    let backend = format!("127.0.0.1:{port}").parse().unwrap();
+    let proxy = runtime.block_on(FaultProxy::start(backend, [])).unwrap();
+    let through = format!("http://localhost:{}", proxy.address().port());
+    (proxy, through)
+}
+
+/// What a command printed that was killed when so many bytes had passed the proxy.
+fn killed_at(proxy: &FaultProxy, bytes: u64, command: std::process::Command) -> String {
+    proxy.stop_after(bytes, Stop::Hold);
+    let mut client = Daemon::start(command);
+    wait::until("the client to stand still", || {
+        assert!(!client.has_ended(), "{}", client.log());
+        proxy.is_holding()
+    });
+    client.kill();
+    proxy.go_on();
+    client.log()
+}
+
+/// The refs of a remote by name.
+fn refs_at(workshop: &Workshop, url: &str) -> Vec<String> {
+    let arguments = ["refs", "--remote", url, "--all", "--format", "json"];
+    let printed = holdfast(workshop, workshop.folder(), &arguments).expect_success();
+    let name = |line: &str| {
+        let told: Value = serde_json::from_str(line).unwrap();
+        told["name"].as_str().unwrap().to_owned()
+    };
+    printed.lines().map(name).collect()
+}
+
+/// Checks that a repository holds what a branch and the two tags on it reach, that this is what the inventory lists,
+/// and that nothing else is there but its root.
+fn assert_is_there(company: &Database, customer: &str, target: &str, inventory: &Path) {
+    let (workshop, runtime) = (company.workshop(), Runtime::new().unwrap());
+    let bare = ["clone", "--bare", target, "there"];
+    holdfast(workshop, workshop.folder(), &bare).expect_success();
+    let there = Arc::new(NomsDir::open(&workshop.folder().join("there")).unwrap());
+    let mut wanted = runtime.block_on(async {
+        let root = there.root().chunk().unwrap();
+        below(&there, root).await
+    });
+    assert_eq!(all_chunks(&there), wanted, "more than the root reaches");
+    assert!(wanted.remove(&there.root().chunk().unwrap()));
+    let owned = all_chunks(&store(company));
+    assert!(wanted.is_subset(&owned), "what the company has not");
+    let reached = runtime.block_on(async {
+        let store = store(company);
+        below(&store, hash(company, customer).parse().unwrap()).await
+    });
+    assert_eq!(wanted.difference(&reached).count(), 2, "two tags");
+    let text = std::fs::read_to_string(inventory).unwrap();
+    let listed: HashSet<ChunkAddress> = text
+        .lines()
+        .skip(2)
+        .map(|line| line.parse().unwrap())
+        .collect();
+    assert_eq!(listed, wanted);
+}
+
+/// Checks that the old place and the new one still find each other.
+fn assert_find_each_other(company: &Database, moved: &Database, customer: &str, url: &str) {
+    company.sql(&format!(
+        "call dolt_checkout('{customer}'); insert into own values (-1, 'late'); call dolt_commit('-am', 'late');"
+    ));
+    company.push(&["origin", customer]);
+    moved.ok(&["remote", "add", "old", url]);
+    ours(moved, &["pull", "old", customer]).expect_success();
+    assert_eq!(hash(moved, "HEAD"), hash(company, customer));
+    moved.commit("moved", "insert into own values (-2, 'moved')");
+    ours(moved, &["push", "origin", customer]).expect_success();
+    ours(moved, &["push", "old", customer]).expect_success();
+    company.sql(&format!(
+        "call dolt_checkout('{customer}'); call dolt_pull('origin', '{customer}');"
+    ));
+    assert_eq!(hash(company, customer), hash(moved, "HEAD"));
+}
+
+#[test]
+fn a_customer_moves_to_another_forge_with_tags_and_nothing_else() {
+    let Some(workshop) = workshop() else { return };
+    let runtime = Runtime::new().unwrap();
+    let (old, new) = (forge(), forge());
+    let company = company(&workshop);
+    let customer = "customer-17";
+    for (tag, commit) in [
+        ("ours", customer),
+        ("shared", "main"),
+        ("other", "customer-3"),
+    ] {
+        company.ok(&["tag", "-m", tag, tag, commit]);
+    }
+    let url = prod(&*old);
+    company.ok(&["remote", "add", "origin", &url]);
+    ours(&company, &["push", "--all", "--tags", "origin"]).expect_success();
+    let (from, from_url) = proxy_before(&runtime, &*old);
+    let (to, to_url) = proxy_before(&runtime, &*new);
+    let (source, target) = (
+        format!("{from_url}/acme/prod"),
+        format!("{to_url}/acme/{customer}"),
+    );
+    let arguments = ["move-out", &source, &target, "--branch", customer];
+    let folder = workshop.folder();
+    let kept = workshop.home().join(".cache/holdfast");
+    let kept_count = || std::fs::read_dir(&kept).map_or(0, Iterator::count);
+
+    // Cut while it comes, and while it goes. What came does not come again.
+    let run = || command(&workshop, folder, &arguments);
+    let printed = killed_at(&from, 1_000_000, run());
+    assert!(!printed.contains("moved to"), "{printed}");
+    assert_eq!(kept_count(), 1);
+    let before = from.moved();
+    let printed = killed_at(&to, 300_000, run());
+    assert!(!printed.contains("moved to"), "{printed}");
+    let first = 1_000_000 + from.moved() - before;
+    let before = from.moved();
+    let printed = holdfast(&workshop, folder, &arguments).expect_success();
+    let again = from.moved() - before;
+    assert!(again * 20 < first, "{again} bytes came after {first}");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!(
+        lines[1..4]
+            .iter()
+            .map(|line| &line[..14])
+            .collect::<Vec<_>>(),
+        [" * [new branch", " * [new tag]  ", " * [new tag]  "],
+        "{printed}"
+    );
+    let moved = format!("moved to {target}: 1 branches, 2 tags, ");
+    assert!(lines[4].starts_with(&moved), "{printed}");
+    assert_eq!(kept_count(), 0, "what was on the way is left");
+
+    let names = refs_at(&workshop, &target);
+    let head = format!("refs/heads/{customer}");
+    assert_eq!(names, [&head, "refs/tags/ours", "refs/tags/shared"]);
+    let inventory = folder.join(format!("{customer}.inventory"));
+    assert_is_there(&company, customer, &target, &inventory);
+    let moved = workshop.clone_from(&target, "moved", &[]);
+    assert_find_each_other(&company, &moved, customer, &url);
+    old.finish();
+    new.finish();
+}
+
+#[test]
+fn a_move_that_is_refused_says_where_it_waits_and_begins_anew_when_the_source_moved() {
+    let Some(workshop) = workshop() else { return };
+    let (old, new) = (forge(), forge());
+    let url = prod(&*old);
+    let owner = published(&workshop, World::SMALL, &url);
+    let target = prod(&*new);
+    let stranger = workshop.init("stranger");
+    stranger.ok(&["remote", "add", "origin", &target]);
+    stranger.commit("strange", "create table strange (id int primary key)");
+    stranger.push(&["origin", "main"]);
+
+    let arguments = ["move-out", &url, &target, "--branch", "main"];
+    let folder = workshop.folder();
+    let refused = holdfast(&workshop, folder, &arguments).expect_code(4);
+    let kept = workshop.home().join(".cache/holdfast");
+    let words = format!("goes on with what is kept in {}/", kept.display());
+    assert!(refused.contains(&words), "{refused}");
+    assert!(!refused.contains("moved to"), "{refused}");
+
+    // Now another branch is there instead of the one in the way, and the source goes on.
+    stranger.push(&["origin", "main:side"]);
+    stranger.push(&["origin", ":main"]);
+    owner.commit("later", "update orders set amount = 3 where customer = 3");
+    owner.push(&["origin", "main"]);
+    let moved = holdfast(&workshop, folder, &arguments);
+    assert!(moved.stderr.contains("gathering anew"), "{moved:#?}");
+    assert!(moved.expect_success().contains("moved to"));
+    let copy = workshop.clone_from(&target, "moved", &["--branch", "main"]);
+    assert_eq!(hash(&copy, "main"), hash(&owner, "main"));
+    assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 0);
+    old.finish();
+    new.finish();
 }
 
 fn proxy_is_passed_by(server: &dyn Remote) -> bool {

@@ -82,7 +82,7 @@ fn branches_move_forward_or_by_force_after_a_look() {
         let by_address = ["push", "--force", &pair.url, "main"];
         pair.changes_nothing(4, "stale info", &by_address);
         pair.changes_nothing(0, "main -> origin/main", &["fetch", "--dry-run"]);
-        pair.changes_nothing(0, "Updating ", &["pull", "--dry-run"]);
+        pair.changes_nothing(4, "have diverged", &["pull", "--dry-run"]);
         pair.done("main -> origin/main", &["fetch"]);
         pair.changes_nothing(4, "have diverged", &["pull"]);
         pair.changes_nothing(4, "non-fast-forward", &["push", "origin", "main"]);

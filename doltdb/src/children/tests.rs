@@ -60,6 +60,30 @@ fn a_leaf_of_rows_points_at_what_lies_at_its_offsets() {
 }
 
 #[test]
+fn a_node_right_above_its_leaves_says_what_they_are() {
+    assert_eq!(
+        leaves(&rows(&[], 1, Some(&[7; 40]))),
+        Ok(Some(Leaves::Rows))
+    );
+    for level in [0, 2] {
+        let addresses: Option<&[u8]> = (level > 0).then_some(&[7; 20]);
+        assert_eq!(leaves(&rows(&[], level, addresses)), Ok(None));
+    }
+    let blob = |level: u8| {
+        let mut builder = Builder::default();
+        let addresses = builder.bytes(&[7; 20]);
+        let root = builder.table().offset(1, addresses).number(4, [level]);
+        let root = root.end();
+        builder.finish(root, MessageKind::Blob.file_id())
+    };
+    assert_eq!(leaves(&blob(1)), Ok(Some(Leaves::Ends)));
+    assert_eq!(leaves(&blob(2)), Ok(None));
+    // The leaves of a closure name commits, and those of an address map anything.
+    let closure = message(MessageKind::CommitClosure, &[Some(&[7; 28])]);
+    assert_eq!(leaves(&closure), Ok(None));
+}
+
+#[test]
 fn a_node_that_contradicts_itself_is_refused() {
     for chunk in [
         rows(&[21], 0, None),

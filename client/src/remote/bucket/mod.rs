@@ -38,7 +38,7 @@ use tokio::sync::OnceCell;
 
 use self::index::{Indexes, key_of};
 use self::push::Move;
-use self::read::Reader;
+use self::read::{Found, Reader};
 use super::error::RemoteError;
 #[cfg(feature = "s3")]
 use super::url::BucketUrl;
@@ -153,6 +153,17 @@ impl Bucket {
         Ok(absent.collect())
     }
 
+    async fn lens_in(
+        &self,
+        manifest: &Manifest,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<u32>>, RemoteError> {
+        let files = self.indexes.open_all(&manifest.files).await?;
+        let found = self.reader.locate(files, addresses.to_vec()).await?;
+        let len = |found: Found| found.map(|(_, span)| span.data.len);
+        Ok(found.into_iter().map(len).collect())
+    }
+
     async fn read_from(
         &self,
         manifest: &Manifest,
@@ -217,6 +228,22 @@ impl Remote for Bucket {
         match manifest == known {
             true => Ok(read),
             false => self.read_from(&manifest, addresses, reach).await,
+        }
+    }
+
+    async fn stored_lens(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<u32>>, RemoteError> {
+        let known = self.known_manifest().await?;
+        let lens = self.lens_in(&known, addresses).await?;
+        if lens.iter().all(Option::is_some) {
+            return Ok(lens);
+        }
+        let (manifest, _) = self.read_manifest().await?;
+        match manifest == known {
+            true => Ok(lens),
+            false => self.lens_in(&manifest, addresses).await,
         }
     }
 

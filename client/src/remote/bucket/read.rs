@@ -29,7 +29,7 @@ const GAP_BYTES: u64 = 512 << 10;
 const DICTIONARIES: usize = 64;
 
 /// Where a chunk lies: which file, and where in it.
-type Found = Option<(usize, ChunkSpan)>;
+pub(super) type Found = Option<(usize, ChunkSpan)>;
 
 /// A dictionary's place.
 type DictionaryPlace = (TableFileId, ByteSpan);

@@ -273,7 +273,11 @@ async fn what_is_pushed_is_there_and_moves_the_root_once() {
     assert_eq!(theirs.absent(&[four, one]).await.unwrap(), [four]);
     let read = theirs.read(&[four, one, four], Reach::Exact).await.unwrap();
     assert!(read[0].is_none() && read[2].is_none());
-    assert_eq!(read[1].as_ref().unwrap().chunk, b"one".as_slice());
+    let read = read[1].as_ref().unwrap();
+    assert_eq!(read.chunk, b"one".as_slice());
+    let lens = theirs.stored_lens(&[four, one, four]).await.unwrap();
+    let record = read.record.as_ref().unwrap();
+    assert_eq!(lens, [None, u32::try_from(record.len()).ok(), None]);
 }
 
 #[tokio::test]

@@ -93,6 +93,14 @@ impl Remote for Directory {
         self.run(move |place| place.read(&addresses)).await
     }
 
+    async fn stored_lens(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<u32>>, RemoteError> {
+        let addresses = addresses.to_vec();
+        self.run(move |place| place.stored_lens(&addresses)).await
+    }
+
     async fn list_files(&self) -> Result<ListedFiles, RemoteError> {
         let store = self.run(Place::fresh).await?;
         Ok(match store {

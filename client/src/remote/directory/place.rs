@@ -106,6 +106,24 @@ impl Place {
         Ok(absent)
     }
 
+    /// How long the stored forms of chunks are.
+    pub(super) fn stored_lens(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<u32>>, RemoteError> {
+        let Some(store) = self.current()? else {
+            return Ok(vec![None; addresses.len()]);
+        };
+        let len = |address: &ChunkAddress| {
+            let place = store.find(*address)?;
+            Ok(place.map(|place| match place {
+                ChunkPlace::File { span, .. } => span.data.len,
+                ChunkPlace::Journal { span } => span.len,
+            }))
+        };
+        addresses.iter().map(len).collect()
+    }
+
     /// Reads chunks, and checks each against its address.
     pub(super) fn read(
         &self,

@@ -103,6 +103,7 @@ async fn where_there_is_nothing_is_an_empty_remote() {
         assert_eq!(remote.absent(&[address]).await.unwrap(), [address]);
         let read = remote.read(&[address], Reach::Near).await.unwrap();
         assert!(read.len() == 1 && read[0].is_none());
+        assert_eq!(remote.stored_lens(&[address]).await.unwrap(), [None]);
         assert!(remote.list_files().await.unwrap().files.is_empty());
     }
     assert!(names(place.path()).is_empty(), "reading makes nothing");
@@ -123,6 +124,10 @@ async fn what_is_pushed_is_there_and_moves_the_root_once() {
     assert!(remote.root().await.unwrap().is_zero());
     let absent = remote.absent(&[one, hash_chunk(b"three"), two]).await;
     assert_eq!(absent.unwrap(), [hash_chunk(b"three")]);
+    let read = remote.read(&[two], Reach::Near).await.unwrap();
+    let record = read[0].as_ref().unwrap().record.as_ref().unwrap();
+    let lens = remote.stored_lens(&[hash_chunk(b"three"), two]).await;
+    assert_eq!(lens.unwrap(), [None, u32::try_from(record.len()).ok()]);
 
     let second = outgoing(&place, &[b"three"]);
     remote.upload(&second).await.unwrap();

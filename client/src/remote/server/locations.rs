@@ -2,6 +2,8 @@
 //!
 //! All messages go out at once. Where a stream breaks, what it left unanswered is asked for on a new one.
 
+use std::collections::{HashMap, HashSet};
+
 use futures::stream;
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_proto::remotesapi::{GetDownloadLocsRequest, StreamChunkLocationsRequest};
@@ -33,6 +35,25 @@ impl Connection {
             }
         }
         Ok(answers.finish())
+    }
+
+    /// Asks how long the stored forms of chunks are: one answer per address, in their order.
+    pub(super) async fn stored_lens(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<u32>>, RemoteError> {
+        let mut seen = HashSet::with_capacity(addresses.len());
+        let mut asked = addresses.to_vec();
+        asked.retain(|address| seen.insert(*address));
+        let located = self.locate(&asked).await?;
+        let found = asked.iter().zip(located.locations);
+        let lens: HashMap<_, _> = found
+            .filter_map(|(address, location)| Some((*address, location?.span.len)))
+            .collect();
+        let addresses = addresses.iter();
+        Ok(addresses
+            .map(|address| lens.get(address).copied())
+            .collect())
     }
 
     async fn known_abilities(&self) -> Result<Abilities, RemoteError> {

@@ -115,6 +115,13 @@ impl Remote for Server {
         fetch::read_each(&self.connection, &self.fetcher, addresses, reach, to).await
     }
 
+    async fn stored_lens(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<u32>>, RemoteError> {
+        self.connection.stored_lens(addresses).await
+    }
+
     async fn list_files(&self) -> Result<ListedFiles, RemoteError> {
         self.connection.list_files().await
     }

@@ -26,6 +26,7 @@ pub(crate) use place::Place;
 
 use super::error::TransferError;
 use super::events::Observer;
+use super::fetch::Extent;
 use super::refs::RemoteRefs;
 use crate::database::{DatabasePaths, RemoteEntry, RepoState};
 use crate::remote::{Reach, Remote};
@@ -54,6 +55,8 @@ pub struct CloneRequest {
     pub scope: Scope,
     /// What is made.
     pub form: Form,
+    /// How far it goes.
+    pub extent: Extent,
     /// Who clones.
     pub identity: Option<Identity>,
 }
@@ -85,8 +88,12 @@ pub struct Cloned {
     pub branches: usize,
     /// How many tags.
     pub tags: usize,
-    /// How many chunks came and were checked.
+    /// How many chunks came and were checked; would come, of a dry run.
     pub chunks: u64,
+    /// How many bytes they have in their stored form; those of the files, where files are taken as they are.
+    pub bytes: u64,
+    /// Whether more may come than a dry run found: it does not read all rows, which may point at values.
+    pub is_least: bool,
 }
 
 /// Clones a database into `directory`, which must be missing, empty, or of an unfinished clone of the same.
@@ -148,6 +155,11 @@ impl Cloner<'_> {
     async fn prepare(&self) -> Result<Before, TransferError> {
         let place = self.place.clone();
         self.pool.run(move || place.prepare()).await
+    }
+
+    async fn check_free(&self) -> Result<(), TransferError> {
+        let place = self.place.clone();
+        self.pool.run(move || place.check_free()).await
     }
 
     fn choose<'r>(&self, refs: &'r RemoteRefs) -> Result<&'r str, TransferError> {

@@ -15,7 +15,8 @@ use crate::database::StoreSource;
 use crate::remote::{Reach, RemoteSource};
 use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::error::TransferError;
-use crate::transfer::fetch::{UnknownTag, unknown_tags};
+use crate::transfer::estimate::Estimator;
+use crate::transfer::fetch::{Extent, UnknownTag, unknown_tags};
 use crate::transfer::gather::{Gather, Gathered};
 use crate::transfer::refs::{NewRefs, RemoteRefs, check_names};
 
@@ -41,7 +42,12 @@ impl Cloner<'_> {
             return Err(TransferError::Empty);
         }
         let part = self.choose_part(root).await?;
+        if request.extent == Extent::DryRun {
+            return self.estimate_part(part).await;
+        }
         self.prepare().await?;
+        let place = self.place.clone();
+        self.pool.run(move || place.take_back()).await?;
         let gather = Gather {
             remote: Arc::clone(&request.remote),
             reach: self.reach(),
@@ -60,6 +66,34 @@ impl Cloner<'_> {
             Scope::Branch { reach, .. } => reach,
             _ => Reach::Exact,
         }
+    }
+
+    /// Says what would come.
+    async fn estimate_part(self, part: Part) -> Result<Cloned, TransferError> {
+        self.check_free().await?;
+        let estimator = Estimator {
+            remote: Arc::clone(&self.request.remote),
+            known: None,
+            left_out: part.ghosts.iter().copied().collect(),
+            pool: self.pool.clone(),
+            observer: Arc::clone(&self.observer),
+        };
+        let estimate = estimator.run(part.roots).await?;
+        let finish = move || {
+            let mut tags = 0;
+            for tag in part.tags {
+                tags += usize::from(estimate.has(tag.commit)?);
+            }
+            Ok(Cloned {
+                branch: part.branch,
+                branches: part.heads.len(),
+                tags,
+                chunks: estimate.chunks,
+                bytes: estimate.bytes,
+                is_least: estimate.is_least,
+            })
+        };
+        self.pool.run(finish).await
     }
 
     async fn choose_part(&self, root: RootAddress) -> Result<Part, TransferError> {
@@ -119,7 +153,7 @@ impl Cloner<'_> {
     /// Lands what was gathered, and writes the refs.
     async fn write(self, part: Part, gathered: Gathered) -> Result<Cloned, TransferError> {
         let request = self.request;
-        let chunks = gathered.chunks;
+        let (chunks, bytes) = (gathered.chunks, gathered.bytes);
         let unknown = part.tags;
         let sort_out = move || gathered.reached(unknown).map(|tags| (gathered, tags));
         let (gathered, tags) = self.pool.run(sort_out).await?;
@@ -161,6 +195,8 @@ impl Cloner<'_> {
             branches: part.heads.len(),
             tags: tags.len(),
             chunks,
+            bytes,
+            is_least: false,
         };
         let place = self.place;
         let finish = move || {

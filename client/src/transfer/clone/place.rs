@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use holdfast_chunkstore::format::manifest::ListedFile;
-use holdfast_chunkstore::noms_dir::{NewStore, NomsDir, StoreError, StoreWriter};
+use holdfast_chunkstore::noms_dir::{NewStore, NomsDir, StoreError, StoreWriter, dissolve};
 use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 
@@ -75,19 +75,12 @@ impl Place {
 
     /// Makes the directories, or finds those of an unfinished clone of the same, and tells what was there. Blocks.
     pub(crate) fn prepare(&self) -> Result<Before, TransferError> {
-        let directory = self.paths.directory();
-        let is_same =
-            std::fs::read(self.origin_file()).is_ok_and(|told| told == self.origin.as_bytes());
-        let is_whole = self.paths.repo_state().exists();
-        if is_same && is_whole {
+        if self.is_same() && self.is_whole() {
             // Cut off after it was whole. Somebody may work in it already.
             self.clear()?;
         }
-        if (!is_same || is_whole) && !is_empty(directory)? {
-            return Err(TransferError::Occupied {
-                path: directory.to_owned(),
-            });
-        }
+        self.check_free()?;
+        let directory = self.paths.directory();
         let before = match (directory.exists(), is_empty(directory)?) {
             (false, _) => Before::Nothing,
             (true, true) => Before::Directory,
@@ -104,7 +97,7 @@ impl Place {
     }
 
     /// Removes what a clone made that cannot be. What an earlier one left stays. Blocks.
-    pub(crate) fn take_back(&self, before: Before) -> Result<(), TransferError> {
+    pub(crate) fn undo(&self, before: Before) -> Result<(), TransferError> {
         let directory = self.paths.directory();
         match before {
             Before::Unfinished => {}
@@ -116,6 +109,36 @@ impl Place {
             }
         }
         Ok(())
+    }
+
+    /// Checks that nothing is there but an unfinished clone of the same. Blocks.
+    pub(crate) fn check_free(&self) -> Result<(), TransferError> {
+        let directory = self.paths.directory();
+        let is_unfinished = self.is_same() && !self.is_whole();
+        match is_unfinished || is_empty(directory)? {
+            true => Ok(()),
+            false => Err(TransferError::Occupied {
+                path: directory.to_owned(),
+            }),
+        }
+    }
+
+    /// Whether a clone of the same began here and did not come to its very end.
+    fn is_same(&self) -> bool {
+        std::fs::read(self.origin_file()).is_ok_and(|told| told == self.origin.as_bytes())
+    }
+
+    /// Whether there is a database.
+    fn is_whole(&self) -> bool {
+        self.paths.repo_state().exists()
+    }
+
+    /// Takes what an earlier attempt put into the store back to what is kept: it came, and need not come again, but
+    /// counts only as far as this attempt walks over it. Blocks.
+    pub(crate) fn take_back(&self) -> Result<(), TransferError> {
+        let incoming = self.incoming();
+        durable::create_root(&incoming).map_err(io("make", &incoming))?;
+        Ok(dissolve(&self.store(), &incoming)?)
     }
 
     /// Writes the manifest, unless an earlier attempt came further. Blocks.

@@ -9,10 +9,11 @@ use holdfast_doltdb::ChunkSource;
 use super::place::Form;
 use super::{Cloned, Cloner};
 use crate::database::StoreSource;
-use crate::remote::RemoteSource;
+use crate::remote::{ListedFiles, RemoteSource};
 use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::download::{Downloader, Folders};
 use crate::transfer::error::TransferError;
+use crate::transfer::fetch::Extent;
 use crate::transfer::refs::{NewRefs, RemoteRefs, check_names};
 
 impl Cloner<'_> {
@@ -27,7 +28,10 @@ impl Cloner<'_> {
         if listed.root.is_zero() {
             return Err(TransferError::Empty);
         }
-        let was_there = self.prepare().await?;
+        if request.extent == Extent::DryRun {
+            return self.estimate_whole(metadata.size, &listed).await;
+        }
+        let before = self.prepare().await?;
         let folders = Folders {
             parts: self.place.parts(),
             store: self.place.store(),
@@ -57,7 +61,7 @@ impl Cloner<'_> {
                 if is_refused && !error.kind().is_transient() {
                     let place = self.place.clone();
                     // What cannot be removed changes nothing about why.
-                    drop(self.pool.run(move || place.take_back(was_there)).await);
+                    drop(self.pool.run(move || place.undo(before)).await);
                 }
                 return Err(error);
             }
@@ -66,6 +70,7 @@ impl Cloner<'_> {
         let place = self.place.clone();
         let begin = move || place.begin_store(root, files);
         let opened = self.pool.run(begin).await?;
+        let bytes = opened.files().iter().map(|file| file.len()).sum();
         let source = StoreSource::new(Arc::new(opened), self.pool.clone());
         let refs = self.refs(&source, root).await?;
         let branch = self.choose(&refs)?;
@@ -74,6 +79,8 @@ impl Cloner<'_> {
             branches: refs.branches.len(),
             tags: refs.tags.len(),
             chunks,
+            bytes,
+            is_least: false,
         };
         let repo_state = self.repo_state(branch, None);
         let now = self.clock.now().seconds();
@@ -119,5 +126,25 @@ impl Cloner<'_> {
             }
         }
         Ok(RemoteRefs::among(&datasets))
+    }
+
+    /// Says what would come: all files, which the remote says are `size` bytes long.
+    async fn estimate_whole(
+        self,
+        size: u64,
+        listed: &ListedFiles,
+    ) -> Result<Cloned, TransferError> {
+        self.check_free().await?;
+        let source = RemoteSource::new(Arc::clone(&self.request.remote));
+        let refs = self.refs(&source, listed.root).await?;
+        let chunks = listed.files.iter().map(|file| u64::from(file.chunks));
+        Ok(Cloned {
+            branch: self.choose(&refs)?.to_owned(),
+            branches: refs.branches.len(),
+            tags: refs.tags.len(),
+            chunks: chunks.sum(),
+            bytes: size,
+            is_least: false,
+        })
     }
 }

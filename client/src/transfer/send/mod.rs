@@ -58,6 +58,9 @@ pub(crate) struct Sent {
 impl Sender {
     /// Sends what is missing below `roots`, them included.
     pub(crate) async fn run(self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
+        if self.extent == Extent::DryRun {
+            return self.count(roots).await;
+        }
         let (folder, address, all) = (self.folder.clone(), self.remote.address(), roots.to_vec());
         let takes_archives = self.takes_archives;
         let open = move || Outgoing::open(&folder, &address, &all, takes_archives);
@@ -76,9 +79,35 @@ impl Sender {
             }
             again.push(file);
         }
-        let (extent, all) = (self.extent, roots.to_vec());
-        let begin = move || Walk::new(outgoing, extent, &all);
-        let mut walk = self.pool.run(begin).await?;
+        let all = roots.to_vec();
+        let begin = move || Walk::into_files(outgoing, &all);
+        let walk = self.pool.run(begin).await?;
+        let mut walk = self.walk(walk, roots, Some(&mut uploads)).await?;
+        let finish = move || walk.finish_files().map(|files| (walk, files));
+        let (walk, last) = self.pool.run(finish).await?;
+        for file in last {
+            uploads.begin(file).await?;
+        }
+        let files = uploads.finish().await?;
+        self.add(files, again).await?;
+        Ok(walk.sent())
+    }
+
+    /// Counts what is missing below `roots`, them included, and sends nothing.
+    async fn count(self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
+        let (all, takes_frames) = (roots.to_vec(), self.takes_archives);
+        let begin = move || Walk::counting(&all, takes_frames);
+        let walk = self.pool.run(begin).await?;
+        Ok(self.walk(walk, roots, None).await?.sent())
+    }
+
+    /// Walks over what is missing, and sends files as they become whole.
+    async fn walk(
+        &self,
+        mut walk: Walk,
+        roots: &[ChunkAddress],
+        mut uploads: Option<&mut Uploads>,
+    ) -> Result<Walk, TransferError> {
         let mut waiting = roots.to_vec();
         let mut calls = Reads::new();
         loop {
@@ -99,7 +128,7 @@ impl Sender {
                 });
             }
             let read = match calls.next().await? {
-                None => break,
+                None => return Ok(walk),
                 Some(Event::Ended(())) => continue,
                 Some(Event::Came(read)) => read,
             };
@@ -107,21 +136,12 @@ impl Sender {
             let (back, found) = self.pool.run(take).await?;
             walk = back;
             waiting.extend(found.below);
-            for file in found.files {
-                uploads.begin(file).await?;
+            if let Some(uploads) = &mut uploads {
+                for file in found.files {
+                    uploads.begin(file).await?;
+                }
             }
         }
-        if self.extent == Extent::DryRun {
-            return Ok(walk.sent());
-        }
-        let finish = move || walk.finish_files().map(|files| (walk, files));
-        let (walk, last) = self.pool.run(finish).await?;
-        for file in last {
-            uploads.begin(file).await?;
-        }
-        let files = uploads.finish().await?;
-        self.add(files, again).await?;
-        Ok(walk.sent())
     }
 
     /// Makes what was sent part of the remote. It may have lost what it took in an earlier attempt.

@@ -1,6 +1,7 @@
 //! What is missing at a remote, put into files chunk by chunk.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +19,6 @@ use super::outgoing::{Form, Outgoing};
 use crate::remote::OutgoingFile;
 use crate::transfer::check::CheckError;
 use crate::transfer::error::TransferError;
-use crate::transfer::fetch::Extent;
 use crate::transfer::seen::Seen;
 
 /// How many chunks are hashed together.
@@ -32,8 +32,11 @@ type DictionaryPlace = (usize, ByteSpan);
 
 /// Takes what is missing.
 pub(super) struct Walk {
-    outgoing: Outgoing,
-    extent: Extent,
+    /// Where chunks go; nothing when they are only counted.
+    outgoing: Option<Outgoing>,
+    folder: PathBuf,
+    /// Whether zstd frames go along as they are.
+    takes_frames: bool,
     seen: Seen,
     decoder: Decoder,
     encoder: record::Encoder,
@@ -49,18 +52,34 @@ pub(super) struct Found {
 }
 
 impl Walk {
-    pub(super) fn new(
+    /// Puts chunks into files.
+    pub(super) fn into_files(
         outgoing: Outgoing,
-        extent: Extent,
         roots: &[ChunkAddress],
     ) -> Result<Self, StoreError> {
-        let mut seen = Seen::new(outgoing.folder());
+        let (folder, takes_frames) = (outgoing.folder().to_owned(), outgoing.takes_frames());
+        Self::new(Some(outgoing), folder, takes_frames, roots)
+    }
+
+    /// Counts chunks, and leaves nothing behind.
+    pub(super) fn counting(roots: &[ChunkAddress], takes_frames: bool) -> Result<Self, StoreError> {
+        Self::new(None, std::env::temp_dir(), takes_frames, roots)
+    }
+
+    fn new(
+        outgoing: Option<Outgoing>,
+        folder: PathBuf,
+        takes_frames: bool,
+        roots: &[ChunkAddress],
+    ) -> Result<Self, StoreError> {
+        let mut seen = Seen::new(&folder);
         for root in roots {
             seen.insert(*root)?;
         }
         Ok(Self {
             outgoing,
-            extent,
+            folder,
+            takes_frames,
             seen,
             decoder: Decoder::new(),
             encoder: record::Encoder::new(),
@@ -76,7 +95,10 @@ impl Walk {
 
     /// Finishes the last files.
     pub(super) fn finish_files(&mut self) -> Result<Vec<OutgoingFile>, StoreError> {
-        self.outgoing.finish_files()
+        match &mut self.outgoing {
+            Some(outgoing) => outgoing.finish_files(),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Puts chunks into files, and returns what they point at.
@@ -122,9 +144,7 @@ impl Walk {
                 Place::Journal { .. } => None,
             };
             stored.push(match dictionary {
-                Some(place) if self.outgoing.takes_frames() => {
-                    (bytes, Some(self.dictionary(store, place)?))
-                }
+                Some(place) if self.takes_frames => (bytes, Some(self.dictionary(store, place)?)),
                 Some(_) => (self.encoded(&chunk)?, None),
                 None => (bytes, None),
             });
@@ -180,10 +200,12 @@ impl Walk {
         found.below.append(&mut below);
         self.sent.chunks += 1;
         self.sent.bytes += form.len() as u64;
-        if self.extent == Extent::Whole && !self.outgoing.has(address)? {
+        if let Some(outgoing) = &mut self.outgoing
+            && !outgoing.has(address)?
+        {
             found
                 .files
-                .extend(self.outgoing.add(address, form, chunk.len())?);
+                .extend(outgoing.add(address, form, chunk.len())?);
         }
         Ok(())
     }
@@ -192,7 +214,7 @@ impl Walk {
         let mut record = Vec::new();
         let encoded = self.encoder.encode(chunk, &mut record);
         encoded.map_err(|source| StoreError::Encode {
-            path: self.outgoing.notes(),
+            path: self.folder.clone(),
             source,
         })?;
         Ok(record)

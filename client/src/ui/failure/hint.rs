@@ -59,7 +59,8 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             TransferError::Empty => Some("push something to it first"),
             TransferError::Diverged { .. } => Some("merge with dolt, or push to another branch"),
             TransferError::Uncommitted => Some(
-                "commit the changes first, or stash them: `dolt stash --all` takes ignored tables too",
+                "commit the changes first, or stash them; tables that dolt_ignore names count too, and \
+                 `dolt stash --all` takes them along",
             ),
             TransferError::Shallow { .. } => {
                 Some("push from a whole clone, or to where this was cloned from")

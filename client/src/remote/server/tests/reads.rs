@@ -61,6 +61,23 @@ async fn answers_come_in_the_order_of_the_question() {
 }
 
 #[tokio::test]
+async fn lengths_are_told_without_a_byte_of_the_chunks() {
+    let fake = Fake::start().await;
+    let mut addresses = fake.hold("file", &chunks(5), 0);
+    let stored = |address: &ChunkAddress| {
+        let state = fake.state();
+        state.chunks.get(address).map(|placed| placed.span.len)
+    };
+    addresses.push(addresses[0]);
+    addresses.insert(2, ChunkAddress::ZERO);
+    let wanted: Vec<_> = addresses.iter().map(stored).collect();
+    assert_eq!(wanted[2], None);
+    let lens = fake.client().stored_lens(&addresses).await.unwrap();
+    assert_eq!(lens, wanted);
+    assert!(fake.state().seen.ranges.is_empty());
+}
+
+#[tokio::test]
 async fn what_was_cut_off_is_continued_where_it_ended() {
     let fake = Fake::start().await;
     let held = chunks(50);
