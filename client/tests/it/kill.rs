@@ -90,7 +90,7 @@ fn kill_at(points: usize, rows: usize) {
     reason = "tests make files as no program may"
 )]
 fn a_part_that_has_landed_does_not_come_again() {
-    let Some(mut crossing) = Crossing::start(4000, SEED) else {
+    let Some(mut crossing) = Crossing::start(forge(), 4000, SEED) else {
         return;
     };
     let mut trial = crossing.trial(Transfer::Clone);

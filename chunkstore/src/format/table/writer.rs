@@ -152,7 +152,6 @@ impl<W> std::fmt::Debug for Writer<W> {
 #[cfg(test)]
 mod tests {
     use md5::{Digest as _, Md5};
-    use sha2::Sha256;
 
     use super::*;
     use crate::format::DecodeError;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_chunkstore::RootAddress;
+use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::noms_dir::StoreWriter;
 use holdfast_doltdb::ChunkSource;
 
@@ -31,41 +32,7 @@ impl Cloner<'_> {
         if request.extent == Extent::DryRun {
             return self.estimate_whole(metadata.size, &listed).await;
         }
-        let before = self.prepare().await?;
-        let folders = Folders {
-            parts: self.place.parts(),
-            store: self.place.store(),
-        };
-        let downloader = Downloader::new(
-            &request.remote,
-            folders,
-            self.pool,
-            self.clock,
-            &self.observer,
-        );
-        // What cannot become a clone is refused long before all of it is here.
-        let there = RemoteSource::new(Arc::clone(&request.remote));
-        let root_there = listed.root;
-        let look = async {
-            let refs = self.refs(&there, root_there).await;
-            let chosen = refs.and_then(|refs| self.choose(&refs).map(drop));
-            chosen.map_err(|error| (error, true))
-        };
-        let take = async {
-            let taken = downloader.take_all(listed).await;
-            taken.map_err(|error| (error, false))
-        };
-        let (root, files) = match futures::try_join!(look, take) {
-            Ok(((), taken)) => taken,
-            Err((error, is_refused)) => {
-                if is_refused && !error.kind().is_transient() {
-                    let place = self.place.clone();
-                    // What cannot be removed changes nothing about why.
-                    drop(self.pool.run(move || place.undo(before)).await);
-                }
-                return Err(error);
-            }
-        };
+        let (root, files) = self.take_files(listed).await?;
         let chunks = files.iter().map(|file| u64::from(file.chunks)).sum();
         let place = self.place.clone();
         let begin = move || place.begin_store(root, files);
@@ -107,6 +74,47 @@ impl Cloner<'_> {
         };
         self.pool.run(finish).await?;
         Ok(cloned)
+    }
+
+    /// Takes all files, and looks at the refs meanwhile: what cannot become a clone is refused long before all is here.
+    async fn take_files(
+        &self,
+        listed: ListedFiles,
+    ) -> Result<(RootAddress, Vec<ListedFile>), TransferError> {
+        let before = self.prepare().await?;
+        let folders = Folders {
+            parts: self.place.parts(),
+            store: self.place.store(),
+        };
+        let downloader = Downloader::new(
+            &self.request.remote,
+            folders,
+            self.pool,
+            self.clock,
+            &self.observer,
+        );
+        let there = RemoteSource::new(Arc::clone(&self.request.remote));
+        let root_there = listed.root;
+        let look = async {
+            let refs = self.refs(&there, root_there).await;
+            let chosen = refs.and_then(|refs| self.choose(&refs).map(drop));
+            chosen.map_err(|error| (error, true))
+        };
+        let take = async {
+            let taken = downloader.take_all(listed).await;
+            taken.map_err(|error| (error, false))
+        };
+        match futures::try_join!(look, take) {
+            Ok(((), taken)) => Ok(taken),
+            Err((error, is_refused)) => {
+                if is_refused && !error.kind().is_transient() {
+                    let place = self.place.clone();
+                    // What cannot be removed changes nothing about why.
+                    drop(self.pool.run(move || place.undo(before)).await);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// The branches and tags of the remote, whose names are those of the clone as well.

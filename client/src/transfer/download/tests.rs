@@ -75,6 +75,10 @@ impl Remote for Host {
         unreachable!("a download asks for files only")
     }
 
+    async fn stored_lens(&self, _: &[ChunkAddress]) -> Result<Vec<Option<u32>>, RemoteError> {
+        unreachable!("a download asks for files only")
+    }
+
     async fn list_files(&self) -> Result<ListedFiles, RemoteError> {
         unreachable!("a download of one file asks for no list")
     }

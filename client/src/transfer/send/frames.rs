@@ -3,7 +3,7 @@
 //! It is not continued: whoever comes back makes it anew from what lies on this machine. Everything here blocks.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use holdfast_chunkstore::ChunkAddress;
@@ -20,7 +20,7 @@ use crate::remote::OutgoingFile;
 pub(super) struct GrowingArchive {
     folder: PathBuf,
     /// Nothing before the first frame.
-    writer: Option<Writer<File>>,
+    writer: Option<Box<Writer<File>>>,
 }
 
 impl GrowingArchive {
@@ -47,8 +47,9 @@ impl GrowingArchive {
             Some(writer) => writer,
             None => {
                 let path = self.path();
-                let file = File::create(&path).map_err(StoreError::io("make", &path))?;
-                Writer::new(file)
+                let mut file = OpenOptions::new();
+                let file = file.write(true).create(true).truncate(true).open(&path);
+                Box::new(Writer::new(file.map_err(StoreError::io("make", &path))?))
             }
         };
         let appended = writer.append_frame(address, frame, dictionary);
