@@ -10,6 +10,7 @@
 //! ([`address_set`](holdfast_chunkstore::address_set), 1.3 bytes a chunk), an eighth of a byte for each chunk of the
 //! store's files, and 40 bytes for each chunk of its journal. The check of a downloaded file takes the same memory whatever
 //! the file holds, see [`check_file`]; four files are read and checked at once.
+//! A dry run holds no chunks but those that are read, and its filters lie in the system's directory for temporary files.
 
 mod check;
 pub(crate) mod clone;
