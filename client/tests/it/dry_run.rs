@@ -1,5 +1,6 @@
 //! What a dry run says is what the same command then does, and it leaves nothing behind.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use holdfast_tests::dolt::{Database, Workshop};
@@ -10,8 +11,9 @@ use holdfast_tests::world::World;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::crossing::noise;
+use crate::crossing::{Crossing, Transfer, noise};
 use crate::holdfast::{holdfast, ours};
+use crate::kill::kill;
 use crate::scene::{cloned, forge, prod, published, remotesrv, state, workshop};
 
 /// Runs a command as programs do.
@@ -153,6 +155,39 @@ fn many_rows_are_counted_and_not_read() {
         "{moved} of {bytes}"
     );
     server.finish();
+}
+
+#[test]
+fn a_dry_push_sends_nothing_of_what_an_earlier_one_kept() {
+    let Some(mut crossing) = Crossing::start(4000, 43) else {
+        return;
+    };
+    let size = crossing.size(Transfer::Push);
+    let trial = crossing.trial(Transfer::Push);
+    assert!(kill(&crossing, &trial, size / 2));
+    let outgoing = trial.folder.join(".dolt/holdfast/outgoing");
+    let kept = || {
+        let folder = std::fs::read_dir(&outgoing).unwrap().next().unwrap();
+        let files = std::fs::read_dir(folder.unwrap().path()).unwrap();
+        let files = files.map(|file| file.unwrap()).map(|file| {
+            let len = file.metadata().unwrap().len();
+            (file.file_name(), len)
+        });
+        files.collect::<BTreeMap<_, _>>()
+    };
+    let before = kept();
+    assert!(before.values().any(|len| *len > size / 2), "{before:?}");
+    let moved = crossing.proxy.moved();
+    let mut arguments = trial.arguments();
+    arguments.push("--dry-run");
+    let printed = holdfast(&crossing.workshop, &trial.folder, &arguments).expect_success();
+    assert!(printed.contains(" chunks to move, "), "{printed}");
+    let moved = crossing.proxy.moved() - moved;
+    assert!(moved * 10 < size, "{moved} of {size} bytes moved");
+    assert_eq!(kept(), before);
+    crossing.insist(&trial);
+    crossing.assert_arrived(trial);
+    crossing.finish();
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::scene::{assert_whole, forge};
 const SEED: u64 = 42;
 
 /// Runs the command until everything stands still, and kills it there. Says whether it did not end before.
-fn kill(crossing: &Crossing, trial: &Trial, point: u64) -> bool {
+pub(crate) fn kill(crossing: &Crossing, trial: &Trial, point: u64) -> bool {
     let (proxy, shop) = (&crossing.proxy, &crossing.workshop);
     proxy.stop_after(point, Stop::Hold);
     let mut client = Daemon::start(command(shop, &trial.folder, &trial.arguments()));
