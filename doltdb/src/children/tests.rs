@@ -60,6 +60,17 @@ fn a_leaf_of_rows_points_at_what_lies_at_its_offsets() {
 }
 
 #[test]
+fn only_a_node_of_level_one_is_above_leaves() {
+    for level in 0..3 {
+        let chunk = rows(&[], level, Some(&[7; 40]));
+        assert_eq!(is_above_leaves(&chunk), Ok(level == 1));
+    }
+    let commit = message(MessageKind::Commit, &[]);
+    assert_eq!(is_above_leaves(&commit), Ok(false));
+    assert!(is_above_leaves(b"nothing").is_err());
+}
+
+#[test]
 fn a_node_that_contradicts_itself_is_refused() {
     for chunk in [
         rows(&[21], 0, None),

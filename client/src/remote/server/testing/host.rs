@@ -122,6 +122,7 @@ fn get(world: &World, request: &Request) -> Answer {
     let Some(file) = state.files.get(name).cloned() else {
         return Answer::new(404, "");
     };
+    let len = file.len();
     let range = &request.headers["range"];
     let (first, last) = range["bytes=".len()..].split_once('-').unwrap();
     let (first, last): (u64, u64) = (first.parse().unwrap(), last.parse().unwrap());
@@ -147,7 +148,7 @@ fn get(world: &World, request: &Request) -> Answer {
         }
         Some(Wrong::Status(status)) => return Answer::new(status, "no"),
     }
-    answer.headers = format!("content-range: bytes {begins_at}-{last}/*\r\n");
+    answer.headers = format!("content-range: bytes {begins_at}-{last}/{len}\r\n");
     answer
 }
 
