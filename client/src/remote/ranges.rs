@@ -7,8 +7,8 @@ use holdfast_chunkstore::index::ByteSpan;
 
 use super::Reach;
 
-/// How long a region becomes by joining: what is lost with a connection stays small, and several run at once.
-const MAX_REGION_BYTES: u64 = 8 << 20;
+/// How long a region becomes by joining: several run at once in little memory, and what is decoded early is taken early.
+const MAX_REGION_BYTES: u64 = 2 << 20;
 
 /// Bytes that are wanted of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,12 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn a_region_grows_to_eight_mib_and_one_chunk_may_be_longer() {
-        let half = 4 << 20;
-        let spans = [(0, 0, half), (0, 4 << 20, half), (0, 8 << 20, 1)];
+    fn a_region_grows_to_two_mib_and_one_chunk_may_be_longer() {
+        let half = 1 << 20;
+        let spans = [(0, 0, half), (0, 1 << 20, half), (0, 2 << 20, 1)];
         assert_eq!(
             ranges(&spans, Reach::Exact),
-            [(0, 0..8 << 20), (0, 8 << 20..(8 << 20) + 1)]
+            [(0, 0..2 << 20), (0, 2 << 20..(2 << 20) + 1)]
         );
         let long = [(0, 0, 12 << 20), (0, 5, 5), (0, 12 << 20, 1)];
         assert_eq!(

@@ -5,7 +5,8 @@
 //! * A database is there when its `repo_state.json` is, which is written last.
 //!
 //! # Memory
-//! Fetch and push hold what is under way: chunks that are read, files that are sent, and the places of the chunks of
+//! Fetch and push hold what is under way: chunks that are read, as many bytes of them as the remote says, the places of
+//! some ten thousands that are asked for, files that are sent, and the places of the chunks of
 //! the file that grows, whose number is bounded. With the database grow only the filters of what a walk came across
 //! ([`address_set`](holdfast_chunkstore::address_set), 1.3 bytes a chunk), an eighth of a byte for each chunk of the
 //! store's files, and 40 bytes for each chunk of its journal. The check of a downloaded file takes the same memory whatever

@@ -159,7 +159,7 @@ fn many_rows_are_counted_and_not_read() {
 
 #[test]
 fn a_dry_push_sends_nothing_of_what_an_earlier_one_kept() {
-    let Some(mut crossing) = Crossing::start(4000, 43) else {
+    let Some(mut crossing) = Crossing::start(forge(), 4000, 43) else {
         return;
     };
     let size = crossing.size(Transfer::Push);

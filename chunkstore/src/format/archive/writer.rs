@@ -260,6 +260,10 @@ mod tests {
                 .decode(data, known, MAX_CHUNK_LEN, &mut out)
                 .unwrap();
             assert_eq!(out, *chunk);
+            let claimed = Decoder::claimed_len(data, known, MAX_CHUNK_LEN);
+            assert_eq!(to_usize(claimed), chunk.len());
+            let claimed = Decoder::claimed_len(&data[..3], known, MAX_CHUNK_LEN);
+            assert_eq!(claimed, MAX_CHUNK_LEN);
             match known {
                 Some(_) => copy.append_frame(*address, data, &stored).unwrap(),
                 None => copy.append_record(*address, data).unwrap(),

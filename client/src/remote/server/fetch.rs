@@ -43,11 +43,11 @@ const GAP_BYTES: u64 = 8 << 10;
 /// How often in a row addresses may have ended before anything came from them.
 const FRUITLESS_ROUNDS: u32 = 3;
 
-/// What may be read at once.
-const STORED_BYTES: u32 = 20 << 20;
+/// What may be read at once: several times what a long line holds. A chunk that has more is read alone.
+pub(super) const STORED_BYTES: u32 = 12 << 20;
 
 /// What may be decoded and not taken off.
-const DECODED_BYTES: u32 = 24 << 20;
+pub(super) const DECODED_BYTES: u32 = 16 << 20;
 
 /// Reads chunks of one server.
 #[derive(Debug)]

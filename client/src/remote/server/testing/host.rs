@@ -125,6 +125,7 @@ fn get(world: &World, request: &Request) -> Answer {
     let Some(file) = state.files.get(name).cloned() else {
         return Answer::new(404, "");
     };
+    let len = file.len();
     let range = &request.headers["range"];
     let (first, last) = range["bytes=".len()..].split_once('-').unwrap();
     let (first, last): (u64, u64) = (first.parse().unwrap(), last.parse().unwrap());
@@ -150,7 +151,7 @@ fn get(world: &World, request: &Request) -> Answer {
         }
         Some(Wrong::Status(status)) => return refusal(&state, request, status, "no"),
     }
-    answer.headers = format!("content-range: bytes {begins_at}-{last}/*\r\n");
+    answer.headers = format!("content-range: bytes {begins_at}-{last}/{len}\r\n");
     answer
 }
 

@@ -11,11 +11,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_chunkstore::clock::{Clock, Timestamp};
-use holdfast_chunkstore::format::table::record;
+use holdfast_chunkstore::format::table::{self, record};
 use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::index::ByteSpan;
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -273,6 +275,39 @@ impl Fake {
         state.files.insert(file.to_owned(), bytes.into());
         addresses
     }
+
+    /// Puts chunks into a file that has an index.
+    pub(super) fn hold_table(&self, file: &str, chunks: &[Vec<u8>]) -> Vec<ChunkAddress> {
+        let mut writer = table::Writer::new(Vec::new());
+        let addresses: Vec<_> = chunks.iter().map(|chunk| hash_chunk(chunk)).collect();
+        for (address, chunk) in addresses.iter().zip(chunks) {
+            writer.append_chunk(*address, chunk).unwrap();
+        }
+        let (bytes, _) = writer.finish().unwrap();
+        let (_, index) = table::Index::decode_file(&bytes).unwrap();
+        let mut state = self.state();
+        for address in &addresses {
+            let placed = Placed {
+                file: file.to_owned(),
+                span: index.get(*address).unwrap().data,
+                dictionary: None,
+            };
+            state.chunks.insert(*address, placed);
+        }
+        state.files.insert(file.to_owned(), bytes.into());
+        addresses
+    }
+}
+
+/// Different chunks of as many bytes, which do not become shorter.
+pub(super) fn long_chunks(count: usize, len: usize) -> Vec<Vec<u8>> {
+    let mut random = SmallRng::seed_from_u64(7);
+    let mut chunk = || {
+        let mut bytes = vec![0; len];
+        random.fill(&mut bytes[..]);
+        bytes
+    };
+    (0..count).map(|_| chunk()).collect()
 }
 
 /// Different chunks of some length.

@@ -4,8 +4,9 @@ use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::index::ByteSpan;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind};
 
-use super::super::testing::{Fake, Placed, Wrong, chunks};
-use crate::remote::{Reach, Remote as _, RemoteError};
+use super::super::fetch::{DECODED_BYTES, STORED_BYTES};
+use super::super::testing::{Fake, Placed, Wrong, chunks, long_chunks};
+use crate::remote::{Parcel, Reach, Remote as _, RemoteError, Server};
 
 async fn read_all(fake: &Fake, addresses: &[ChunkAddress]) -> Result<Vec<Vec<u8>>, RemoteError> {
     let read = fake.client().read(addresses, Reach::Near).await?;
@@ -223,4 +224,167 @@ async fn a_chunk_with_a_dictionary_is_decoded_and_the_dictionary_read_once() {
     let ranges = state.seen.ranges.iter();
     let of_dictionary = ranges.filter(|(_, first, _)| *first == 9).count();
     assert_eq!(of_dictionary, 1);
+}
+
+/// Reads chunks one after the other, and returns how many ranges each took.
+async fn ranges_of_each(
+    fake: &Fake,
+    client: &Server,
+    addresses: &[ChunkAddress],
+    reach: Reach,
+) -> Vec<usize> {
+    let mut counts = Vec::new();
+    for address in addresses {
+        let before = fake.state().seen.ranges.len();
+        let read = client.read(&[*address], reach).await.unwrap();
+        assert_eq!(hash_chunk(&read[0].as_ref().unwrap().chunk), *address);
+        counts.push(fake.state().seen.ranges.len() - before);
+    }
+    counts
+}
+
+#[tokio::test]
+async fn who_comes_back_to_a_small_file_reads_all_of_it_and_asks_no_more() {
+    let fake = Fake::start().await;
+    let addresses = fake.hold_table("small", &chunks(20));
+    let client = fake.client();
+    let counts = ranges_of_each(&fake, &client, &addresses[..6], Reach::Near).await;
+    assert_eq!(counts, [1, 1, 0, 0, 0, 0]);
+    assert_eq!(fake.state().seen.streams.len(), 2);
+    let len = fake.state().files["small"].len() as u64;
+    assert_eq!(
+        fake.state().seen.ranges[1],
+        ("small".to_owned(), 0, len - 1)
+    );
+
+    // What lies elsewhere is asked for all the same, together with what is here.
+    let other = fake.hold("other", &chunks(21)[20..], 0);
+    let both = [addresses[7], other[0], ChunkAddress::ZERO];
+    let read = client.read(&both, Reach::Near).await.unwrap();
+    let is_there: Vec<_> = read.iter().map(Option::is_some).collect();
+    assert_eq!(is_there, [true, true, false]);
+    assert_eq!(fake.state().seen.ranges.len(), 3);
+}
+
+#[tokio::test]
+async fn an_exact_read_takes_no_file_whole_and_nothing_that_came_along() {
+    let fake = Fake::start().await;
+    let addresses = fake.hold_table("small", &chunks(20));
+    let client = fake.client();
+    let counts = ranges_of_each(&fake, &client, &addresses[..4], Reach::Exact).await;
+    assert_eq!(counts, [1; 4]);
+    ranges_of_each(&fake, &client, &addresses[..4], Reach::Near).await;
+    let counts = ranges_of_each(&fake, &client, &addresses[4..6], Reach::Exact).await;
+    assert_eq!(counts, [1; 2]);
+}
+
+#[tokio::test]
+async fn a_file_without_an_index_and_a_long_one_are_read_by_ranges() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let addresses = fake.hold("journal", &chunks(20), 3);
+    let counts = ranges_of_each(&fake, &client, &addresses[..4], Reach::Near).await;
+    assert_eq!(counts, [1; 4]);
+    let addresses = fake.hold_table("long", &long_chunks(5, 1 << 20));
+    ranges_of_each(&fake, &client, &addresses, Reach::Near).await;
+    let state = fake.state();
+    let (_, first, last) = state.seen.ranges.last().unwrap();
+    assert!(last - first < 2 << 20);
+}
+
+#[tokio::test]
+async fn wrong_bytes_of_a_file_that_was_read_whole_are_told_with_the_chunk() {
+    let fake = Fake::start().await;
+    let held = chunks(20);
+    let addresses = fake.hold_table("small", &held);
+    let client = fake.client();
+    ranges_of_each(&fake, &client, &addresses[..1], Reach::Near).await;
+    {
+        let mut state = fake.state();
+        let mut bytes = state.files["small"].to_vec();
+        let last = state.chunks[&addresses[19]].span;
+        bytes[usize::try_from(last.offset).unwrap() + 3] ^= 1;
+        state.files.insert("small".to_owned(), bytes.into());
+    }
+    ranges_of_each(&fake, &client, &addresses[1..19], Reach::Near).await;
+    let read = client.read(&addresses[19..], Reach::Near).await;
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(fake.state().seen.ranges.len(), 2);
+}
+
+#[tokio::test]
+async fn what_came_and_is_not_taken_off_is_bounded_by_its_bytes() {
+    const LEN: usize = 3 << 20;
+    let fake = Fake::start().await;
+    let addresses = fake.hold("file", &long_chunks(40, LEN), 10_000);
+    let (to, mut from) = tokio::sync::mpsc::channel::<Parcel>(1000);
+    let client = fake.client();
+    let asked = addresses.clone();
+    let read = tokio::spawn(async move { client.read_each(asked, Reach::Near, to).await });
+    let (mut held, mut taken, mut parcels) = (0, Vec::new(), Vec::new());
+    loop {
+        // Whatever can come without anything being taken off has time to.
+        for _ in 0..2000 {
+            tokio::task::yield_now().await;
+        }
+        let asked_bytes: u64 = (fake.state().seen.ranges.iter())
+            .map(|(_, first, last)| last - first + 1)
+            .sum();
+        let taken_bytes = (taken.len() * LEN) as u64;
+        let most = u64::from(STORED_BYTES) + u64::from(DECODED_BYTES);
+        assert!(asked_bytes <= taken_bytes + most, "{asked_bytes}");
+        let Some(parcel) = from.recv().await else {
+            break;
+        };
+        taken.extend(parcel.chunks.iter().map(|(address, _)| *address));
+        parcels.push(parcel);
+        held += 1;
+        if held == 2 {
+            parcels.clear();
+            held = 0;
+        }
+    }
+    assert_eq!(read.await.unwrap().unwrap(), []);
+    taken.sort_unstable();
+    let mut wanted = addresses;
+    wanted.sort_unstable();
+    assert_eq!(taken, wanted);
+}
+
+#[tokio::test]
+async fn chunks_that_become_much_longer_are_bounded_too() {
+    const LEN: usize = 12 << 20;
+    let fake = Fake::start().await;
+    let held: Vec<_> = (0..12_u8).map(|salt| vec![salt; LEN]).collect();
+    let addresses = fake.hold("file", &held, 0);
+    let (to, mut from) = tokio::sync::mpsc::channel::<Parcel>(1000);
+    let client = fake.client();
+    let read = tokio::spawn(async move { client.read_each(addresses, Reach::Near, to).await });
+    let mut came = 0;
+    while let Some(parcel) = from.recv().await {
+        for _ in 0..2000 {
+            tokio::task::yield_now().await;
+        }
+        let decoded_bytes = (from.len() + parcel.chunks.len()) * LEN;
+        assert!(decoded_bytes <= DECODED_BYTES as usize, "{decoded_bytes}");
+        came += parcel.chunks.len();
+    }
+    assert_eq!(read.await.unwrap().unwrap(), []);
+    assert_eq!(came, 12);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told_once() {
+    let fake = Fake::start().await;
+    let mut addresses = fake.hold("file", &chunks(9), 0);
+    let absent = ChunkAddress::new([9; 20]);
+    addresses.extend([absent, addresses[0], absent]);
+    let (to, mut from) = tokio::sync::mpsc::channel::<Parcel>(1000);
+    let missing = fake.client().read_each(addresses, Reach::Near, to).await;
+    assert_eq!(missing.unwrap(), [absent]);
+    let mut came = 0;
+    while let Ok(parcel) = from.try_recv() {
+        came += parcel.chunks.len();
+    }
+    assert_eq!(came, 9);
 }
