@@ -233,6 +233,15 @@ impl FaultProxy {
         faults: impl IntoIterator<Item = Fault>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::start_on(listener, backend, faults)
+    }
+
+    /// The same where something listens already: for a server that must know the address before it starts.
+    pub fn start_on(
+        listener: TcpListener,
+        backend: SocketAddr,
+        faults: impl IntoIterator<Item = Fault>,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let shared = Arc::new(Relays {
             backend,

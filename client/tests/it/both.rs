@@ -110,7 +110,17 @@ fn all_that_dolt_makes_is_pushed_to_dolts_own_server() {
 #[test]
 fn a_push_of_archives_sends_no_more_than_they_hold() {
     let Some(workshop) = workshop() else { return };
-    let database = with_archives(&workshop, "archives");
+    // Dolt compresses with zstd from a thousand chunks on.
+    let database = fresh(&workshop, "archives");
+    database.commit(
+        "many rows",
+        "create table notes (id int primary key, text varchar(200));
+         insert into notes
+             with recursive i (n) as (select 0 union all select n + 1 from i where n < 999)
+             select a.n * 1000 + b.n, repeat(concat('a note of ', a.n, ' and ', b.n, '; '), 3)
+             from i a cross join i b where a.n < 120",
+    );
+    database.ok(&["gc"]);
     let place = workshop.folder().join("place");
     let url = format!("file://{}", place.display());
     std::fs::create_dir(&place).unwrap();

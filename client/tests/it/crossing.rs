@@ -1,5 +1,6 @@
 //! Transfers that are interrupted at a chosen byte: a database, a server, and between them a proxy that stops there.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use holdfast_tests::dolt::{Database, Workshop};
@@ -8,6 +9,7 @@ use holdfast_tests::remote::Remote;
 use holdfast_tests::world::{BRANCHES, Contents, Side, World};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::holdfast::{holdfast, ours};
@@ -59,16 +61,24 @@ impl Trial {
     }
 }
 
+/// Makes a server that is reached at a host: the proxy.
+pub(crate) type MakeServer = fn(&str) -> Option<Box<dyn Remote>>;
+
 impl Crossing {
     /// With so many rows of noise to move, a quarter of a kilobyte each; nothing after a word on stderr without dolt.
-    pub(crate) fn start(server: Box<dyn Remote>, rows: usize, seed: u64) -> Option<Self> {
+    pub(crate) fn start(make: MakeServer, rows: usize, seed: u64) -> Option<Self> {
         let workshop = workshop()?;
-        let owner = published(&workshop, World::SMALL, &prod(&*server));
         let runtime = Runtime::new().unwrap();
+        let listening = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let listener = runtime.block_on(listening).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = make(&format!("localhost:{port}"))?;
         let base_url = server.base_url();
         let (_, port) = base_url.rsplit_once(':').unwrap();
         let backend = format!("127.0.0.1:{port}").parse().unwrap();
-        let proxy = runtime.block_on(FaultProxy::start(backend, [])).unwrap();
+        let started = runtime.block_on(async { FaultProxy::start_on(listener, backend, []) });
+        let proxy = started.unwrap();
+        let owner = published(&workshop, World::SMALL, &prod(&*server));
         let url = format!("http://localhost:{}/acme/prod", proxy.address().port());
         let clone = ["clone", &url, "early"];
         holdfast(&workshop, workshop.folder(), &clone).expect_success();
