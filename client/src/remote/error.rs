@@ -212,11 +212,11 @@ impl RemoteError {
                 _ => ErrorKind::Refused,
             },
             Self::Short { .. } | Self::Silent { .. } => ErrorKind::Unavailable,
-            Self::Refused { .. } => ErrorKind::Refused,
-            Self::Answer { .. } | Self::Format { .. } => ErrorKind::Invalid,
-            Self::Chunk { .. } | Self::OtherChunk { .. } | Self::Dictionary { .. } => {
-                ErrorKind::Corrupt
-            }
+            Self::Refused { .. } | Self::Format { .. } => ErrorKind::Refused,
+            Self::Answer { .. }
+            | Self::Chunk { .. }
+            | Self::OtherChunk { .. }
+            | Self::Dictionary { .. } => ErrorKind::Corrupt,
             Self::File { .. } => ErrorKind::Internal,
             Self::Store { source } => source.kind(),
             Self::Bucket { source } => source.kind(),
@@ -236,12 +236,14 @@ fn is_missing(status: &tonic::Status) -> bool {
 
 fn of_code(code: Code) -> ErrorKind {
     match code {
-        Code::InvalidArgument | Code::OutOfRange => ErrorKind::Invalid,
         Code::NotFound => ErrorKind::NotFound,
         Code::AlreadyExists => ErrorKind::Conflict,
         Code::PermissionDenied => ErrorKind::Denied,
         Code::Unauthenticated => ErrorKind::Unauthenticated,
-        Code::FailedPrecondition | Code::Unimplemented => ErrorKind::Refused,
+        Code::InvalidArgument
+        | Code::OutOfRange
+        | Code::FailedPrecondition
+        | Code::Unimplemented => ErrorKind::Refused,
         Code::ResourceExhausted => ErrorKind::Exhausted,
         Code::Ok
         | Code::Cancelled

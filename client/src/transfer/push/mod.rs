@@ -212,7 +212,7 @@ impl Pusher<'_> {
     async fn send(&self, sender: Sender, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
         let sent = sender.run(roots).await;
         if let Err(TransferError::Remote { source }) = &sent
-            && matches!(source.kind(), ErrorKind::Refused | ErrorKind::Invalid)
+            && source.kind() == ErrorKind::Refused
         {
             crate::database::remove(&self.paths.outgoing())?;
         }

@@ -115,7 +115,7 @@ async fn tries_end_where_nothing_comes() {
 #[tokio::test]
 async fn a_whole_file_for_a_range_is_refused() {
     let error = error_after(Wrong::Whole).await;
-    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert_eq!(
         error.to_string(),
         "read chunks: the remote answered with a whole file (status 200) where a range was asked for"
