@@ -59,6 +59,16 @@ impl Line {
         Self::start_as(Naming::Kept, backend, terms).await
     }
 
+    /// The same as [`Line::start_in_place_of`], and `name` is the address that stands there instead: that of another
+    /// proxy before this one.
+    pub async fn start_behind(
+        name: SocketAddr,
+        backend: SocketAddr,
+        terms: Terms,
+    ) -> io::Result<Self> {
+        Self::start_as(Naming::Other(name), backend, terms).await
+    }
+
     /// The same for a server that says at which address its data is: whatever address it was asked at, `remotesrv` says
     /// its own port. `http://`, its address and its port are replaced by those of the line in all that it says.
     ///
@@ -70,14 +80,17 @@ impl Line {
     async fn start_as(naming: Naming, backend: SocketAddr, terms: Terms) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let substitution = match naming {
+        let name = match naming {
             Naming::Kept => None,
-            Naming::Replaced => {
-                let (old, new) = (format!("http://{backend}"), format!("http://{address}"));
-                let unequal = || io::Error::other(format!("{old} and {new} differ in length"));
-                Some(Substitution::new(&old, &new).ok_or_else(unequal)?)
-            }
+            Naming::Replaced => Some(address),
+            Naming::Other(name) => Some(name),
         };
+        let substitute = |name| {
+            let (old, new) = (format!("http://{backend}"), format!("http://{name}"));
+            let unequal = || io::Error::other(format!("{old} and {new} differ in length"));
+            Substitution::new(&old, &new).ok_or_else(unequal)
+        };
+        let substitution = name.map(substitute).transpose()?;
         let ends = Arc::new(Ends {
             backend,
             substitution,
@@ -111,6 +124,8 @@ enum Naming {
     Kept,
     /// The line's is there instead.
     Replaced,
+    /// Another is there instead.
+    Other(SocketAddr),
 }
 
 impl Drop for Line {

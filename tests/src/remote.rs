@@ -64,15 +64,6 @@ impl Remotesrv {
     ///
     /// `settings` are added to its environment.
     pub fn start(settings: &[(&str, &str)]) -> Option<Self> {
-        Self::start_with(settings, &[])
-    }
-
-    /// The same, for one whose clients reach it at `host`, a name and a port.
-    pub fn start_behind(host: &str) -> Option<Self> {
-        Self::start_with(&[], &["--http-host", host])
-    }
-
-    fn start_with(settings: &[(&str, &str)], flags: &[&str]) -> Option<Self> {
         let Some(binary) = process::find("HOLDFAST_REMOTESRV", "remotesrv") else {
             say::skipped("no remotesrv; set HOLDFAST_REMOTESRV or put it on PATH");
             return None;
@@ -84,7 +75,6 @@ impl Remotesrv {
             let port = port.to_string();
             command
                 .args(["--http-port", &port, "--grpc-port", &port])
-                .args(flags)
                 .arg("--dir")
                 .arg(folder.path());
             command.envs(settings.iter().copied());

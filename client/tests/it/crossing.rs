@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use holdfast_tests::dolt::{Database, Workshop};
+use holdfast_tests::line::{Line, Terms};
 use holdfast_tests::proxy::FaultProxy;
-use holdfast_tests::remote::Remote;
+use holdfast_tests::remote::{Remote, RemoteKind};
 use holdfast_tests::world::{BRANCHES, Contents, Side, World};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -29,6 +30,7 @@ pub(crate) const TRANSFERS: [Transfer; 3] = [Transfer::Clone, Transfer::Fetch, T
 /// A server behind a proxy.
 pub(crate) struct Crossing {
     pub(crate) proxy: FaultProxy,
+    _line: Option<Line>,
     pub(crate) workshop: Workshop,
     pub(crate) owner: Database,
     server: Box<dyn Remote>,
@@ -61,25 +63,33 @@ impl Trial {
     }
 }
 
-/// Makes a server that is reached at a host: the proxy.
-pub(crate) type MakeServer = fn(&str) -> Option<Box<dyn Remote>>;
+/// Starts the proxy. Dolt's own server says its own port wherever it is asked, so that behind the proxy something must
+/// put that of the proxy in its place.
+async fn start_proxy(server: &dyn Remote) -> (FaultProxy, Option<Line>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let name = listener.local_addr().unwrap();
+    let base_url = server.base_url();
+    let (_, port) = base_url.rsplit_once(':').unwrap();
+    let backend = format!("127.0.0.1:{port}").parse().unwrap();
+    let line = match server.kind() {
+        RemoteKind::Holdfast => None,
+        RemoteKind::Remotesrv => {
+            let started = Line::start_behind(name, backend, Terms::NONE).await;
+            Some(started.unwrap())
+        }
+    };
+    let backend = line.as_ref().map_or(backend, Line::address);
+    (FaultProxy::start_on(listener, backend, []).unwrap(), line)
+}
 
 impl Crossing {
     /// With so many rows of noise to move, a quarter of a kilobyte each; nothing after a word on stderr without dolt.
-    pub(crate) fn start(make: MakeServer, rows: usize, seed: u64) -> Option<Self> {
+    pub(crate) fn start(server: Box<dyn Remote>, rows: usize, seed: u64) -> Option<Self> {
         let workshop = workshop()?;
         let runtime = Runtime::new().unwrap();
-        let listening = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let listener = runtime.block_on(listening).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let server = make(&format!("localhost:{port}"))?;
-        let base_url = server.base_url();
-        let (_, port) = base_url.rsplit_once(':').unwrap();
-        let backend = format!("127.0.0.1:{port}").parse().unwrap();
-        let started = runtime.block_on(async { FaultProxy::start_on(listener, backend, []) });
-        let proxy = started.unwrap();
+        let (proxy, line) = runtime.block_on(start_proxy(&*server));
         let owner = published(&workshop, World::SMALL, &prod(&*server));
-        let url = format!("http://localhost:{}/acme/prod", proxy.address().port());
+        let url = format!("http://127.0.0.1:{}/acme/prod", proxy.address().port());
         let clone = ["clone", &url, "early"];
         holdfast(&workshop, workshop.folder(), &clone).expect_success();
         owner.commit("noise", &noise(rows));
@@ -89,6 +99,7 @@ impl Crossing {
             random: StdRng::seed_from_u64(seed),
             trials: 0,
             proxy,
+            _line: line,
             workshop,
             server,
             owner,
@@ -100,7 +111,7 @@ impl Crossing {
     pub(crate) fn trial(&mut self, transfer: Transfer) -> Trial {
         self.trials += 1;
         let name = format!("trial-{}", self.trials);
-        let host = format!("http://localhost:{}", self.proxy.address().port());
+        let host = format!("http://127.0.0.1:{}", self.proxy.address().port());
         let (database, folder, arguments) = match transfer {
             Transfer::Clone => {
                 let url = format!("{host}/acme/prod");

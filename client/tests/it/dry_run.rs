@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::crossing::{Crossing, Transfer, noise};
 use crate::holdfast::{holdfast, ours};
 use crate::kill::kill;
-use crate::scene::{cloned, forge, forge_behind, prod, published, remotesrv, state, workshop};
+use crate::scene::{cloned, forge, prod, published, remotesrv, state, workshop};
 
 /// Runs a command as programs do.
 #[track_caller]
@@ -159,7 +159,7 @@ fn many_rows_are_counted_and_not_read() {
 
 #[test]
 fn a_dry_push_sends_nothing_of_what_an_earlier_one_kept() {
-    let Some(mut crossing) = Crossing::start(forge_behind, 4000, 43) else {
+    let Some(mut crossing) = Crossing::start(forge(), 4000, 43) else {
         return;
     };
     let size = crossing.size(Transfer::Push);

@@ -6,7 +6,7 @@ use holdfast_tests::{say, wait};
 
 use crate::crossing::{Crossing, TRANSFERS, Transfer, Trial};
 use crate::holdfast::command;
-use crate::scene::{assert_whole, forge_behind};
+use crate::scene::{assert_whole, forge};
 
 const SEED: u64 = 42;
 
@@ -42,7 +42,7 @@ fn assert_opens(trial: &Trial, transfer: Transfer, before: &[String]) {
 }
 
 fn kill_at(points: usize, rows: usize) {
-    let Some(mut crossing) = Crossing::start(forge_behind, rows, SEED) else {
+    let Some(mut crossing) = Crossing::start(forge(), rows, SEED) else {
         return;
     };
     let mut kills = 0;
@@ -90,7 +90,7 @@ fn kill_at(points: usize, rows: usize) {
     reason = "tests make files as no program may"
 )]
 fn a_part_that_has_landed_does_not_come_again() {
-    let Some(mut crossing) = Crossing::start(forge_behind, 4000, SEED) else {
+    let Some(mut crossing) = Crossing::start(forge(), 4000, SEED) else {
         return;
     };
     let mut trial = crossing.trial(Transfer::Clone);

@@ -22,16 +22,6 @@ pub(crate) fn remotesrv() -> Option<Box<dyn Remote>> {
     Remotesrv::start(&[]).map(|server| Box::new(server) as Box<dyn Remote>)
 }
 
-/// Our server, which needs not know at which host it is reached.
-pub(crate) fn forge_behind(_host: &str) -> Option<Box<dyn Remote>> {
-    Some(forge())
-}
-
-/// Dolt's own, reached at a host; or nothing after a word on stderr.
-pub(crate) fn remotesrv_behind(host: &str) -> Option<Box<dyn Remote>> {
-    Remotesrv::start_behind(host).map(|server| Box::new(server) as Box<dyn Remote>)
-}
-
 /// The address of the repository that most tests use.
 pub(crate) fn prod(server: &dyn Remote) -> String {
     format!("{}/acme/prod", server.base_url())

@@ -28,6 +28,12 @@ impl Terms {
         bytes_per_second: 500_000_000 / 8,
     };
 
+    /// As good as none.
+    pub const NONE: Self = Self {
+        round_trip: Duration::ZERO,
+        bytes_per_second: u32::MAX,
+    };
+
     /// How long so many bytes take to pass.
     pub fn time_to_pass(&self, len_bytes: u64) -> Duration {
         let nanoseconds = u128::from(len_bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
