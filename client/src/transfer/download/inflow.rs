@@ -9,7 +9,7 @@ use futures::TryStreamExt as _;
 
 use super::{Downloader, length};
 use crate::database::io;
-use crate::remote::{Budget, FileBody, RemoteError, RemoteFile};
+use crate::remote::{Budget, FileBody, RemoteFile};
 use crate::transfer::error::TransferError;
 use crate::transfer::events::TransferEvent;
 
@@ -38,8 +38,19 @@ impl<'a> Inflow<'a> {
         part: &Path,
     ) -> Result<Self, TransferError> {
         let had = length(part);
-        let begin = || begin(downloader, file, had);
-        let (len, body) = downloader.patiently(begin).await?;
+        let remote = &downloader.remote;
+        let body = match had {
+            0 => {
+                let begin = || remote.read_file(file, 0, None);
+                Some(downloader.patiently(begin).await?)
+            }
+            _ => None,
+        };
+        // What came of the body stays, also where this is asked several times.
+        let len = match body.as_ref().and_then(|body| body.len) {
+            Some(len) => len,
+            None => downloader.patiently(|| remote.file_len(file)).await?,
+        };
         // A longer one is another file of that name.
         let have = if had > len { 0 } else { had };
         downloader
@@ -159,24 +170,6 @@ impl<'a> Inflow<'a> {
         }
         Ok(())
     }
-}
-
-/// Asks how long a file is, and begins to read it where nothing of it is here.
-async fn begin(
-    downloader: &Downloader,
-    file: &RemoteFile,
-    had: u64,
-) -> Result<(u64, Option<FileBody>), RemoteError> {
-    let remote = &downloader.remote;
-    if had > 0 {
-        return Ok((remote.file_len(file).await?, None));
-    }
-    let body = remote.read_file(file, 0, None).await?;
-    let len = match body.len {
-        Some(len) => len,
-        None => remote.file_len(file).await?,
-    };
-    Ok((len, Some(body)))
 }
 
 /// Opens a file to be written from `offset` on.
