@@ -16,18 +16,22 @@ use holdfast_chunkstore::format::table::record;
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
 use holdfast_chunkstore::pool::BlockingPool;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::error::TransferError;
 use super::events::{Observer, TransferEvent};
 use super::fetch::UnknownTag;
 use super::landing::Landing;
-use super::reads::{Event, Reads};
+use super::reads::{Event, Reads, joined};
 use super::seen::Seen;
 use super::waiting::{Batch, Below, Kind, Waiting};
 use crate::remote::{Parcel, Reach, Remote};
 
 /// How many parcels of one read wait to be opened.
 const UNOPENED: usize = 2;
+
+/// How many are opened at once.
+const OPENED: usize = 4;
 
 /// What is gathered, and against what.
 #[derive(Debug)]
@@ -178,14 +182,24 @@ impl Opener {
         let (parcels, mut came) = mpsc::channel(UNOPENED);
         let read = self.remote.read_each(batch.addresses, self.reach, parcels);
         let read = async { Ok::<_, TransferError>(read.await?) };
+        // Each is opened by a task of its own: a future that waits for a thread must not be left lying.
         let open = async {
-            while let Some(parcel) = came.recv().await {
-                let folder = self.folder.clone();
-                let opened = self.pool.run(move || Opened::of(parcel, kind, &folder));
-                // Who has stopped gathering wants nothing of it.
-                drop(to.send(opened.await?).await);
+            let mut opening = JoinSet::new();
+            loop {
+                tokio::select! {
+                    Some(parcel) = came.recv(), if opening.len() < OPENED => {
+                        let (pool, folder) = (self.pool.clone(), self.folder.clone());
+                        opening.spawn(async move {
+                            pool.run(move || Opened::of(parcel, kind, &folder)).await
+                        });
+                    }
+                    Some(opened) = opening.join_next() => {
+                        // Who has stopped gathering wants nothing of it.
+                        drop(to.send(joined(opened)??).await);
+                    }
+                    else => return Ok(()),
+                }
             }
-            Ok(())
         };
         let (missing, ()) = tokio::try_join!(read, open)?;
         match missing.first() {

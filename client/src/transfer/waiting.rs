@@ -14,7 +14,7 @@ use super::error::TransferError;
 const INNER: usize = 512;
 
 /// How many such reads are under way at once.
-const INNER_READS: usize = 8;
+const INNER_READS: usize = 4;
 
 /// How many leaves are asked for in one read, where nothing lies below them. What is known of their places takes some
 /// 150 bytes each.
@@ -151,7 +151,7 @@ impl Waiting {
                 addresses: newest(leaves, most),
             });
         }
-        let is_much = leaves.len() >= LEAF_READS * most;
+        let is_much = leaves.len() >= most;
         if self.inner_reads < INNER_READS && !inner.is_empty() && !is_much {
             self.inner_reads += 1;
             return Some(Batch {

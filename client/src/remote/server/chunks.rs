@@ -51,7 +51,9 @@ pub(super) fn decode_checked(stored: Vec<Stored>) -> Result<Parcel, RemoteError>
         room,
     } in stored
     {
+        // What was compressed with a dictionary is not kept in its stored form.
         if let Some(room) = room
+            && dictionary.is_none()
             && !rooms.last().is_some_and(|last| Arc::ptr_eq(last, &room))
         {
             rooms.push(room);
