@@ -4,6 +4,7 @@
 //! asked for next. Files are sent while the walk goes on.
 
 mod frames;
+mod local;
 mod origin;
 mod outgoing;
 mod uploads;
@@ -95,9 +96,8 @@ impl Sender {
 
     /// Counts what is missing below `roots`, them included, and sends nothing.
     async fn count(self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
-        let (all, takes_frames) = (roots.to_vec(), self.takes_archives);
-        let begin = move || Walk::counting(&all, takes_frames);
-        let walk = self.pool.run(begin).await?;
+        let all = roots.to_vec();
+        let walk = self.pool.run(move || Walk::counting(&all)).await?;
         Ok(self.walk(walk, roots, None).await?.sent())
     }
 
@@ -108,6 +108,7 @@ impl Sender {
         roots: &[ChunkAddress],
         mut uploads: Option<&mut Uploads>,
     ) -> Result<Walk, TransferError> {
+        let reader = self.origin.reader(self.takes_archives, &self.pool);
         let mut waiting = roots.to_vec();
         let mut calls = Reads::new();
         loop {
@@ -118,13 +119,13 @@ impl Sender {
                 };
                 let batch = waiting.split_off(waiting.len().saturating_sub(batch));
                 let remote = (!self.is_empty).then(|| Arc::clone(&self.remote));
-                let origin = self.origin.clone();
+                let reader = reader.clone();
                 calls.begin(|to| async move {
                     let absent = match remote {
                         Some(remote) => remote.absent(&batch).await?,
                         None => batch,
                     };
-                    origin.read(absent, to).await
+                    reader.read(absent, to).await
                 });
             }
             let read = match calls.next().await? {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::noms_dir::NomsDir;
+use holdfast_chunkstore::pool::BlockingPool;
 use tokio::sync::mpsc;
 
+use super::local::{LocalGroup, LocalReader};
 use crate::remote::{Parcel, Reach, Remote};
 use crate::transfer::error::TransferError;
 
@@ -20,11 +22,8 @@ pub(crate) enum Origin {
 
 /// Chunks that are to be sent.
 pub(super) enum Read {
-    /// Those of a store, which are read and checked a few at a time.
-    Waiting {
-        store: Arc<NomsDir>,
-        addresses: Vec<ChunkAddress>,
-    },
+    /// Those of a store.
+    Local(LocalGroup),
     /// Those that came from a remote and were checked.
     Came(Parcel),
 }
@@ -46,18 +45,36 @@ impl Origin {
         }
     }
 
-    /// Reads chunks, as far as that need be waited for, and sends them on.
+    /// Who reads them in the form in which they are sent.
+    pub(super) fn reader(&self, takes_frames: bool, pool: &BlockingPool) -> Reader {
+        match self {
+            Self::Store(store) => {
+                let reader = LocalReader::new(Arc::clone(store), takes_frames, pool.clone());
+                Reader::Local(Arc::new(reader))
+            }
+            Self::Remote(remote) => Reader::Remote(Arc::clone(remote)),
+        }
+    }
+}
+
+/// Who reads chunks that are sent.
+#[derive(Debug, Clone)]
+pub(super) enum Reader {
+    /// On this machine.
+    Local(Arc<LocalReader>),
+    /// From another remote.
+    Remote(Arc<dyn Remote>),
+}
+
+impl Reader {
+    /// Reads chunks and sends them on.
     pub(super) async fn read(
         self,
         addresses: Vec<ChunkAddress>,
         to: mpsc::Sender<Read>,
     ) -> Result<(), TransferError> {
         let remote = match self {
-            Self::Store(store) => {
-                // Who has stopped sending wants nothing of it.
-                drop(to.send(Read::Waiting { store, addresses }).await);
-                return Ok(());
-            }
+            Self::Local(reader) => return reader.read_each(addresses, to).await,
             Self::Remote(remote) => remote,
         };
         let (parcels, mut came) = mpsc::channel(1);

@@ -150,11 +150,6 @@ impl Outgoing {
         self.sent.contains(&id)
     }
 
-    /// Whether frames go along as they are.
-    pub(super) fn takes_frames(&self) -> bool {
-        self.frames.is_some()
-    }
-
     /// Adds a chunk of `chunk_len` bytes in its stored form, and returns the file that is whole with it. Frames only
     /// where they are taken.
     pub(super) fn add(
@@ -163,11 +158,13 @@ impl Outgoing {
         form: Form<'_>,
         chunk_len: usize,
     ) -> Result<Option<OutgoingFile>, StoreError> {
-        match (form, &mut self.frames) {
-            (Form::Frame { frame, dictionary }, Some(frames)) => {
+        match form {
+            Form::Frame { frame, dictionary } => {
+                let frames = self.frames.as_mut();
+                let frames = frames.expect("frames are read only for whom takes archives");
                 frames.add(address, frame, dictionary)
             }
-            (Form::Record(stored) | Form::Frame { frame: stored, .. }, _) => {
+            Form::Record(stored) => {
                 let chunk_len = u32::try_from(chunk_len).unwrap_or(u32::MAX);
                 self.growing.append(address, stored, chunk_len)?;
                 match self.growing.len() >= FILE_BYTES {
@@ -279,7 +276,6 @@ mod tests {
         let chunks = [b"words in common".as_slice(), b"a dictionary of chunks"];
 
         let mut first = open();
-        assert!(first.takes_frames());
         for chunk in chunks {
             let frame = compressor.compress(chunk).unwrap();
             let form = Form::Frame {
