@@ -19,8 +19,8 @@ pub struct Written {
     pub len: u64,
     /// The length of its data section, which an upload of an archive calls the split offset.
     pub data_len: u64,
-    /// MD5 of the whole file.
-    pub md5: [u8; 16],
+    /// MD5 of the whole file, unless its writer was told to leave it out.
+    pub md5: Option<[u8; 16]>,
 }
 
 /// How many bytes are gathered before the sink sees them.
@@ -32,14 +32,14 @@ pub(super) struct Sink<W> {
     what: &'static str,
     buffer: Vec<u8>,
     len: u64,
-    md5: Md5,
+    md5: Option<Md5>,
     sha512: Option<digest::Context>,
 }
 
 /// What a sink knows in the end.
 pub(super) struct Sums {
     pub(super) len: u64,
-    pub(super) md5: [u8; 16],
+    pub(super) md5: Option<[u8; 16]>,
     pub(super) sha512: Option<digest::Digest>,
 }
 
@@ -51,7 +51,7 @@ impl<W: Write> Sink<W> {
             what,
             buffer: Vec::with_capacity(BUFFER_LEN),
             len: 0,
-            md5: Md5::new(),
+            md5: Some(Md5::new()),
             sha512: None,
         }
     }
@@ -59,6 +59,12 @@ impl<W: Write> Sink<W> {
     /// Keeps the SHA-512 too. Before the first byte.
     pub(super) fn with_sha512(mut self) -> Self {
         self.sha512 = Some(digest::Context::new(&digest::SHA512));
+        self
+    }
+
+    /// Leaves out the MD5. Before the first byte.
+    pub(super) fn without_md5(mut self) -> Self {
+        self.md5 = None;
         self
     }
 
@@ -90,7 +96,7 @@ impl<W: Write> Sink<W> {
         })?;
         let sums = Sums {
             len: self.len,
-            md5: self.md5.finalize().into(),
+            md5: self.md5.map(|md5| md5.finalize().into()),
             sha512: self.sha512.map(digest::Context::finish),
         };
         Ok((self.inner, sums))
@@ -105,7 +111,9 @@ impl<W: Write> Sink<W> {
     }
 
     fn pass(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        self.md5.update(bytes);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(bytes);
+        }
         if let Some(sha512) = &mut self.sha512 {
             sha512.update(bytes);
         }

@@ -196,7 +196,7 @@ pub(super) async fn rewrite(
         kind,
         len: written.len,
         chunks: written.count,
-        md5: Some(Md5(written.md5)),
+        md5: written.md5.map(Md5),
     };
     Ok(MadeFile {
         declared,

@@ -146,7 +146,7 @@ pub fn declared(made: &Made, kind: FileKind) -> DeclaredFile {
         kind,
         len: made.file.len() as u64,
         chunks: u32::try_from(made.chunks.len()).expect("a made-up file is small"),
-        md5: Some(Md5(made.written.md5)),
+        md5: made.written.md5.map(Md5),
     }
 }
 

@@ -181,8 +181,6 @@ pub struct OutgoingFile {
     pub data_len: u64,
     /// How many chunks are in it.
     pub chunks: u32,
-    /// Its MD5, if it is known already.
-    pub md5: Option<[u8; 16]>,
 }
 
 /// What became of a file that was to be sent.

@@ -111,7 +111,7 @@ impl Client {
         let details = TableFileDetails {
             id: id.clone(),
             content_length: written.len,
-            content_hash: Bytes::copy_from_slice(&written.md5),
+            content_hash: Bytes::from(written.md5.map(Vec::from).unwrap_or_default()),
             num_chunks: u64::from(written.count),
             split_offset: written.data_len,
             ..TableFileDetails::default()

@@ -67,6 +67,14 @@ impl<W: Write> Writer<W> {
         }
     }
 
+    /// Leaves out the MD5, which takes as long as all else: for whom needs none, or has another thread for it. Before
+    /// the first chunk.
+    #[must_use]
+    pub fn without_md5(mut self) -> Self {
+        self.sink = self.sink.without_md5();
+        self
+    }
+
     /// Compresses a chunk with snappy and adds it. The caller vouches for the address.
     pub fn append_chunk(&mut self, address: ChunkAddress, chunk: &[u8]) -> Result<(), EncodeError> {
         let mut buffer = std::mem::take(&mut self.buffer);

@@ -205,7 +205,6 @@ fn outgoing_of(place: &Path, chunks: &[(ChunkAddress, &[u8])]) -> OutgoingFile {
         len: bytes.len() as u64,
         data_len: written.data_len,
         chunks: written.count,
-        md5: None,
     }
 }
 
@@ -413,7 +412,6 @@ async fn chunks_are_read_by_ranges_and_only_records_are_handed_on() {
         len: made.written.len,
         data_len: made.written.data_len,
         chunks: made.written.count,
-        md5: None,
     };
     let server = Server::new(Ignored::Nothing);
     let remote = remote(&server);

@@ -38,7 +38,6 @@ fn outgoing_of(place: &TempDir, chunks: &[(ChunkAddress, &[u8])]) -> OutgoingFil
         len: bytes.len() as u64,
         data_len: written.data_len,
         chunks: written.count,
-        md5: None,
     }
 }
 
@@ -349,7 +348,6 @@ async fn only_chunks_that_are_stored_as_records_have_one_to_hand_on() {
         len: made.written.len,
         data_len: made.written.data_len,
         chunks: made.written.count,
-        md5: None,
     };
     fs::write(&file.path, &made.file).unwrap();
     let remote = remote(&path);

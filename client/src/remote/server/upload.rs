@@ -75,15 +75,12 @@ struct Source {
 }
 
 impl Source {
-    /// Opens a file, and reads it once unless it is known what it hashes to.
+    /// Opens a file and reads it once.
     async fn open(file: &OutgoingFile, pool: &BlockingPool) -> Result<Self, RemoteError> {
-        let (path, len, known) = (file.path.clone(), file.len, file.md5);
+        let (path, len) = (file.path.clone(), file.len);
         let hashed = pool.run(move || {
             let file = File::open(path)?;
-            let md5 = match known {
-                Some(md5) => md5,
-                None => md5_of(&file, len)?,
-            };
+            let md5 = md5_of(&file, len)?;
             Ok((Arc::new(file), md5))
         });
         let (source, md5) = hashed.await.map_err(|source| RemoteError::File {

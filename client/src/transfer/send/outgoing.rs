@@ -140,7 +140,6 @@ impl Outgoing {
             len: file.len(),
             data_len: file.data_len(),
             chunks: file.count(),
-            md5: None,
         };
         self.kept.iter().map(file).collect()
     }
@@ -253,7 +252,6 @@ fn whole(folder: &Path, listed: ListedFile, len: u64) -> OutgoingFile {
         len,
         data_len: len - index_len,
         chunks: listed.chunks,
-        md5: None,
     }
 }
 

@@ -30,7 +30,6 @@ fn file(directory: &tempfile::TempDir) -> OutgoingFile {
         len: 600_000,
         data_len: 500_000,
         chunks: 7,
-        md5: None,
     }
 }
 

@@ -35,7 +35,6 @@ fn file(directory: &tempfile::TempDir, len: usize) -> OutgoingFile {
         len: len as u64,
         data_len: len as u64,
         chunks: 1,
-        md5: None,
     }
 }
 
