@@ -11,14 +11,23 @@ use tokio::sync::Semaphore;
 #[derive(Debug, Clone)]
 pub struct BlockingPool {
     permits: Arc<Semaphore>,
+    threads: u32,
 }
 
 impl BlockingPool {
     /// Makes a pool that runs at most `threads` calls at once (at least one).
     pub fn new(threads: usize) -> Self {
+        let threads = u32::try_from(threads).unwrap_or(u32::MAX).max(1);
         Self {
-            permits: Arc::new(Semaphore::new(threads.max(1))),
+            permits: Arc::new(Semaphore::new(crate::format::to_usize(threads))),
+            threads,
         }
+    }
+
+    /// Waits until no call runs, also of those whose futures were dropped.
+    pub async fn quiet(&self) {
+        let all = self.permits.acquire_many(self.threads).await;
+        drop(all.expect("the semaphore is never closed"));
     }
 
     /// Runs `work` on a thread that may block. A panic in `work` goes on in the caller.

@@ -164,7 +164,7 @@ impl Data {
             }
             _ => return Err(self.refusal(action, response).await),
         }
-        let file_len = file_len(&response);
+        let file_len = total_len(&response);
         let mut missing = range.end - begins_at;
         body.reserve(usize::try_from(missing).unwrap_or(0));
         let mut pieces = response.bytes_stream();
@@ -221,10 +221,16 @@ pub(super) fn http(action: &'static str) -> impl Fn(reqwest::Error) -> RemoteErr
 /// for, and who has it can read what it leads to.
 fn without_secrets(text: &str, url: &Url) -> String {
     let query = url.query().unwrap_or_default();
-    let values = url.query_pairs().map(|(_, value)| value.into_owned());
-    let secrets = std::iter::once(query.to_owned()).chain(values);
+    let raw = query.split('&').filter_map(|pair| pair.split_once('='));
+    let raw = raw.map(|(_, value)| value.to_owned());
+    let decoded = url.query_pairs().map(|(_, value)| value.into_owned());
+    let secrets = std::iter::once(query.to_owned()).chain(raw).chain(decoded);
     let secrets = secrets.filter(|secret| secret.len() >= MIN_SECRET_BYTES);
-    secrets.fold(text.to_owned(), |text, secret| text.replace(&secret, "…"))
+    let mut secrets: Vec<_> = secrets.collect();
+    // One that is the beginning of another would leave the rest of that one behind.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    let secrets = secrets.iter();
+    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
 }
 
 /// How long the file is that an answer to a range is of, if it tells.
@@ -257,9 +263,23 @@ fn check_beginning(
     })
 }
 
-/// How long the file is that an answer holds a range of.
-fn file_len(response: &Response) -> Option<u64> {
-    let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
-    let (_, len) = range.rsplit_once('/')?;
-    len.trim().parse().ok()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_an_address_are_taken_out_as_they_stand_and_decoded() {
+        let url = "https://data.test/file?part=1&token=abc%2Fdef%2B0123&other=abc%2Fdef%2B01234567";
+        let url: Url = url.parse().unwrap();
+        for secret in [
+            "part=1&token=abc%2Fdef%2B0123&other=abc%2Fdef%2B01234567",
+            "abc%2Fdef%2B0123",
+            "abc/def+0123",
+            "abc%2Fdef%2B01234567",
+            "abc/def+01234567",
+        ] {
+            let told = without_secrets(&format!("part 1 of <{secret}> is over"), &url);
+            assert_eq!(told, "part 1 of <…> is over");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use super::answers::{Location, Place};
 use super::chunks::Stored;
 use super::dictionaries::DictionaryKey;
 use super::fetch::Fetcher;
+use super::held::Claim;
 use crate::remote::RemoteError;
 use crate::remote::parcel::Room;
 use crate::remote::ranges::Region;
@@ -24,8 +25,8 @@ pub(super) struct Errand {
     pub(super) region: Region,
     /// What is wanted of it, in the order of the region's.
     pub(super) chunks: Vec<(ChunkAddress, Location)>,
-    /// Whether it is a whole file, which is kept.
-    pub(super) is_whole: bool,
+    /// Of a whole file, which is kept.
+    pub(super) claim: Option<Claim>,
 }
 
 /// Why a range was not read, and what was wanted of it.
@@ -46,8 +47,12 @@ impl From<RemoteError> for Failure {
 
 impl Fetcher {
     /// Reads a range, for which there is room.
-    pub(super) async fn run(&self, errand: Errand, room: Room) -> Result<Vec<Stored>, Failure> {
-        match self.read(&errand).await {
+    pub(super) async fn run(
+        &self,
+        mut errand: Errand,
+        room: Room,
+    ) -> Result<Vec<Stored>, Failure> {
+        match self.read(&mut errand).await {
             Ok((body, dictionaries)) => Ok(errand.stored(&body, &dictionaries, room).collect()),
             Err(error) => Err(Failure {
                 error,
@@ -58,7 +63,7 @@ impl Fetcher {
 
     async fn read(
         &self,
-        errand: &Errand,
+        errand: &mut Errand,
     ) -> Result<(Bytes, HashMap<ByteSpan, Arc<Dictionary>>), RemoteError> {
         let Place { url, name } = &errand.place;
         let needed = errand.chunks.iter();
@@ -74,8 +79,9 @@ impl Fetcher {
         let (body, outside) = futures::try_join!(body, try_join_all(read_outside))?;
         self.held.meet(name, body.file_len);
         let body = body.bytes;
-        if errand.is_whole {
-            self.keep(name, &body).await;
+        if let Some(claim) = errand.claim.take() {
+            let body = body.clone();
+            self.pool.run(move || claim.keep(body)).await;
         }
         let read_inside = inside.into_iter().map(|span| {
             let stored = body.slice(errand.region.within(span));
@@ -83,11 +89,6 @@ impl Fetcher {
         });
         let inside = try_join_all(read_inside).await?;
         Ok((body, inside.into_iter().chain(outside).collect()))
-    }
-
-    async fn keep(&self, name: &Arc<str>, body: &Bytes) {
-        let (held, name, body) = (Arc::clone(&self.held), Arc::clone(name), body.clone());
-        self.pool.run(move || held.keep(name, body)).await;
     }
 
     /// Finds a dictionary, or makes it of its stored bytes.

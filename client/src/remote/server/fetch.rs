@@ -26,7 +26,7 @@ use super::data::Data;
 use super::dictionaries::Dictionaries;
 use super::errand::{Errand, Failure};
 use super::flow;
-use super::held::Held;
+use super::held::{Claim, Held};
 use crate::remote::parcel::{Memory, Parcel, Room};
 use crate::remote::ranges::{Region, Want, plan};
 use crate::remote::{Reach, RemoteChunk, RemoteError};
@@ -139,7 +139,7 @@ pub(super) async fn read_each(
 }
 
 fn errands(
-    held: &Held,
+    held: &Arc<Held>,
     located: &Located,
     addresses: &[ChunkAddress],
     reach: Reach,
@@ -158,31 +158,38 @@ fn errands(
         let location = located.locations[want.chunk].expect("only what was found is planned");
         (addresses[want.chunk], location)
     };
-    let errand = move |(region, is_whole): (Region, bool)| Errand {
+    let errand = move |(region, claim): (Region, Option<Claim>)| Errand {
         place: located.places[region.place].clone(),
         chunks: region.wants.iter().map(chunk_of).collect(),
         region,
-        is_whole,
+        claim,
     };
-    let whole = whole.into_iter().map(|region| (region, true));
+    let whole = whole.into_iter();
+    let whole = whole.map(|(region, claim)| (region, Some(claim)));
     let parts = plan(wants, reach, GAP_BYTES).into_iter();
-    let parts = parts.map(|region| (region, false));
+    let parts = parts.map(|region| (region, None));
     whole.chain(parts).map(errand)
 }
 
 /// Takes what is wanted of files that are to be read whole.
-fn whole_files(held: &Held, located: &Located, wants: &mut Vec<Want>) -> Vec<Region> {
+fn whole_files(
+    held: &Arc<Held>,
+    located: &Located,
+    wants: &mut Vec<Want>,
+) -> Vec<(Region, Claim)> {
     let mut regions = Vec::new();
     for (number, place) in located.places.iter().enumerate() {
         let is_here = |want: &Want| want.place == number;
         let ends = wants.iter().filter(|want| is_here(want)).map(Want::end);
         let Some(end) = ends.max() else { continue };
-        if let Some(len) = held.claim(&place.name).filter(|len| end <= *len) {
-            regions.push(Region {
+        let claim = held.claim(&place.name);
+        if let Some(claim) = claim.filter(|claim| end <= claim.len()) {
+            let region = Region {
                 place: number,
-                range: 0..len,
+                range: 0..claim.len(),
                 wants: wants.extract_if(.., |want| is_here(want)).collect(),
-            });
+            };
+            regions.push((region, claim));
         }
     }
     regions

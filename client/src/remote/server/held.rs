@@ -28,7 +28,8 @@ pub(super) struct Held {
 
 #[derive(Debug, Default)]
 struct Files {
-    /// By their names, how long those are that were met and may be read whole; zero for all others.
+    /// By their names, how long those are that were met and may be read whole; zero for all others, also while one is
+    /// claimed.
     met: HashMap<Arc<str>, u64>,
     kept: Vec<Arc<WholeFile>>,
     /// What is kept, or about to be.
@@ -50,6 +51,16 @@ enum Index {
     Archive(archive::Index),
 }
 
+/// Leave to read a file whole. It is given back when this is dropped and the file was not kept: whoever comes back may
+/// claim it again.
+#[derive(Debug)]
+pub(super) struct Claim {
+    held: Arc<Held>,
+    name: Arc<str>,
+    /// How long the file is; zero when nothing is to be given back any more.
+    len: u64,
+}
+
 impl Held {
     /// Notes that a file was met, and how long it is.
     pub(super) fn meet(&self, name: &Arc<str>, len: Option<u64>) {
@@ -60,31 +71,22 @@ impl Held {
         }
     }
 
-    /// How long a file is that should now be read whole. It is said once.
-    pub(super) fn claim(&self, name: &str) -> Option<u64> {
+    /// Leave to read a file whole, if that should be done now. Nobody else has it then.
+    pub(super) fn claim(self: &Arc<Self>, name: &Arc<str>) -> Option<Claim> {
         let mut files = self.files();
         let kept = files.bytes;
-        let len = files.met.get_mut(name).filter(|len| **len > 0)?;
+        let len = files.met.get_mut(&**name).filter(|len| **len > 0)?;
         if kept + *len > KEPT_BYTES {
             return None;
         }
         let len = std::mem::take(len);
         files.bytes += len;
-        Some(len)
-    }
-
-    /// Keeps a file, if its index can be read; who cannot be found there is asked for. Blocks for some milliseconds.
-    pub(super) fn keep(&self, name: Arc<str>, bytes: Bytes) {
-        let len = bytes.len() as u64;
-        let index = match bytes.ends_with(archive::MAGIC) {
-            true => archive::Index::decode_file(&bytes).map(|(_, index)| Index::Archive(index)),
-            false => table::Index::decode_file(&bytes).map(|(_, index)| Index::Table(index)),
-        };
-        let mut files = self.files();
-        match index {
-            Ok(index) => files.kept.push(Arc::new(WholeFile { name, bytes, index })),
-            Err(_) => files.bytes -= len,
-        }
+        drop(files);
+        Some(Claim {
+            held: Arc::clone(self),
+            name: Arc::clone(name),
+            len,
+        })
     }
 
     /// The files that are kept.
@@ -94,6 +96,39 @@ impl Held {
 
     fn files(&self) -> MutexGuard<'_, Files> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Claim {
+    /// How long the file is.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Keeps the file, if its index can be read; who cannot be found there is asked for. A file of another form is not
+    /// claimed again. Blocks for some milliseconds.
+    pub(super) fn keep(mut self, bytes: Bytes) {
+        let index = match bytes.ends_with(archive::MAGIC) {
+            true => archive::Index::decode_file(&bytes).map(|(_, index)| Index::Archive(index)),
+            false => table::Index::decode_file(&bytes).map(|(_, index)| Index::Table(index)),
+        };
+        let len = std::mem::take(&mut self.len);
+        let name = Arc::clone(&self.name);
+        let mut files = self.held.files();
+        match index {
+            Ok(index) => files.kept.push(Arc::new(WholeFile { name, bytes, index })),
+            Err(_) => files.bytes -= len,
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            let mut files = self.held.files();
+            files.bytes -= self.len;
+            files.met.insert(Arc::clone(&self.name), self.len);
+        }
     }
 }
 
@@ -111,5 +146,43 @@ impl WholeFile {
         let start = usize::try_from(span.offset).ok()?;
         let end = start.checked_add(usize::try_from(span.len).ok()?)?;
         (end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_chunkstore::hash::hash_chunk;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_is_given_back_unless_the_file_is_kept() {
+        let mut writer = table::Writer::new(Vec::new());
+        let address = hash_chunk(b"chunk");
+        writer.append_chunk(address, b"chunk").unwrap();
+        let (bytes, _) = writer.finish().unwrap();
+        let (held, name) = (Arc::new(Held::default()), Arc::from("file"));
+        held.meet(&name, Some(bytes.len() as u64));
+
+        let claim = held.claim(&name).unwrap();
+        assert!(held.claim(&name).is_none());
+        drop(claim);
+        assert_eq!(held.files().bytes, 0);
+
+        let claim = held.claim(&name).unwrap();
+        assert_eq!(claim.len(), bytes.len() as u64);
+        claim.keep(Bytes::from(bytes));
+        assert!(held.claim(&name).is_none());
+        assert!(held.kept()[0].find(address).is_some());
+    }
+
+    #[test]
+    fn a_file_without_an_index_is_claimed_once_and_takes_no_room() {
+        let (held, name) = (Arc::new(Held::default()), Arc::from("file"));
+        held.meet(&name, Some(4));
+        held.claim(&name).unwrap().keep(Bytes::from_static(b"none"));
+        assert!(held.claim(&name).is_none());
+        assert!(held.kept().is_empty());
+        assert_eq!(held.files().bytes, 0);
     }
 }

@@ -1,11 +1,13 @@
 //! Where a clone goes: a database in a directory, or a store alone.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::noms_dir::{NewStore, NomsDir, StoreError, StoreWriter, dissolve};
 use holdfast_chunkstore::objects::durable;
-use holdfast_chunkstore::{ChunkAddress, RootAddress};
+use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
 
 use crate::database::{DatabasePaths, RepoState, io, remove, replace_file};
 use crate::transfer::error::TransferError;
@@ -96,19 +98,35 @@ impl Place {
         Ok(before)
     }
 
-    /// Removes what a clone made that cannot be. What an earlier one left stays. Blocks.
+    /// Removes what a clone made that cannot be, and nothing of an earlier one or of somebody else. Blocks.
     pub(crate) fn undo(&self, before: Before) -> Result<(), TransferError> {
         let directory = self.paths.directory();
-        match before {
-            Before::Unfinished => {}
-            Before::Nothing => remove(directory)?,
-            Before::Directory => {
+        if before == Before::Unfinished {
+            return Ok(());
+        }
+        match self.form {
+            Form::Database => {
+                remove(&self.paths.dolt())?;
+                remove(&self.paths.unfinished())?;
+            }
+            Form::Bare => {
                 for entry in std::fs::read_dir(directory).map_err(io("list", directory))? {
-                    remove(&entry.map_err(io("list", directory))?.path())?;
+                    let entry = entry.map_err(io("list", directory))?;
+                    if is_of_a_file(&entry.file_name()) {
+                        remove(&entry.path())?;
+                    }
                 }
+                remove(&self.folder())?;
             }
         }
-        Ok(())
+        if before == Before::Directory {
+            return Ok(());
+        }
+        match std::fs::remove_dir(directory) {
+            // Somebody put something there meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            removed => Ok(removed.map_err(io("remove", directory))?),
+        }
     }
 
     /// Checks that nothing is there but an unfinished clone of the same. Blocks.
@@ -160,12 +178,7 @@ impl Place {
 
     /// Notes the commits that are left out; before the manifest. Blocks.
     pub(crate) fn write_ghosts(&self, ghosts: Vec<ChunkAddress>) -> Result<(), StoreError> {
-        match NewStore::create(&self.store()) {
-            Ok(store) => store.write_ghosts(ghosts),
-            // An earlier attempt came further; the remote may have moved since.
-            Err(StoreError::Exists { .. }) => StoreWriter::open(&self.store())?.add_ghosts(ghosts),
-            Err(error) => Err(error),
-        }
+        NewStore::create(&self.store())?.write_ghosts(ghosts)
     }
 
     /// Makes a database of the store: from here on Dolt sees it; and removes what was kept. Blocks.
@@ -182,6 +195,8 @@ impl Place {
 
     /// Removes the marker and what was kept of a clone that is whole.
     fn clear(&self) -> Result<(), TransferError> {
+        // What is whole is told by this from what the same command may go on with.
+        remove(&self.origin_file())?;
         if self.form == Form::Database {
             remove(&self.paths.unfinished())?;
         }
@@ -190,10 +205,84 @@ impl Place {
     }
 }
 
+/// Whether a table file or an archive has such a name.
+fn is_of_a_file(name: &OsStr) -> bool {
+    let name = name.to_str().unwrap_or_default();
+    let id = name
+        .strip_suffix(FileKind::Archive.suffix())
+        .unwrap_or(name);
+    id.parse::<TableFileId>().is_ok()
+}
+
 fn is_empty(directory: &Path) -> Result<bool, TransferError> {
     match std::fs::read_dir(directory) {
         Ok(mut entries) => Ok(entries.next().is_none()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(io("list", directory)(error).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(directory: &Path, form: Form) -> Place {
+        Place {
+            paths: DatabasePaths::new(directory),
+            form,
+            origin: "http://host.test/acme/prod".to_owned(),
+        }
+    }
+
+    fn land(place: &Place) {
+        let landed = place.store().join(TableFileId::new([7; 20]).to_string());
+        durable::write_over(&landed, "begun", 0o600, b"a table file").unwrap();
+    }
+
+    #[test]
+    fn what_a_clone_made_is_removed_and_nothing_else() {
+        for form in [Form::Database, Form::Bare] {
+            let above = tempfile::tempdir().unwrap();
+            let directory = above.path().join("clone");
+            let place = place(&directory, form);
+            let before = place.prepare().unwrap();
+            assert_eq!(before, Before::Nothing);
+            land(&place);
+            place.undo(before).unwrap();
+            assert!(!directory.exists(), "{form:?}");
+
+            std::fs::create_dir(&directory).unwrap();
+            let before = place.prepare().unwrap();
+            assert_eq!(before, Before::Directory);
+            land(&place);
+            // Somebody else writes there meanwhile.
+            durable::write_over(&directory.join("notes"), "begun", 0o600, b"notes").unwrap();
+            place.undo(before).unwrap();
+            let left: Vec<_> = std::fs::read_dir(&directory)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect();
+            assert_eq!(left, ["notes"], "{form:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_clone_left_stays() {
+        let above = tempfile::tempdir().unwrap();
+        let place = place(&above.path().join("clone"), Form::Database);
+        place.prepare().unwrap();
+        land(&place);
+        let before = place.prepare().unwrap();
+        assert_eq!(before, Before::Unfinished);
+        place.undo(before).unwrap();
+        assert!(is_of_a_file(
+            &std::fs::read_dir(place.store())
+                .unwrap()
+                .next()
+                .unwrap()
+                .unwrap()
+                .file_name()
+        ));
+        assert_eq!(place.prepare().unwrap(), Before::Unfinished);
     }
 }

@@ -98,7 +98,13 @@ impl Cloner<'_> {
         let look = async {
             let refs = self.refs(&there, root_there).await;
             let chosen = refs.and_then(|refs| self.choose(&refs).map(drop));
-            chosen.map_err(|error| (error, true))
+            let is_refused = matches!(
+                chosen,
+                Err(TransferError::NoBranch { .. }
+                    | TransferError::NoBranches
+                    | TransferError::RemoteName { .. })
+            );
+            chosen.map_err(|error| (error, is_refused))
         };
         let take = async {
             let taken = downloader.take_all(listed).await;
@@ -107,7 +113,9 @@ impl Cloner<'_> {
         match futures::try_join!(look, take) {
             Ok(((), taken)) => Ok(taken),
             Err((error, is_refused)) => {
-                if is_refused && !error.kind().is_transient() {
+                if is_refused {
+                    // What of the download still runs would write beside it.
+                    self.pool.quiet().await;
                     let place = self.place.clone();
                     // What cannot be removed changes nothing about why.
                     drop(self.pool.run(move || place.undo(before)).await);

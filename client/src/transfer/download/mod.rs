@@ -26,7 +26,7 @@ use holdfast_chunkstore::format::manifest::{JOURNAL_ID, ListedFile};
 use holdfast_chunkstore::noms_dir::{file_name, land};
 use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::pool::BlockingPool;
-use holdfast_chunkstore::{RootAddress, TableFileId};
+use holdfast_chunkstore::{ErrorKind, RootAddress, TableFileId};
 use tokio::sync::watch;
 
 use super::check::{check_arriving, check_file};
@@ -100,6 +100,9 @@ impl Downloader {
         mut listed: ListedFiles,
     ) -> Result<(RootAddress, Vec<ListedFile>), TransferError> {
         for _ in 0..NEW_LISTS {
+            // Two downloads of one file would write over each other.
+            let mut seen = HashSet::new();
+            listed.files.retain(|file| seen.insert(file.id));
             let downloads = listed.files.iter().map(|file| self.take_once(file));
             let taken = stream::iter(downloads)
                 .buffer_unordered(FILES_AT_ONCE)
@@ -115,6 +118,8 @@ impl Downloader {
                 Err(TransferError::Remote { source }) if source.is_of_an_ended_address() => {}
                 Err(error) => return Err(error),
             }
+            // Downloads that were given up may still write.
+            self.pool.quiet().await;
             listed = self.remote.list_files().await?;
         }
         Err(TransferError::Unsteady)
@@ -155,7 +160,7 @@ impl Downloader {
         let had = length(&part);
         let chunks = match self.bring(file, &part).await {
             // What was there before may be of another file of that name.
-            Err(TransferError::Check { .. } | TransferError::Count { .. }) if had > 0 => {
+            Err(error) if had > 0 && error.kind() == ErrorKind::Corrupt => {
                 remove(&part)?;
                 self.bring(file, &part).await?
             }

@@ -23,6 +23,9 @@ const ARCHIVE_SHARE: u64 = 64;
 /// So many bytes come in about the time of a request.
 const LEAST_BYTES: u64 = 64 << 10;
 
+/// No more than this part of a file is read on a guess; files are larger than four times [`LEAST_BYTES`].
+const MOST_SHARE: u64 = 4;
+
 /// The end of a file.
 #[derive(Debug)]
 pub(super) struct Tail {
@@ -43,7 +46,9 @@ impl Tail {
             FileKind::Table => table::ENTRY_LEN * u64::from(file.chunks) + table::FOOTER_LEN as u64,
             FileKind::Archive => len / ARCHIVE_SHARE,
         };
-        let guessed_start = len.saturating_sub(guess.max(LEAST_BYTES));
+        // A remote says how many chunks there are; that is not to be believed.
+        let guess = guess.clamp(LEAST_BYTES, len / MOST_SHARE);
+        let guessed_start = len - guess;
         let Some(tail) = Self::read_from(downloader, file, guessed_start, len).await? else {
             return Ok(None);
         };

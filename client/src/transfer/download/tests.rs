@@ -192,8 +192,7 @@ impl Ground {
         self.directory.path().join(format!("parts/{name}.part"))
     }
 
-    /// Takes the file of a host, and returns what landed.
-    async fn take(&self, host: &Arc<Host>) -> Result<(u32, Vec<u8>), TransferError> {
+    fn downloader(&self, host: &Arc<Host>) -> Downloader {
         let remote: Arc<dyn Remote> = Arc::clone(host) as _;
         let folders = Folders {
             parts: self.directory.path().join("parts"),
@@ -202,8 +201,12 @@ impl Ground {
         let clock: Arc<dyn Clock> = Arc::new(Hasty(SystemClock::new()));
         let observer: Arc<dyn Observer> = Arc::new(Silent);
         let pool = BlockingPool::new(4);
-        let downloader = Downloader::new(&remote, folders, &pool, &clock, &observer);
-        let listed = downloader.take(&host.file).await?.unwrap();
+        Downloader::new(&remote, folders, &pool, &clock, &observer)
+    }
+
+    /// Takes the file of a host, and returns what landed.
+    async fn take(&self, host: &Arc<Host>) -> Result<(u32, Vec<u8>), TransferError> {
+        let listed = self.downloader(host).take(&host.file).await?.unwrap();
         assert!(!self.part(host).exists());
         let name = file_name(host.file.id, host.file.kind);
         let landed = fs::read(self.directory.path().join("store").join(name)).unwrap();
@@ -314,5 +317,20 @@ async fn the_index_that_lands_is_the_one_by_which_chunks_were_checked() {
         host.bends_end = true;
         let (_, landed) = Ground::new().take(&Arc::new(host)).await.unwrap();
         assert!(landed == made.file, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_listed_twice_comes_once() {
+    for (kind, made) in large() {
+        let host = Arc::new(Host::new(kind, &made));
+        let listed = ListedFiles {
+            root: RootAddress::new([7; 20]),
+            files: vec![host.file.clone(), host.file.clone()],
+        };
+        let taken = Ground::new().downloader(&host).take_all(listed).await;
+        assert_eq!(taken.unwrap().1.len(), 1);
+        let (sent, len) = (host.sent.load(Ordering::Relaxed), made.file.len() as u64);
+        assert!(sent < len + len / 8, "{sent} of {len}");
     }
 }

@@ -13,11 +13,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::noms_dir::StoreWriter;
 use holdfast_chunkstore::pool::BlockingPool;
-use holdfast_chunkstore::{ChunkAddress, ErrorKind};
 use holdfast_doltdb::RefName;
 use holdfast_doltdb::write::NewChunk;
 
@@ -155,7 +155,7 @@ impl Pusher<'_> {
                     observer: Arc::clone(&self.observer),
                     extent: self.request.extent,
                 };
-                let more = self.send(sender, &plan.roots).await?;
+                let more = sender.run(&plan.roots).await?;
                 sent.chunks += more.chunks;
                 sent.bytes += more.bytes;
                 roots_there.extend(plan.roots.iter().copied());
@@ -205,18 +205,6 @@ impl Pusher<'_> {
             now_seconds: self.clock.now().seconds(),
         };
         planner.plan().await
-    }
-
-    /// Sends, and forgets what was kept of an earlier attempt if the remote refuses it: a crash of the machine may have
-    /// torn it.
-    async fn send(&self, sender: Sender, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
-        let sent = sender.run(roots).await;
-        if let Err(TransferError::Remote { source }) = &sent
-            && source.kind() == ErrorKind::Refused
-        {
-            crate::database::remove(&self.paths.outgoing())?;
-        }
-        sent
     }
 
     /// Sends the chunks of the new refs in a file of their own.

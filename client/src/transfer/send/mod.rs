@@ -10,10 +10,10 @@ mod outgoing;
 mod uploads;
 mod walk;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use holdfast_chunkstore::ChunkAddress;
+use holdfast_chunkstore::{ChunkAddress, ErrorKind};
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::pool::BlockingPool;
 
@@ -22,6 +22,7 @@ use self::outgoing::Outgoing;
 pub(crate) use self::outgoing::write_small;
 use self::uploads::Uploads;
 use self::walk::Walk;
+use super::check::{CheckError, check_file};
 use super::error::TransferError;
 use super::events::Observer;
 use super::fetch::Extent;
@@ -57,15 +58,32 @@ pub(crate) struct Sent {
 }
 
 impl Sender {
-    /// Sends what is missing below `roots`, them included.
+    /// Sends what is missing below `roots`, them included. What is kept for the next attempt is forgotten if the remote
+    /// refuses it, or if it is damaged.
     pub(crate) async fn run(self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
         if self.extent == Extent::DryRun {
             return self.count(roots).await;
         }
+        let sent = self.send(roots).await;
+        let is_useless = match &sent {
+            Err(TransferError::Remote { source }) => source.kind() == ErrorKind::Refused,
+            Err(TransferError::Check { source }) => source.kind() == ErrorKind::Corrupt,
+            _ => false,
+        };
+        if is_useless {
+            let folder = self.folder.clone();
+            let remove = move || crate::database::remove(&folder);
+            self.pool.run(remove).await?;
+        }
+        sent
+    }
+
+    async fn send(&self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
         let (folder, address, all) = (self.folder.clone(), self.remote.address(), roots.to_vec());
         let takes_archives = self.takes_archives;
         let open = move || Outgoing::open(&folder, &address, &all, takes_archives);
         let outgoing = self.pool.run(open).await?;
+        let outgoing = check_unsent(outgoing, &self.pool).await?;
         let mut uploads = Uploads::new(
             Arc::clone(&self.remote),
             self.pool.clone(),
@@ -95,7 +113,7 @@ impl Sender {
     }
 
     /// Counts what is missing below `roots`, them included, and sends nothing.
-    async fn count(self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
+    async fn count(&self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
         let all = roots.to_vec();
         let walk = self.pool.run(move || Walk::counting(&all)).await?;
         Ok(self.walk(walk, roots, None).await?.sent())
@@ -145,7 +163,8 @@ impl Sender {
         }
     }
 
-    /// Makes what was sent part of the remote. It may have lost what it took in an earlier attempt.
+    /// Makes what was sent part of the remote. It may have lost what it took in an earlier attempt: that is sent again
+    /// if it says so, and is checked then, as what was sent already is not when it is opened.
     async fn add(
         &self,
         files: Vec<ListedFile>,
@@ -155,8 +174,9 @@ impl Sender {
             return Ok(());
         }
         match self.remote.add_files(&files).await {
-            Err(_) if !again.is_empty() => {
+            Err(error) if !again.is_empty() && may_lack_files(error.kind()) => {
                 for file in again {
+                    check(&file, &self.folder, &self.pool).await?;
                     self.remote.upload(&file).await?;
                 }
                 self.remote.add_files(&files).await?;
@@ -164,5 +184,81 @@ impl Sender {
             added => added?,
         }
         Ok(())
+    }
+}
+
+/// Whether a remote that answers so may have lost files that it took.
+fn may_lack_files(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Refused | ErrorKind::NotFound | ErrorKind::Corrupt
+    )
+}
+
+/// Checks what an earlier attempt finished and did not send, and forgets what a crash of the machine damaged.
+async fn check_unsent(
+    mut outgoing: Outgoing,
+    pool: &BlockingPool,
+) -> Result<Outgoing, TransferError> {
+    let folder = outgoing.folder().to_owned();
+    let mut damaged = Vec::new();
+    for file in outgoing.unsent() {
+        match check(&file, &folder, pool).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(file.path),
+            checked => checked?,
+        }
+    }
+    let forget = move || outgoing.forget(&damaged).map(|()| outgoing);
+    Ok(pool.run(forget).await?)
+}
+
+/// Checks every chunk of a file.
+async fn check(file: &OutgoingFile, spill: &Path, pool: &BlockingPool) -> Result<(), CheckError> {
+    check_file(&file.path, file.kind, spill, pool).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::FileExt as _;
+
+    use bytes::Bytes;
+    use holdfast_chunkstore::hash::hash_chunk;
+
+    use super::outgoing::note_sent;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kept_file_whose_data_is_zeros_is_made_again_unless_it_was_sent() {
+        let place = tempfile::tempdir().unwrap();
+        let outgoing = place.path().join("outgoing");
+        let pool = BlockingPool::new(2);
+        let open = || Outgoing::open(&outgoing, "http://host.test/a/b", &[], true).unwrap();
+        let folder = open().folder().to_owned();
+        let make = |chunk: &'static [u8]| {
+            let chunk = (hash_chunk(chunk), Bytes::from_static(chunk));
+            write_small(&folder, &[chunk]).unwrap()
+        };
+        let files = [make(b"whole"), make(b"damaged"), make(b"damaged and sent")];
+        for file in &files[1..] {
+            let data_len = usize::try_from(file.data_len).unwrap();
+            let opened = OpenOptions::new().write(true).open(&file.path).unwrap();
+            opened.write_all_at(&vec![0; data_len], 0).unwrap();
+        }
+        note_sent(&open().notes(), files[2].id).unwrap();
+
+        let opened = open();
+        assert_eq!(opened.kept().len(), 3);
+        let checked = check_unsent(opened, &pool).await.unwrap();
+        let mut kept: Vec<_> = checked.kept().iter().map(|file| file.id).collect();
+        kept.sort_unstable();
+        let mut good = [files[0].id, files[2].id];
+        good.sort_unstable();
+        assert_eq!(kept, good);
+        assert!(checked.has(hash_chunk(b"whole")).unwrap());
+        assert!(!checked.has(hash_chunk(b"damaged")).unwrap());
+        assert!(checked.has(hash_chunk(b"damaged and sent")).unwrap());
+        assert!(!files[1].path.exists());
     }
 }

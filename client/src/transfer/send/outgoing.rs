@@ -7,8 +7,10 @@
 //! <outgoing>/<key>/sent                          the ids of those that the remote took, one a line
 //! ```
 //!
-//! The key stands for what is pushed to where: files of another push are of no use. Nothing here is brought to the disk:
-//! what a crash of the machine takes away is sent again, and what it damages the remote refuses. Everything here blocks.
+//! The key stands for what is pushed to where, and for whether archives are taken there: files of another push are of no
+//! use. Nothing here is brought to the disk: what a crash of the machine takes away is made again. What it damages is
+//! found before it is sent, as not every remote looks into the files that it takes: whoever opens them checks those that
+//! are [`unsent`](Outgoing::unsent), and [`forgets`](Outgoing::forget) the damaged ones. Everything here blocks.
 
 use std::collections::HashSet;
 use std::fs::OpenOptions;
@@ -75,6 +77,7 @@ impl Outgoing {
     ) -> Result<Self, StoreError> {
         let mut told = remote.as_bytes().to_vec();
         told.extend(roots.iter().flat_map(|root| *root.as_bytes()));
+        told.push(u8::from(takes_archives));
         let key = hash_chunk(&told).to_string();
         let folder = outgoing.join(&key);
         std::fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
@@ -142,6 +145,22 @@ impl Outgoing {
             chunks: file.count(),
         };
         self.kept.iter().map(file).collect()
+    }
+
+    /// Those of them that the remote did not take yet.
+    pub(super) fn unsent(&self) -> Vec<OutgoingFile> {
+        let mut files = self.kept();
+        files.retain(|file| !self.is_sent(file.id));
+        files
+    }
+
+    /// Removes kept files that are damaged: their chunks are put into others.
+    pub(super) fn forget(&mut self, damaged: &[PathBuf]) -> Result<(), StoreError> {
+        for path in damaged {
+            std::fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+            self.kept.retain(|file| file.path() != path);
+        }
+        Ok(())
     }
 
     /// Whether the remote took a file.
@@ -315,5 +334,25 @@ mod tests {
         }
         assert!(second.has(of_table).unwrap());
         assert!(!second.has(root).unwrap());
+    }
+
+    #[test]
+    fn files_that_were_made_for_a_remote_that_takes_archives_are_not_kept_for_one_that_takes_none() {
+        let place = tempfile::tempdir().unwrap();
+        let outgoing = place.path().join("outgoing");
+        let open = |takes_archives| {
+            let roots = [ChunkAddress::new([7; 20])];
+            Outgoing::open(&outgoing, "http://host.test/a/b", &roots, takes_archives).unwrap()
+        };
+        let mut record = Vec::new();
+        let encoded = record::Encoder::new().encode(b"chunk", &mut record);
+        encoded.unwrap();
+        let mut first = open(true);
+        let form = Form::Record(&record);
+        first.add(hash_chunk(b"chunk"), form, 5).unwrap();
+        assert_eq!(first.finish_files().unwrap().len(), 1);
+        drop(first);
+        assert_eq!(open(true).kept().len(), 1);
+        assert!(open(false).kept().is_empty());
     }
 }
