@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::create::NewFile;
 use super::error::{StoreError, io};
 use super::lock::StoreLock;
-use super::{Journal, NomsDir, ghosts, layout};
+use super::{Journal, NomsDir, layout};
 use crate::address::{ChunkAddress, RootAddress};
 use crate::format::journal::encode_chunk;
 use crate::format::manifest::{JOURNAL_ID, ListedFile, Manifest};
@@ -49,18 +49,6 @@ impl StoreWriter {
     /// Begins a file.
     pub fn begin_file(&self) -> Result<NewFile, StoreError> {
         NewFile::begin(self.store.directory())
-    }
-
-    /// Notes more commits that are left out. Before anything that refers to them.
-    pub fn add_ghosts(
-        &self,
-        commits: impl IntoIterator<Item = ChunkAddress>,
-    ) -> Result<(), StoreError> {
-        let mut all: Vec<_> = self.store.ghosts().iter().copied().collect();
-        all.extend(commits);
-        all.sort_unstable();
-        all.dedup();
-        ghosts::write(self.store.directory(), all)
     }
 
     /// Moves the root, lists files that landed before, and adds a few chunks: to the journal, or in a file of their own

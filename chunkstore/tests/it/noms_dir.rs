@@ -266,6 +266,26 @@ fn a_store_that_is_taken_apart_leaves_its_files_and_not_its_root() {
 }
 
 #[test]
+fn a_store_that_somebody_holds_is_not_taken_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, kept) = (folder.path().join("noms"), folder.path().join("kept"));
+    fs::create_dir(&kept).unwrap();
+    made_store(&directory, &[b"one", b"two"]);
+    let before = NomsDir::open(&directory).unwrap();
+    let writer = StoreWriter::open(&directory).unwrap();
+    let held = dissolve(&directory, &kept).unwrap_err();
+    assert!(matches!(held, StoreError::Held { .. }), "{held}");
+    assert_eq!(fs::read_dir(&kept).unwrap().count(), 0);
+    let after = NomsDir::open(&directory).unwrap();
+    assert_eq!(after.root(), before.root());
+    assert_eq!(addresses(&after), addresses(&before));
+    drop(writer);
+    dissolve(&directory, &kept).unwrap();
+    let gone = NomsDir::open(&directory).unwrap_err();
+    assert!(matches!(gone, StoreError::NoStore { .. }), "{gone}");
+}
+
+#[test]
 fn the_last_root_of_the_journal_counts_and_a_commit_goes_behind_it() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("noms");

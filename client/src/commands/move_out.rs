@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_client::database::{Database, DatabaseError, StoreSource};
 use holdfast_client::inventory::{self, Header, Listing, Subject};
@@ -42,7 +46,7 @@ pub(super) async fn move_out(
         true => Some(speaker.open(&arguments.to).await?),
         false => None,
     };
-    let way = Way::choose(&arguments, &speaker, &request, target.as_deref());
+    let way = Way::choose(&arguments, &speaker, &request, target.as_deref())?;
     let inventory = arguments.inventory.clone();
     let inventory = inventory.unwrap_or_else(|| beside(&arguments.to, target.is_some()));
     let mover = Mover {
@@ -54,10 +58,7 @@ pub(super) async fn move_out(
     };
     match mover.run(&arguments.to, target).await {
         Ok(()) => mover.way.clear(),
-        Err(error) => Err(match mover.way.kept() {
-            Some(kept) => error.context(kept),
-            None => error,
-        }),
+        Err(error) => Err(mover.way.keep(error)),
     }
 }
 
@@ -87,7 +88,7 @@ enum Way {
     /// In a directory that the user named, where they stay.
     Via(PathBuf),
     /// Where the same command finds them again, until they arrived.
-    Cache(PathBuf),
+    Cache(Cache),
 }
 
 impl Way {
@@ -96,32 +97,38 @@ impl Way {
         speaker: &Speaker<'_>,
         request: &CloneRequest,
         target: Option<&dyn Remote>,
-    ) -> Self {
-        match (target, &arguments.via) {
+    ) -> anyhow::Result<Self> {
+        Ok(match (target, &arguments.via) {
             (None, _) => Self::Target(PathBuf::from(&arguments.to)),
             (Some(_), Some(via)) => Self::Via(via.clone()),
             (Some(target), None) => {
                 let (from, to) = (request.remote.address(), target.address());
                 let branches = arguments.branch.join("\n");
                 let told = format!("move-out\n{from}\n{to}\n{branches}");
-                Self::Cache(speaker.kept(None, &told))
+                Self::Cache(Cache::take(speaker.kept(None, &told))?)
             }
-        }
+        })
     }
 
     fn directory(&self) -> &Path {
         match self {
-            Self::Target(directory) | Self::Via(directory) | Self::Cache(directory) => directory,
+            Self::Target(directory) | Self::Via(directory) => directory,
+            Self::Cache(cache) => &cache.database,
         }
     }
 
-    /// Where what came lies when it did not come to its end, unless the user said where.
-    fn kept(&self) -> Option<Kept> {
+    /// Says where what came lies when it did not come to its end, unless the user said where.
+    fn keep(&self, error: anyhow::Error) -> anyhow::Error {
         match self {
-            Self::Cache(directory) if directory.exists() => Some(Kept {
-                directory: directory.clone(),
+            Self::Target(_) | Self::Via(_) => error,
+            Self::Cache(cache) if cache.database.exists() => error.context(Kept {
+                directory: cache.database.clone(),
             }),
-            Self::Target(_) | Self::Via(_) | Self::Cache(_) => None,
+            Self::Cache(cache) => {
+                // What is left of nothing is in nobody's way.
+                drop(cache.clear());
+                error
+            }
         }
     }
 
@@ -129,9 +136,106 @@ impl Way {
     fn clear(&self) -> anyhow::Result<()> {
         match self {
             Self::Target(_) | Self::Via(_) => Ok(()),
-            Self::Cache(directory) => std::fs::remove_dir_all(directory)
-                .with_context(|| format!("remove {}", directory.display())),
+            Self::Cache(cache) => cache.clear(),
         }
+    }
+}
+
+/// A folder that the same command finds again, for one run at a time.
+struct Cache {
+    folder: PathBuf,
+    /// Where the branches are gathered.
+    database: PathBuf,
+    _lock: File,
+}
+
+impl Cache {
+    /// How often it is tried to take a folder that runs remove which come to their end.
+    const ATTEMPTS: usize = 5;
+
+    fn take(folder: PathBuf) -> anyhow::Result<Self> {
+        for _ in 0..Self::ATTEMPTS {
+            let path = lock_in(&folder);
+            durable::create_root(&folder).with_context(|| format!("make {}", folder.display()))?;
+            let taken = try_lock(&path).with_context(|| format!("lock {}", path.display()))?;
+            match taken {
+                Taken::Held => break,
+                Taken::Gone => {}
+                Taken::Ours(lock) => {
+                    return Ok(Self {
+                        database: folder.join("database"),
+                        folder,
+                        _lock: lock,
+                    });
+                }
+            }
+        }
+        let error = anyhow::Error::from(TransferError::Stopped);
+        Err(error.context(format!(
+            "a move of the same branches to the same place is under way, in {}",
+            folder.display()
+        )))
+    }
+
+    /// Removes what was gathered.
+    fn empty(&self) -> anyhow::Result<()> {
+        match std::fs::remove_dir_all(&self.database) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.with_context(|| format!("remove {}", self.database.display())),
+        }
+    }
+
+    /// Removes all of it, the lock after what it stands for.
+    fn clear(&self) -> anyhow::Result<()> {
+        self.empty()?;
+        let path = lock_in(&self.folder);
+        std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
+        match std::fs::remove_dir(&self.folder) {
+            // Another run begins there, or began and ended.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
+                ) =>
+            {
+                Ok(())
+            }
+            removed => removed.with_context(|| format!("remove {}", self.folder.display())),
+        }
+    }
+}
+
+fn lock_in(folder: &Path) -> PathBuf {
+    folder.join("LOCK")
+}
+
+/// What came of an attempt to take a lock.
+enum Taken {
+    Ours(File),
+    /// Another process holds it.
+    Held,
+    /// Whoever held it removed it.
+    Gone,
+}
+
+fn try_lock(path: &Path) -> io::Result<Taken> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    let file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Taken::Gone),
+        file => file?,
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(Taken::Held),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    // It may have been removed before it was ours, and be another one's by now.
+    match std::fs::metadata(path) {
+        Ok(named) if named.ino() == file.metadata()?.ino() => Ok(Taken::Ours(file)),
+        Ok(_) => Ok(Taken::Gone),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Taken::Gone),
+        Err(error) => Err(error),
     }
 }
 
@@ -153,6 +257,12 @@ impl Moving {
             }
         }
         Ok(Self { branches, tags })
+    }
+
+    /// What they stand at.
+    fn heads(&self) -> Vec<ChunkAddress> {
+        let all = self.branches.values().chain(self.tags.values());
+        all.copied().collect()
     }
 
     /// All of them as they are pushed.
@@ -183,8 +293,8 @@ impl Mover<'_> {
         let moving = Moving::read(&source, database.store().root()).await?;
         let listing = match &target {
             None => Listing::Whole,
-            Some(_) => Listing::Moved {
-                more: moving.tags.values().copied().collect(),
+            Some(_) => Listing::Below {
+                heads: moving.heads(),
             },
         };
         let header = self.write_inventory(&database, listing, &moving).await?;
@@ -224,12 +334,12 @@ impl Mover<'_> {
         match (self.is_gathered().await?, &self.way) {
             (true, Way::Via(_) | Way::Cache(_)) => Ok(()),
             (true, Way::Target(_)) if !self.inventory.exists() => Ok(()),
-            (false, Way::Cache(directory)) => {
+            (false, Way::Cache(cache)) => {
                 ui::say(&format!(
                     "what an earlier run left in {} is not what is there now: gathering anew",
-                    directory.display()
+                    cache.database.display()
                 ));
-                self.way.clear()?;
+                cache.empty()?;
                 Ok(self.clone().await?)
             }
             _ => Err(error.into()),

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::noms_dir::StoreError;
+use holdfast_chunkstore::{ChunkAddress, ErrorKind};
+use holdfast_doltdb::DecodeError;
 
 /// Why an inventory cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -21,11 +22,26 @@ pub enum InventoryError {
         source: std::io::Error,
     },
     /// The store cannot be read.
-    #[error("read the addresses of the store")]
+    #[error("read the store")]
     Store {
         /// Why.
         #[source]
         source: StoreError,
+    },
+    /// Something points at a chunk that is not there.
+    #[error("the store lacks chunk {address}, which what is listed points at")]
+    Lacks {
+        /// The chunk.
+        address: ChunkAddress,
+    },
+    /// What a chunk points at cannot be told.
+    #[error("decode chunk {address}")]
+    Decode {
+        /// The chunk.
+        address: ChunkAddress,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
     },
     /// A file that is no inventory, or was changed.
     #[error("{} is not an inventory as it was written: {what} is wrong", path.display())]
@@ -50,7 +66,8 @@ impl InventoryError {
                 _ => ErrorKind::Internal,
             },
             Self::Store { source } => source.kind(),
-            Self::Form { .. } => ErrorKind::Corrupt,
+            Self::Decode { source, .. } => source.kind(),
+            Self::Lacks { .. } | Self::Form { .. } => ErrorKind::Corrupt,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! `tree` is the hash over all addresses, so that the signature stands for the whole list. The signature is Ed25519 over
 //! the bytes of the first line without its end, with the key pair that `dolt creds` made.
 
+mod below;
 mod error;
 mod tree;
 
@@ -21,7 +22,7 @@ use std::path::Path;
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::address::BASE32;
-use holdfast_chunkstore::noms_dir::{NomsDir, Place};
+use holdfast_chunkstore::noms_dir::NomsDir;
 use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::sort::{SortOptions, Sorted, Sorter};
 use serde::{Deserialize, Serialize};
@@ -85,11 +86,10 @@ pub struct Subject {
 pub enum Listing {
     /// All of them.
     Whole,
-    /// Those that a new clone was made of, and some more, and not the refs that the clone wrote for itself: what a push
-    /// takes along.
-    Moved {
-        /// Chunks that stand among those refs, and are moved too: tags.
-        more: Vec<ChunkAddress>,
+    /// Those that some of them reach, wherever they lie: what a push of these takes along.
+    Below {
+        /// The commits and tags that are pushed, which are listed too.
+        heads: Vec<ChunkAddress>,
     },
 }
 
@@ -258,41 +258,20 @@ fn addresses(
         room: None,
     });
     let sort = || io("sort the addresses in", directory);
-    let (more, of_refs) = match listing {
-        Listing::Whole => (&[][..], None),
-        Listing::Moved { more } => (more.as_slice(), file_of_refs(store)?),
-    };
-    for address in more {
-        sorter.push(*address.as_bytes()).map_err(sort())?;
-    }
-    let files = store.files().iter().enumerate();
-    for (_, file) in files.filter(|(number, _)| Some(*number) != of_refs) {
-        for address in file.addresses() {
-            let address = address.map_err(|source| InventoryError::Store { source })?;
-            sorter.push(*address.as_bytes()).map_err(sort())?;
+    let mut list = |address: ChunkAddress| sorter.push(*address.as_bytes()).map_err(sort());
+    match listing {
+        Listing::Whole => {
+            for address in store.files().iter().flat_map(|file| file.addresses()) {
+                list(address.map_err(|source| InventoryError::Store { source })?)?;
+            }
+            let journal = store.journal().into_iter();
+            journal
+                .flat_map(|journal| journal.addresses())
+                .try_for_each(list)?;
         }
-    }
-    for address in store
-        .journal()
-        .into_iter()
-        .flat_map(|journal| journal.addresses())
-    {
-        sorter.push(*address.as_bytes()).map_err(sort())?;
+        Listing::Below { heads } => below::walk(store, heads, directory, list)?,
     }
     sorter.finish().map_err(sort())
-}
-
-/// The number of the file that a clone wrote its refs into: it holds the root.
-fn file_of_refs(store: &NomsDir) -> Result<Option<usize>, InventoryError> {
-    let Some(root) = store.root().chunk() else {
-        return Ok(None);
-    };
-    let found = store.find(root);
-    let found = found.map_err(|source| InventoryError::Store { source })?;
-    Ok(match found {
-        Some(Place::File { file, .. }) => Some(file),
-        Some(Place::Journal { .. }) | None => None,
-    })
 }
 
 fn distinct<'a>(
@@ -317,11 +296,14 @@ fn line(input: &mut BufReader<File>, path: &Path) -> Result<String, InventoryErr
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use holdfast_chunkstore::format::manifest::ListedFile;
     use holdfast_chunkstore::format::{FileKind, table};
     use holdfast_chunkstore::hash::hash_chunk;
     use holdfast_chunkstore::noms_dir::NewStore;
     use holdfast_chunkstore::{ErrorKind, RootAddress};
+    use holdfast_doltdb::testing::TinyDb;
 
     use super::*;
 
@@ -373,6 +355,39 @@ mod tests {
         let header = write(&other, &Listing::Whole, subject(), None, &path).unwrap();
         let unsigned = compare(&other, &path).unwrap();
         assert_eq!((unsigned.header, unsigned.signed_by), (header, None));
+    }
+
+    #[test]
+    fn what_some_heads_reach_is_listed_whatever_lies_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inventory");
+        let long: &[u8] = &[7; 100_000];
+        let mut tiny = TinyDb::new();
+        let mut wanted = tiny.commit_with("main", "first", &[("rows", long)]);
+        let first_root = tiny.root();
+        wanted.extend(tiny.commit_with("main", "second", &[("rows", &long[1..])]));
+        let second_root = tiny.root();
+        wanted.extend(tiny.tag("v1", "main"));
+        let roots = [first_root, second_root, tiny.root()].map(|root| root.chunk());
+        let wanted: BTreeSet<_> = wanted
+            .iter()
+            .map(|chunk| hash_chunk(chunk))
+            .filter(|address| !roots.contains(&Some(*address)))
+            .collect();
+        let heads = tiny.refs().values().copied().collect();
+        let own: (&str, &[u8]) = ("own", b"secret");
+        tiny.commit_on("other", "of somebody else", &[own], &[]);
+        let chunks: Vec<&[u8]> = tiny.chunks().values().map(|chunk| &chunk[..]).collect();
+        let all = store(&folder.path().join("all"), &chunks);
+        write(&all, &Listing::Below { heads }, subject(), None, &path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = text.lines().skip(2);
+        let listed: BTreeSet<ChunkAddress> = lines.map(|line| line.parse().unwrap()).collect();
+        assert_eq!(listed, wanted);
+
+        let heads = vec![hash_chunk(b"nowhere")];
+        let error = write(&all, &Listing::Below { heads }, subject(), None, &path).unwrap_err();
+        assert!(matches!(error, InventoryError::Lacks { .. }), "{error}");
     }
 
     #[test]

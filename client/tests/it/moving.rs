@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -241,6 +242,19 @@ fn refs_at(workshop: &Workshop, url: &str) -> Vec<String> {
     printed.lines().map(name).collect()
 }
 
+/// What a run holds of the one move that is kept in a folder.
+fn lock_below(kept: &Path) -> File {
+    let entry = std::fs::read_dir(kept).unwrap().next().unwrap().unwrap();
+    File::open(entry.path().join("LOCK")).unwrap()
+}
+
+/// The chunks that an inventory lists.
+fn listed(inventory: &Path) -> HashSet<ChunkAddress> {
+    let text = std::fs::read_to_string(inventory).unwrap();
+    let lines = text.lines().skip(2);
+    lines.map(|line| line.parse().unwrap()).collect()
+}
+
 /// Checks that a repository holds what a branch and the two tags on it reach, that this is what the inventory lists,
 /// and that nothing else is there but its root.
 fn assert_is_there(company: &Database, customer: &str, target: &str, inventory: &Path) {
@@ -261,13 +275,7 @@ fn assert_is_there(company: &Database, customer: &str, target: &str, inventory: 
         below(&store, hash(company, customer).parse().unwrap()).await
     });
     assert_eq!(wanted.difference(&reached).count(), 2, "two tags");
-    let text = std::fs::read_to_string(inventory).unwrap();
-    let listed: HashSet<ChunkAddress> = text
-        .lines()
-        .skip(2)
-        .map(|line| line.parse().unwrap())
-        .collect();
-    assert_eq!(listed, wanted);
+    assert_eq!(listed(inventory), wanted);
 }
 
 /// Checks that the old place and the new one still find each other.
@@ -321,6 +329,11 @@ fn a_customer_moves_to_another_forge_with_tags_and_nothing_else() {
     let printed = killed_at(&from, 1_000_000, run());
     assert!(!printed.contains("moved to"), "{printed}");
     assert_eq!(kept_count(), 1);
+    let lock = lock_below(&kept);
+    lock.try_lock().unwrap();
+    let refused = holdfast(&workshop, folder, &arguments).expect_code(5);
+    assert!(refused.contains("is under way, in "), "{refused}");
+    drop(lock);
     let before = from.moved();
     let printed = killed_at(&to, 300_000, run());
     assert!(!printed.contains("moved to"), "{printed}");
@@ -384,6 +397,33 @@ fn a_move_that_is_refused_says_where_it_waits_and_begins_anew_when_the_source_mo
     let copy = workshop.clone_from(&target, "moved", &["--branch", "main"]);
     assert_eq!(hash(&copy, "main"), hash(&owner, "main"));
     assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 0);
+    old.finish();
+    new.finish();
+}
+
+#[test]
+fn an_inventory_lists_what_was_pushed_whatever_was_done_to_the_way_meanwhile() {
+    let Some(workshop) = workshop() else { return };
+    let (old, new) = (forge(), forge());
+    let url = prod(&*old);
+    published(&workshop, World::SMALL, &url);
+    let (target, folder) = (prod(&*new), workshop.folder());
+    let arguments = [
+        "move-out", &url, &target, "--branch", "main", "--via", "way",
+    ];
+    holdfast(&workshop, folder, &arguments).expect_success();
+    let inventory = folder.join("prod.inventory");
+    let pushed = listed(&inventory);
+
+    // Refs and data come into one file, and something into the journal that is not pushed.
+    let way = workshop.database("way");
+    way.ok(&["gc"]);
+    way.sql("create table aside (id int primary key); insert into aside values (1);");
+    holdfast(&workshop, folder, &arguments).expect_success();
+    assert_eq!(listed(&inventory), pushed);
+    way.ok(&["gc"]);
+    holdfast(&workshop, folder, &arguments).expect_success();
+    assert_eq!(listed(&inventory), pushed);
     old.finish();
     new.finish();
 }

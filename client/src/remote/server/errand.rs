@@ -47,11 +47,7 @@ impl From<RemoteError> for Failure {
 
 impl Fetcher {
     /// Reads a range, for which there is room.
-    pub(super) async fn run(
-        &self,
-        mut errand: Errand,
-        room: Room,
-    ) -> Result<Vec<Stored>, Failure> {
+    pub(super) async fn run(&self, mut errand: Errand, room: Room) -> Result<Vec<Stored>, Failure> {
         match self.read(&mut errand).await {
             Ok((body, dictionaries)) => Ok(errand.stored(&body, &dictionaries, room).collect()),
             Err(error) => Err(Failure {

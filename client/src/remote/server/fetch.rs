@@ -172,11 +172,7 @@ fn errands(
 }
 
 /// Takes what is wanted of files that are to be read whole.
-fn whole_files(
-    held: &Arc<Held>,
-    located: &Located,
-    wants: &mut Vec<Want>,
-) -> Vec<(Region, Claim)> {
+fn whole_files(held: &Arc<Held>, located: &Located, wants: &mut Vec<Want>) -> Vec<(Region, Claim)> {
     let mut regions = Vec::new();
     for (number, place) in located.places.iter().enumerate() {
         let is_here = |want: &Want| want.place == number;

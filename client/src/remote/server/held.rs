@@ -161,7 +161,8 @@ mod tests {
         let address = hash_chunk(b"chunk");
         writer.append_chunk(address, b"chunk").unwrap();
         let (bytes, _) = writer.finish().unwrap();
-        let (held, name) = (Arc::new(Held::default()), Arc::from("file"));
+        let held = Arc::new(Held::default());
+        let name: Arc<str> = Arc::from("file");
         held.meet(&name, Some(bytes.len() as u64));
 
         let claim = held.claim(&name).unwrap();
@@ -178,7 +179,8 @@ mod tests {
 
     #[test]
     fn a_file_without_an_index_is_claimed_once_and_takes_no_room() {
-        let (held, name) = (Arc::new(Held::default()), Arc::from("file"));
+        let held = Arc::new(Held::default());
+        let name: Arc<str> = Arc::from("file");
         held.meet(&name, Some(4));
         held.claim(&name).unwrap().keep(Bytes::from_static(b"none"));
         assert!(held.claim(&name).is_none());

@@ -154,6 +154,8 @@ impl Place {
     /// Takes what an earlier attempt put into the store back to what is kept: it came, and need not come again, but
     /// counts only as far as this attempt walks over it. Blocks.
     pub(crate) fn take_back(&self) -> Result<(), TransferError> {
+        // Another clone of the same may have become whole meanwhile.
+        self.check_free()?;
         let incoming = self.incoming();
         durable::create_root(&incoming).map_err(io("make", &incoming))?;
         Ok(dissolve(&self.store(), &incoming)?)

@@ -13,9 +13,9 @@ mod walk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use holdfast_chunkstore::{ChunkAddress, ErrorKind};
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_chunkstore::{ChunkAddress, ErrorKind};
 
 pub(crate) use self::origin::Origin;
 use self::outgoing::Outgoing;
@@ -163,8 +163,8 @@ impl Sender {
         }
     }
 
-    /// Makes what was sent part of the remote. It may have lost what it took in an earlier attempt: that is sent again
-    /// if it says so, and is checked then, as what was sent already is not when it is opened.
+    /// Makes what was sent part of the remote. If it lost what it took in an earlier attempt, that is checked here, as it
+    /// was not in the beginning, and sent again.
     async fn add(
         &self,
         files: Vec<ListedFile>,

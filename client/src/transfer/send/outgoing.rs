@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_were_made_for_a_remote_that_takes_archives_are_not_kept_for_one_that_takes_none() {
+    fn files_for_a_remote_that_takes_archives_are_not_kept_for_one_that_takes_none() {
         let place = tempfile::tempdir().unwrap();
         let outgoing = place.path().join("outgoing");
         let open = |takes_archives| {
