@@ -20,6 +20,8 @@ mod status;
 mod user;
 mod verify;
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::pool::BlockingPool;
@@ -100,6 +102,12 @@ pub(crate) enum Complaint {
         /// What was wanted.
         wanted: &'static str,
     },
+    /// A move that another run of the same command makes.
+    #[error("a move of the same branches to the same place is under way, in {}", directory.display())]
+    Underway {
+        /// Where its chunks gather.
+        directory: PathBuf,
+    },
     /// Something in the user's settings or keys.
     #[error("{text}")]
     User {
@@ -119,6 +127,7 @@ impl Complaint {
             | Self::NoBranches { .. } => ErrorKind::NotFound,
             Self::Rejected { .. } => ErrorKind::Refused,
             Self::Damaged { .. } => ErrorKind::Corrupt,
+            Self::Underway { .. } => ErrorKind::Unavailable,
             Self::NoName
             | Self::NoPassword
             | Self::NoUpstream { .. }

@@ -22,7 +22,7 @@ use holdfast_doltdb::{ChunkSource, RefName, Refs};
 use serde_json::json;
 
 use super::remotes::{Speaker, open_database};
-use super::{pool, push};
+use super::{Complaint, pool, push};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -170,11 +170,7 @@ impl Cache {
                 }
             }
         }
-        let error = anyhow::Error::from(TransferError::Stopped);
-        Err(error.context(format!(
-            "a move of the same branches to the same place is under way, in {}",
-            folder.display()
-        )))
+        Err(Complaint::Underway { directory: folder }.into())
     }
 
     /// Removes what was gathered.

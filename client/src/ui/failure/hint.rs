@@ -46,6 +46,7 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
                 Some("name both: holdfast push --set-upstream origin <branch>")
             }
             Complaint::NoBranches { .. } => Some("push a branch to it first"),
+            Complaint::Underway { .. } => Some("wait until it has ended"),
             _ => None,
         };
     }
