@@ -11,7 +11,7 @@ use holdfast_chunkstore::address_set::{AddressSet, SetOptions};
 use holdfast_chunkstore::noms_dir::StoreError;
 
 /// What the newest addresses may take in memory.
-const MEMORY_BYTES: usize = 24 << 20;
+const MEMORY_BYTES: usize = 8 << 20;
 
 /// What is said to have been attempted when the set fails.
 const ACTION: &str = "remember chunks in";
