@@ -26,7 +26,7 @@ const GROWING: &str = "chunks";
 /// A file is finished when it is so long.
 const FILE_BYTES: u64 = 512 << 20;
 
-/// A file is finished when so many chunks are in it: some 40 MiB of memory while its index is written.
+/// A file is finished when so many chunks are in it: some 10 MiB of memory while its index is written.
 const FILE_CHUNKS: usize = 1 << 16;
 
 /// A folder of chunks that no store lists yet.
