@@ -18,7 +18,7 @@ const INNER_READS: usize = 4;
 
 /// How many leaves are asked for in one read, where nothing lies below them. What is known of their places takes some
 /// 150 bytes each.
-const LEAVES: usize = 1 << 15;
+const LEAVES: usize = 1 << 16;
 
 /// How many such reads are under way at once: one is asked for while the other comes.
 const LEAF_READS: usize = 2;

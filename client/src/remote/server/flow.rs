@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 const FIRST: usize = 16;
 
 /// How many there are at most.
-pub(super) const MOST: usize = 64;
+pub(super) const MOST: usize = 32;
 
 /// The bound of all requests for data of one server.
 #[derive(Debug)]
