@@ -50,3 +50,31 @@ impl BlockingPool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn calls_whose_futures_were_dropped_are_waited_for() {
+        let pool = BlockingPool::new(2);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (go_on, wait) = mpsc::channel::<()>();
+        let over = Arc::clone(&is_over);
+        let work = pool.run(move || {
+            wait.recv().unwrap();
+            over.store(true, Ordering::SeqCst);
+        });
+        // It runs from its first poll on, and goes on without its future.
+        assert!(work.now_or_never().is_none());
+        assert!(pool.quiet().now_or_never().is_none());
+        go_on.send(()).unwrap();
+        pool.quiet().await;
+        assert!(is_over.load(Ordering::SeqCst));
+    }
+}

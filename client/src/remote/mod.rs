@@ -21,6 +21,8 @@ pub use error::RemoteError;
 pub use open::{Access, open};
 pub use parcel::Parcel;
 pub(crate) use retry::Budget;
+#[cfg(test)]
+pub(crate) use retry::testing::Hasty;
 pub use server::{ProxySettings, Server};
 pub use shelf::{Lot, Put, Shelf};
 pub use source::RemoteSource;

@@ -71,6 +71,40 @@ fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(share)
 }
 
+/// Time for tests.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use holdfast_chunkstore::clock::{Clock, SystemClock, Timestamp};
+
+    /// A clock by which nobody waits.
+    #[derive(Debug)]
+    pub(crate) struct Hasty(SystemClock);
+
+    impl Hasty {
+        pub(crate) fn new() -> Self {
+            Self(SystemClock::new())
+        }
+    }
+
+    #[async_trait]
+    impl Clock for Hasty {
+        fn now(&self) -> Timestamp {
+            self.0.now()
+        }
+
+        fn monotonic(&self) -> Duration {
+            self.0.monotonic()
+        }
+
+        async fn sleep(&self, _: Duration) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// Reads a `Retry-After` of HTTP: seconds, or a date.
 pub(crate) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_chunkstore::ErrorKind;
-use holdfast_chunkstore::clock::{SystemClock, Timestamp};
+use holdfast_chunkstore::clock::Timestamp;
 use holdfast_chunkstore::format::{FileKind, MAX_CHUNK_LEN, table};
 use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::noms_dir::NomsDir;
@@ -21,25 +21,7 @@ use holdfast_chunkstore::objects::{
 use holdfast_chunkstore::testing::generate::{self, Compression};
 
 use super::*;
-
-/// A clock by which nobody waits.
-#[derive(Debug)]
-struct Hasty(SystemClock);
-
-#[async_trait]
-impl Clock for Hasty {
-    fn now(&self) -> Timestamp {
-        self.0.now()
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.monotonic()
-    }
-
-    async fn sleep(&self, _: Duration) {
-        tokio::task::yield_now().await;
-    }
-}
+use crate::remote::Hasty;
 
 /// A bucket whose server does not always do what it should.
 #[derive(Debug)]
@@ -177,7 +159,7 @@ impl ObjectStore for Server {
 }
 
 fn clock() -> Arc<dyn Clock> {
-    Arc::new(Hasty(SystemClock::new()))
+    Arc::new(Hasty::new())
 }
 
 fn remote(server: &Arc<Server>) -> Bucket {

@@ -98,7 +98,8 @@ impl Cloner<'_> {
 
     async fn choose_part(&self, root: RootAddress) -> Result<Part, TransferError> {
         let source = RemoteSource::reaching(Arc::clone(&self.request.remote), self.reach());
-        let refs = RemoteRefs::read(&source, root).await?;
+        let datasets = Datasets::read(&source, root).await?;
+        let refs = RemoteRefs::among(&datasets);
         let no_ghosts = HashSet::new();
         let history = History::new(&source, &no_ghosts);
         let mut part = Part {
@@ -143,8 +144,7 @@ impl Cloner<'_> {
             let shallow = history.kept_and_ghosts(part.heads[0].1, *depth).await?;
             (part.roots, part.ghosts) = (shallow.kept, shallow.ghosts);
         } else {
-            let remote = Datasets::read(&source, root).await?;
-            part.tags = unknown_tags(&source, &remote, &Datasets::default()).await?;
+            part.tags = unknown_tags(&source, &datasets, &Datasets::default()).await?;
             check_names(&address, part.tags.iter().map(|tag| &tag.name))?;
         }
         Ok(part)

@@ -5,38 +5,17 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
-use holdfast_chunkstore::clock::{SystemClock, Timestamp};
 use holdfast_chunkstore::testing::generate::{self, Compression, Made};
 use tempfile::TempDir;
 
 use super::*;
-use crate::remote::{FileBody, Metadata, OutgoingFile, Reach, RemoteChunk, Swap, Uploaded};
+use crate::remote::{FileBody, Hasty, Metadata, OutgoingFile, Reach, RemoteChunk, Swap, Uploaded};
 use crate::transfer::check::CheckError;
 use crate::transfer::events::Silent;
-
-/// A clock by which nobody waits.
-#[derive(Debug)]
-struct Hasty(SystemClock);
-
-#[async_trait]
-impl Clock for Hasty {
-    fn now(&self) -> Timestamp {
-        self.0.now()
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.0.monotonic()
-    }
-
-    async fn sleep(&self, _: Duration) {
-        tokio::task::yield_now().await;
-    }
-}
 
 /// Has one file, and breaks off where it is told.
 #[derive(Debug)]
@@ -198,7 +177,7 @@ impl Ground {
             parts: self.directory.path().join("parts"),
             store: self.directory.path().join("store"),
         };
-        let clock: Arc<dyn Clock> = Arc::new(Hasty(SystemClock::new()));
+        let clock: Arc<dyn Clock> = Arc::new(Hasty::new());
         let observer: Arc<dyn Observer> = Arc::new(Silent);
         let pool = BlockingPool::new(4);
         Downloader::new(&remote, folders, &pool, &clock, &observer)

@@ -1,28 +1,25 @@
 //! `holdfast move-out`.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+mod cache;
+mod moving;
+mod way;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use holdfast_chunkstore::objects::durable;
-use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_client::database::{Database, DatabaseError, StoreSource};
 use holdfast_client::inventory::{self, Header, Listing, Subject};
 use holdfast_client::remote::{Remote, RemoteSource};
 use holdfast_client::transfer::{
-    self, CloneRequest, Extent, Force, Form, Observer, PushRef, PushRequest, Scope, SetUpstream,
+    self, CloneRequest, Extent, Force, Form, Observer, PushRequest, Scope, SetUpstream,
     TransferError,
 };
-use holdfast_doltdb::{ChunkSource, RefName, Refs};
 use serde_json::json;
 
+use self::moving::Moving;
+use self::way::Way;
 use super::remotes::{Speaker, open_database};
-use super::{Complaint, pool, push};
+use super::{pool, push};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -64,214 +61,6 @@ pub(super) async fn move_out(
 
 /// What the place that the branches come from is called in the new database.
 const REMOTE: &str = "origin";
-
-/// A move that did not come to its end.
-#[derive(Debug)]
-struct Kept {
-    directory: PathBuf,
-}
-
-impl fmt::Display for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let directory = self.directory.display();
-        write!(
-            f,
-            "move the branches: the same command goes on with what is kept in {directory}"
-        )
-    }
-}
-
-/// Where the branches are gathered.
-enum Way {
-    /// Where they are to be: a new database.
-    Target(PathBuf),
-    /// In a directory that the user named, where they stay.
-    Via(PathBuf),
-    /// Where the same command finds them again, until they arrived.
-    Cache(Cache),
-}
-
-impl Way {
-    fn choose(
-        arguments: &args::MoveOut,
-        speaker: &Speaker<'_>,
-        request: &CloneRequest,
-        target: Option<&dyn Remote>,
-    ) -> anyhow::Result<Self> {
-        Ok(match (target, &arguments.via) {
-            (None, _) => Self::Target(PathBuf::from(&arguments.to)),
-            (Some(_), Some(via)) => Self::Via(via.clone()),
-            (Some(target), None) => {
-                let (from, to) = (request.remote.address(), target.address());
-                let branches = arguments.branch.join("\n");
-                let told = format!("move-out\n{from}\n{to}\n{branches}");
-                Self::Cache(Cache::take(speaker.kept(None, &told))?)
-            }
-        })
-    }
-
-    fn directory(&self) -> &Path {
-        match self {
-            Self::Target(directory) | Self::Via(directory) => directory,
-            Self::Cache(cache) => &cache.database,
-        }
-    }
-
-    /// Says where what came lies when it did not come to its end, unless the user said where.
-    fn keep(&self, error: anyhow::Error) -> anyhow::Error {
-        match self {
-            Self::Target(_) | Self::Via(_) => error,
-            Self::Cache(cache) if cache.database.exists() => error.context(Kept {
-                directory: cache.database.clone(),
-            }),
-            Self::Cache(cache) => {
-                // What is left of nothing is in nobody's way.
-                drop(cache.clear());
-                error
-            }
-        }
-    }
-
-    /// Removes what was needed on the way alone.
-    fn clear(&self) -> anyhow::Result<()> {
-        match self {
-            Self::Target(_) | Self::Via(_) => Ok(()),
-            Self::Cache(cache) => cache.clear(),
-        }
-    }
-}
-
-/// A folder that the same command finds again, for one run at a time.
-struct Cache {
-    folder: PathBuf,
-    /// Where the branches are gathered.
-    database: PathBuf,
-    _lock: File,
-}
-
-impl Cache {
-    /// How often it is tried to take a folder that runs remove which come to their end.
-    const ATTEMPTS: usize = 5;
-
-    fn take(folder: PathBuf) -> anyhow::Result<Self> {
-        for _ in 0..Self::ATTEMPTS {
-            let path = lock_in(&folder);
-            durable::create_root(&folder).with_context(|| format!("make {}", folder.display()))?;
-            let taken = try_lock(&path).with_context(|| format!("lock {}", path.display()))?;
-            match taken {
-                Taken::Held => break,
-                Taken::Gone => {}
-                Taken::Ours(lock) => {
-                    return Ok(Self {
-                        database: folder.join("database"),
-                        folder,
-                        _lock: lock,
-                    });
-                }
-            }
-        }
-        Err(Complaint::Underway { directory: folder }.into())
-    }
-
-    /// Removes what was gathered.
-    fn empty(&self) -> anyhow::Result<()> {
-        match std::fs::remove_dir_all(&self.database) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.with_context(|| format!("remove {}", self.database.display())),
-        }
-    }
-
-    /// Removes all of it, the lock after what it stands for.
-    fn clear(&self) -> anyhow::Result<()> {
-        self.empty()?;
-        let path = lock_in(&self.folder);
-        std::fs::remove_file(&path).with_context(|| format!("remove {}", path.display()))?;
-        match std::fs::remove_dir(&self.folder) {
-            // Another run begins there, or began and ended.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
-                ) =>
-            {
-                Ok(())
-            }
-            removed => removed.with_context(|| format!("remove {}", self.folder.display())),
-        }
-    }
-}
-
-fn lock_in(folder: &Path) -> PathBuf {
-    folder.join("LOCK")
-}
-
-/// What came of an attempt to take a lock.
-enum Taken {
-    Ours(File),
-    /// Another process holds it.
-    Held,
-    /// Whoever held it removed it.
-    Gone,
-}
-
-fn try_lock(path: &Path) -> io::Result<Taken> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    let file = match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Taken::Gone),
-        file => file?,
-    };
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(Taken::Held),
-        Err(TryLockError::Error(error)) => return Err(error),
-    }
-    // It may have been removed before it was ours, and be another one's by now.
-    match std::fs::metadata(path) {
-        Ok(named) if named.ino() == file.metadata()?.ino() => Ok(Taken::Ours(file)),
-        Ok(_) => Ok(Taken::Gone),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Taken::Gone),
-        Err(error) => Err(error),
-    }
-}
-
-/// The branches and tags that are moved, and where they are.
-struct Moving {
-    branches: BTreeMap<String, ChunkAddress>,
-    tags: BTreeMap<String, ChunkAddress>,
-}
-
-impl Moving {
-    async fn read(source: &dyn ChunkSource, root: RootAddress) -> anyhow::Result<Self> {
-        let mut refs = Refs::open(source, root).await?;
-        let (mut branches, mut tags) = (BTreeMap::new(), BTreeMap::new());
-        while let Some((name, address)) = refs.next().await? {
-            match name {
-                RefName::Branch(branch) => drop(branches.insert(branch, address)),
-                RefName::Tag(tag) => drop(tags.insert(tag, address)),
-                _ => {}
-            }
-        }
-        Ok(Self { branches, tags })
-    }
-
-    /// What they stand at.
-    fn heads(&self) -> Vec<ChunkAddress> {
-        let all = self.branches.values().chain(self.tags.values());
-        all.copied().collect()
-    }
-
-    /// All of them as they are pushed.
-    fn refs(&self) -> Vec<PushRef> {
-        let branches = self.branches.keys().cloned().map(RefName::Branch);
-        let names = branches.chain(self.tags.keys().cloned().map(RefName::Tag));
-        let same = |name: RefName| PushRef {
-            source: Some(name.clone()),
-            destination: name,
-        };
-        names.map(same).collect()
-    }
-}
 
 struct Mover<'a> {
     request: CloneRequest,
