@@ -5,9 +5,13 @@
 //! nor functions of three words in one instruction and lanes gain nothing, so there each chunk goes through ring.
 
 #[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod rounds;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 
 use ring::digest;
 

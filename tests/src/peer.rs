@@ -9,7 +9,7 @@ use holdfast_proto::remotesapi::stream_chunk_locations_response::{ChunkLocation,
 use holdfast_proto::remotesapi::{
     AddTableFilesRequest, AddTableFilesResponse, ChunkTableInfo, ClientRepoFormat, CommitRequest,
     GetRepoMetadataRequest, GetRepoMetadataResponse, GetUploadLocsRequest, HasChunksRequest,
-    ListTableFilesRequest, ListTableFilesResponse, RepoId, RootRequest,
+    ListTableFilesRequest, ListTableFilesResponse, RangeChunk, RepoId, RootRequest,
     StreamChunkLocationsRequest, StreamChunkLocationsResponse, TableFileDetails, UploadLoc,
     upload_loc,
 };
@@ -370,6 +370,17 @@ impl From<&ChunkLocation> for Span {
             len: location.length,
             dictionary_offset: location.dictionary_offset,
             dictionary_len: location.dictionary_length,
+        }
+    }
+}
+
+impl From<&RangeChunk> for Span {
+    fn from(range: &RangeChunk) -> Self {
+        Self {
+            offset: range.offset,
+            len: range.length,
+            dictionary_offset: range.dictionary_offset,
+            dictionary_len: range.dictionary_length,
         }
     }
 }

@@ -1,27 +1,9 @@
-//! One block of each lane mixed into the states of all lanes: SHA-512 in registers of AVX-512.
+//! One block of each lane mixed into the states of all lanes: SHA-512 over [`Vectors`].
 //!
-//! A register holds one word of every lane. The operations are those of FIPS 180-4; rotations and functions of three
-//! words are single instructions. The rounds are written out sixteen at a time, so that which register plays which
-//! part is known when this is compiled, and the words stay in registers.
+//! A vector holds one word of every lane. The operations are those of FIPS 180-4. The rounds are written out sixteen
+//! at a time, so that which vector plays which part is known when this is compiled, and the words stay in registers.
 
-use std::arch::x86_64::__m512i;
-
-use pulp::x86::V4;
-
-/// How many lanes fill a register.
-pub(super) const LANES: usize = 8;
-
-/// One word of every lane.
-type Words = __m512i;
-
-/// Exclusive or of three words, as a table of its results.
-const XOR: i32 = 0x96;
-
-/// Where the first is set the second, else the third.
-const CHOICE: i32 = 0xca;
-
-/// What at least two of three say.
-const MAJORITY: i32 = 0xe8;
+use super::vectors::{LANES, Vectors};
 
 /// Does something sixteen times, with a constant of that name counting.
 macro_rules! sixteen_times {
@@ -38,86 +20,86 @@ macro_rules! sixteen_times {
 
 /// The states of all lanes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct State([Words; 8]);
+pub(super) struct State<W>([W; 8]);
 
-impl State {
+impl<W: Copy> State<W> {
     /// The same state in each lane.
     #[inline(always)]
-    pub(super) fn new(state: &[u64; 8]) -> Self {
-        Self(state.map(|word| words([word; LANES])))
+    pub(super) fn new<V: Vectors<Words = W>>(vectors: V, state: &[u64; 8]) -> Self {
+        Self(state.map(|word| vectors.words([word; LANES])))
     }
 
     #[inline(always)]
-    pub(super) fn lane(&self, lane: usize) -> [u64; 8] {
-        self.0.map(|words| numbers(words)[lane])
+    pub(super) fn lane<V: Vectors<Words = W>>(&self, vectors: V, lane: usize) -> [u64; 8] {
+        self.0.map(|words| vectors.numbers(words)[lane])
     }
 
     #[inline(always)]
-    pub(super) fn set_lane(&mut self, lane: usize, state: &[u64; 8]) {
+    pub(super) fn set_lane<V: Vectors<Words = W>>(
+        &mut self,
+        vectors: V,
+        lane: usize,
+        state: &[u64; 8],
+    ) {
         for (all, word) in self.0.iter_mut().zip(state) {
-            let mut lanes = numbers(*all);
+            let mut lanes = vectors.numbers(*all);
             lanes[lane] = *word;
-            *all = words(lanes);
+            *all = vectors.words(lanes);
         }
     }
-}
-
-fn words(lanes: [u64; LANES]) -> Words {
-    pulp::cast(lanes)
-}
-
-fn numbers(words: Words) -> [u64; LANES] {
-    pulp::cast(words)
 }
 
 /// Mixes one block per lane into the states.
 #[inline(always)]
-pub(super) fn compress(processor: V4, state: &mut State, blocks: &[[u8; 128]; LANES]) {
-    let mut schedule = schedule(processor, blocks);
+pub(super) fn compress<V: Vectors>(
+    vectors: V,
+    state: &mut State<V::Words>,
+    blocks: &[[u8; 128]; LANES],
+) {
+    let mut schedule = vectors.schedule(blocks);
     let mut mixed = state.0;
     let (all_constants, _) = ROUND_CONSTANTS.as_chunks::<16>();
     for (number, constants) in all_constants.iter().enumerate() {
         if number > 0 {
-            sixteen_times!(|AT| extend::<AT>(processor, &mut schedule));
+            sixteen_times!(|AT| extend::<V, AT>(vectors, &mut schedule));
         }
-        sixteen_times!(|ROUND| step::<ROUND>(processor, &mut mixed, constants, &schedule));
+        sixteen_times!(|ROUND| step::<V, ROUND>(vectors, &mut mixed, constants, &schedule));
     }
     for (words, mixed) in state.0.iter_mut().zip(&mixed) {
-        *words = processor.avx512f._mm512_add_epi64(*words, *mixed);
+        *words = vectors.add(*words, *mixed);
     }
 }
 
-/// One of sixteen rounds: the parts that the registers play move on by one with each.
+/// One of sixteen rounds: the parts that the vectors play move on by one with each.
 #[inline(always)]
-fn step<const ROUND: usize>(
-    processor: V4,
-    state: &mut [Words; 8],
+fn step<V: Vectors, const ROUND: usize>(
+    vectors: V,
+    state: &mut [V::Words; 8],
     constants: &[u64; 16],
-    schedule: &[Words; 16],
+    schedule: &[V::Words; 16],
 ) {
     let [a, b, c, d, e, f, g, h] = const { parts(ROUND) };
-    let simd = processor.avx512f;
-    let add = |one, other| simd._mm512_add_epi64(one, other);
-    let constant = words([constants[ROUND]; LANES]);
-    let sum = simd._mm512_ternarylogic_epi64::<XOR>(
-        simd._mm512_ror_epi64::<14>(state[e]),
-        simd._mm512_ror_epi64::<18>(state[e]),
-        simd._mm512_ror_epi64::<41>(state[e]),
+    let add = |one, other| vectors.add(one, other);
+    let constant = vectors.words([constants[ROUND]; LANES]);
+    let sum = vectors.xor(
+        vectors.rotate::<14>(state[e]),
+        vectors.rotate::<18>(state[e]),
+        vectors.rotate::<41>(state[e]),
     );
-    let choice = simd._mm512_ternarylogic_epi64::<CHOICE>(state[e], state[f], state[g]);
+    let choice = vectors.choice(state[e], state[f], state[g]);
     let given = add(state[h], add(constant, schedule[ROUND]));
     let first = add(add(given, choice), sum);
-    let sum = simd._mm512_ternarylogic_epi64::<XOR>(
-        simd._mm512_ror_epi64::<28>(state[a]),
-        simd._mm512_ror_epi64::<34>(state[a]),
-        simd._mm512_ror_epi64::<39>(state[a]),
+    let sum = vectors.xor(
+        vectors.rotate::<28>(state[a]),
+        vectors.rotate::<34>(state[a]),
+        vectors.rotate::<39>(state[a]),
     );
-    let majority = simd._mm512_ternarylogic_epi64::<MAJORITY>(state[a], state[b], state[c]);
+    let majority = vectors.majority(state[a], state[b], state[c]);
     state[d] = add(state[d], first);
     state[h] = add(first, add(sum, majority));
 }
 
-/// Which registers play `a` to `h` in a round.
+/// Which vectors play `a` to `h` in a round.
 const fn parts(round: usize) -> [usize; 8] {
     let mut parts = [0; 8];
     let mut at = 0;
@@ -130,78 +112,21 @@ const fn parts(round: usize) -> [usize; 8] {
 
 /// The next word of the message schedule, which takes the place of the one 16 rounds before.
 #[inline(always)]
-fn extend<const AT: usize>(processor: V4, schedule: &mut [Words; 16]) {
+fn extend<V: Vectors, const AT: usize>(vectors: V, schedule: &mut [V::Words; 16]) {
     let [two, seven, fifteen] = const { [(AT + 14) % 16, (AT + 9) % 16, (AT + 1) % 16] };
-    let simd = processor.avx512f;
-    let add = |one, other| simd._mm512_add_epi64(one, other);
+    let add = |one, other| vectors.add(one, other);
     let (near, far) = (schedule[two], schedule[fifteen]);
-    let small = simd._mm512_ternarylogic_epi64::<XOR>(
-        simd._mm512_ror_epi64::<1>(far),
-        simd._mm512_ror_epi64::<8>(far),
-        simd._mm512_srli_epi64::<7>(far),
+    let small = vectors.xor(
+        vectors.rotate::<1>(far),
+        vectors.rotate::<8>(far),
+        vectors.shift::<7>(far),
     );
-    let large = simd._mm512_ternarylogic_epi64::<XOR>(
-        simd._mm512_ror_epi64::<19>(near),
-        simd._mm512_ror_epi64::<61>(near),
-        simd._mm512_srli_epi64::<6>(near),
+    let large = vectors.xor(
+        vectors.rotate::<19>(near),
+        vectors.rotate::<61>(near),
+        vectors.shift::<6>(near),
     );
     schedule[AT] = add(add(schedule[AT], schedule[seven]), add(small, large));
-}
-
-/// Turns a block per lane into a register per word: the first sixteen words of the message schedule.
-#[inline(always)]
-fn schedule(processor: V4, blocks: &[[u8; 128]; LANES]) -> [Words; 16] {
-    let mut schedule = [words([0; LANES]); 16];
-    let (halves, _) = schedule.as_chunks_mut::<8>();
-    for (half, out) in halves.iter_mut().enumerate() {
-        let rows = std::array::from_fn(|lane| row(processor, &blocks[lane], half));
-        *out = transpose(processor, rows);
-    }
-    schedule
-}
-
-/// Half a block of one lane as eight words.
-#[inline(always)]
-fn row(processor: V4, block: &[u8; 128], half: usize) -> Words {
-    let (halves, _) = block.as_chunks::<64>();
-    // Words are big-endian in a message. A place counts within its sixteen bytes.
-    let turned: [u8; 64] = const {
-        let mut turned = [0; 64];
-        let mut at = 0;
-        while at < 64 {
-            turned[at] = [7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8][at % 16];
-            at += 1;
-        }
-        turned
-    };
-    let (bytes, turned): (Words, Words) = (pulp::cast(halves[half]), pulp::cast(turned));
-    processor.avx512bw._mm512_shuffle_epi8(bytes, turned)
-}
-
-/// Eight words of each of eight lanes become eight lanes of each of eight words.
-#[inline(always)]
-fn transpose(processor: V4, rows: [Words; 8]) -> [Words; 8] {
-    let simd = processor.avx512f;
-    // Pairs of rows: of the first, words 0 2 4 6; of the second, words 1 3 5 7.
-    let even = |pair: usize| simd._mm512_unpacklo_epi64(rows[2 * pair], rows[2 * pair + 1]);
-    let odd = |pair: usize| simd._mm512_unpackhi_epi64(rows[2 * pair], rows[2 * pair + 1]);
-    // The first and third quarters of each, or the second and fourth ones.
-    let first = |one, other| simd._mm512_shuffle_i64x2::<0x88>(one, other);
-    let second = |one, other| simd._mm512_shuffle_i64x2::<0xdd>(one, other);
-    let quarters = |pairs: [Words; 4]| {
-        let [a, b, c, d] = pairs;
-        let ((low, high), (low_after, high_after)) =
-            ((first(a, b), second(a, b)), (first(c, d), second(c, d)));
-        [
-            first(low, low_after),
-            first(high, high_after),
-            second(low, low_after),
-            second(high, high_after),
-        ]
-    };
-    let [w0, w2, w4, w6] = quarters([even(0), even(1), even(2), even(3)]);
-    let [w1, w3, w5, w7] = quarters([odd(0), odd(1), odd(2), odd(3)]);
-    [w0, w1, w2, w3, w4, w5, w6, w7]
 }
 
 /// One constant per round: fractions of the cube roots of the first 80 primes.

@@ -21,6 +21,7 @@ mod noms_dir;
 mod objects;
 mod passing_faults;
 mod place;
+mod racing;
 mod repository;
 mod rewriting;
 #[cfg(feature = "rocks")]

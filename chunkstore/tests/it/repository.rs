@@ -15,6 +15,8 @@ use holdfast_chunkstore::testing::worlds::{acme, actor, named, parent, parts, ro
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use tempfile::TempDir;
 
+use crate::racing::Racing;
+
 struct World {
     repository: Repository,
     objects: Arc<dyn ObjectStore>,
@@ -370,8 +372,13 @@ async fn two_servers_that_write_at_once_lose_no_push() {
         objects,
         scratch,
     } = world().await;
-    let elsewhere = TempDir::new_in(scratch.path()).unwrap();
-    let other = acme(parts(objects, elsewhere.path(), 2)).await;
+    let elsewhere = [1, 2].map(|_| TempDir::new_in(scratch.path()).unwrap());
+    let racers = Racing::pair(&objects);
+    let [one, two] = [0, 1].map(|number| {
+        let objects = Arc::clone(&racers[number]);
+        acme(parts(objects, elsewhere[number].path(), number as u64 + 2))
+    });
+    let (one, two) = (one.await, two.await);
     let write = |repository: Repository, base: u64| async move {
         for salt in base..base + 20 {
             let (made, root) = tree(salt, 2);
@@ -389,10 +396,12 @@ async fn two_servers_that_write_at_once_lose_no_push() {
             }
         }
     };
-    let first = tokio::spawn(write(repository.clone(), 1000));
-    let second = tokio::spawn(write(other.clone(), 2000));
+    let first = tokio::spawn(write(one, 1000));
+    let second = tokio::spawn(write(two, 2000));
     first.await.unwrap();
     second.await.unwrap();
+    let lost: usize = racers.iter().map(|racer| racer.lost()).sum();
+    assert!(lost > 0, "no record met one of the other server");
     let mut roots = std::collections::HashSet::new();
     let state = repository.state().await.unwrap();
     for sequence in 1..=state.sequence {

@@ -83,12 +83,7 @@ pub(crate) async fn s40_a_dictionary_lies_in_the_file_of_its_chunk(setup: Setup)
         .unwrap();
     for file in ranges(&answers[0]) {
         for range in file.ranges.iter().step_by(9) {
-            let span = Span {
-                offset: range.offset,
-                len: range.length,
-                dictionary_offset: range.dictionary_offset,
-                dictionary_len: range.dictionary_length,
-            };
+            let span = Span::from(range);
             let chunk = peer::chunk_at(&file.url, &span).await;
             assert_eq!(address_of(&chunk).as_bytes()[..], range.hash[..]);
         }
@@ -241,13 +236,7 @@ pub(crate) async fn s43_old_clients_never_get_a_dictionary(setup: Setup) {
                 seen += 1;
             }
             let range = &file.ranges[0];
-            let span = Span {
-                offset: range.offset,
-                len: range.length,
-                dictionary_offset: 0,
-                dictionary_len: 0,
-            };
-            let chunk = peer::chunk_at(&file.url, &span).await;
+            let chunk = peer::chunk_at(&file.url, &Span::from(range)).await;
             assert_eq!(address_of(&chunk).as_bytes()[..], range.hash[..], "{agent}");
         }
         assert_eq!(

@@ -313,6 +313,9 @@ impl ChunkStoreService for Calls {
         let request = request.into_inner();
         self.enter("add", &request.repo_token).await?;
         assert!(request.client_repo_format.is_some());
+        let added = request.chunk_table_info.into_iter();
+        let added = added.map(|info| (info.hash, info.chunk_count)).collect();
+        self.0.state().seen.added.push(added);
         self.keep_silent(Silence::After).await;
         Ok(Response::new(AddTableFilesResponse {
             success: !self.0.state().adds_nothing,

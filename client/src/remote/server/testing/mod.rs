@@ -98,6 +98,8 @@ pub(super) struct Seen {
     /// What was sent: the path, and each header.
     pub(super) uploads: Vec<(String, HashMap<String, String>, Bytes)>,
     pub(super) details: Vec<holdfast_proto::remotesapi::TableFileDetails>,
+    /// What each call added: hashes of files and how many chunks they have.
+    pub(super) added: Vec<Vec<(Bytes, u32)>>,
     /// How long it was waited between tries.
     pub(super) waits: Vec<Duration>,
 }

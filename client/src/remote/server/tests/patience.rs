@@ -3,7 +3,9 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use bytes::Bytes;
 use holdfast_chunkstore::format::FileKind;
+use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::{ErrorKind, RootAddress, TableFileId};
 
 use super::super::testing::{Fake, Silence, Wrong, chunks};
@@ -81,10 +83,19 @@ async fn a_commit_that_is_not_answered_is_won_whether_it_took_effect_or_not() {
 
 #[tokio::test]
 async fn files_whose_adding_is_not_answered_are_added_again() {
-    let fake = Fake::start().await;
-    fake.state().silences.push_back(Silence::After);
-    ends(fake.client().add_files(&[])).await.unwrap();
-    assert_eq!(calls_of(&fake), ["add"; 2]);
+    let files = [(1, 7), (2, 9)].map(|(byte, chunks)| ListedFile {
+        id: TableFileId::new([byte; 20]),
+        chunks,
+    });
+    let told = files.map(|file| (Bytes::copy_from_slice(file.id.as_bytes()), file.chunks));
+    for (silence, times) in [(Silence::Before, 1), (Silence::After, 2)] {
+        let fake = Fake::start().await;
+        fake.state().silences.push_back(silence);
+        ends(fake.client().add_files(&files)).await.unwrap();
+        assert_eq!(calls_of(&fake), ["add"; 2]);
+        let added = fake.state().seen.added.clone();
+        assert_eq!(added, vec![told.to_vec(); times], "{silence:?}");
+    }
 }
 
 #[tokio::test]
