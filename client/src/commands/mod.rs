@@ -117,12 +117,6 @@ pub(crate) enum Complaint {
         /// What was wanted.
         wanted: &'static str,
     },
-    /// A file in the place of an inventory that is to be written.
-    #[error("could not write the inventory: {} exists, and is not the one of this move", path.display())]
-    InventoryThere {
-        /// Which file.
-        path: PathBuf,
-    },
     /// A remote that is to be kept in a database that does not stay.
     #[error("could not keep the remote: the branches go to {to}, and no database stays on the way")]
     NothingStays {
@@ -148,7 +142,7 @@ impl Complaint {
             | Self::NoBranches { .. } => ErrorKind::NotFound,
             Self::Rejected { .. } => ErrorKind::Refused,
             Self::Damaged { .. } => ErrorKind::Corrupt,
-            Self::InventoryThere { .. } | Self::NoPage { .. } => ErrorKind::Conflict,
+            Self::NoPage { .. } => ErrorKind::Conflict,
             Self::NoName
             | Self::NoPassword
             | Self::NoUpstream { .. }

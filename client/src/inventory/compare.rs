@@ -34,23 +34,12 @@ pub struct Compared {
 
 /// Checks an inventory against itself, its signature, and a store. Blocks.
 pub fn compare(store: &NomsDir, path: &Path) -> Result<Compared, InventoryError> {
-    let file = File::open(path).map_err(io("open", path))?;
-    let mut input = BufReader::new(file);
-    let first = line(&mut input, path)?;
-    let wrong = |what: &'static str| InventoryError::Form {
-        path: path.to_owned(),
-        what,
-    };
-    let header = parse_header(&first, path)?;
-    let second = line(&mut input, path)?;
-    let signature: Signature =
-        serde_json::from_str(&second).map_err(|_| wrong("its second line"))?;
-    let signed_by = check_signature(&first, signature).map_err(wrong)?;
+    let (header, signed_by, input) = open(path)?;
     let directory = directory_of(path);
     let stored = stored(store, directory)?;
     let reached = reached(store, &header, Faults::Passed, directory)?;
     let own = bookkeeping(store, &header);
-    let (mut tree, mut count) = (TreeHasher::default(), 0);
+    let mut list = ListCheck::default();
     let mut compared = Compared {
         header,
         signed_by,
@@ -65,8 +54,7 @@ pub fn compare(store: &NomsDir, path: &Path) -> Result<Compared, InventoryError>
     );
     merge.each(|address, presence| {
         if presence.is_listed {
-            tree.push(&address);
-            count += 1;
+            list.push(&address);
         }
         match (presence.is_listed, presence.is_stored, presence.is_reached) {
             (true, true, true) => {}
@@ -76,12 +64,64 @@ pub fn compare(store: &NomsDir, path: &Path) -> Result<Compared, InventoryError>
         }
         Ok(())
     })?;
-    if count != compared.header.chunks || HEXLOWER.encode(&tree.finish()) != compared.header.tree {
-        return Err(wrong(
-            "its list, which is not the one that its first line is of",
-        ));
-    }
+    list.finish(&compared.header, path)?;
     Ok(compared)
+}
+
+/// Checks an inventory against itself and its signature, and returns its first line.
+pub(super) fn read(path: &Path) -> Result<Header, InventoryError> {
+    let (header, _, input) = open(path)?;
+    let mut list = ListCheck::default();
+    for address in listed(input, path) {
+        list.push(&address?);
+    }
+    list.finish(&header, path)?;
+    Ok(header)
+}
+
+/// Opens an inventory up to its list, and tells the key that signed it.
+fn open(path: &Path) -> Result<(Header, Option<String>, BufReader<File>), InventoryError> {
+    let file = File::open(path).map_err(io("open", path))?;
+    let mut input = BufReader::new(file);
+    let first = line(&mut input, path)?;
+    let header = parse_header(&first, path)?;
+    let second = line(&mut input, path)?;
+    let signature: Signature =
+        serde_json::from_str(&second).map_err(|_| wrong(path, "its second line"))?;
+    let signed_by = check_signature(&first, signature).map_err(|what| wrong(path, what))?;
+    Ok((header, signed_by, input))
+}
+
+/// The list as far as it was read.
+#[derive(Default)]
+struct ListCheck {
+    tree: TreeHasher,
+    count: u64,
+}
+
+impl ListCheck {
+    fn push(&mut self, address: &ChunkAddress) {
+        self.tree.push(address);
+        self.count += 1;
+    }
+
+    fn finish(self, header: &Header, path: &Path) -> Result<(), InventoryError> {
+        let is_whole = self.count == header.chunks;
+        match is_whole && HEXLOWER.encode(&self.tree.finish()) == header.tree {
+            true => Ok(()),
+            false => Err(wrong(
+                path,
+                "its list, which is not the one that its first line is of",
+            )),
+        }
+    }
+}
+
+fn wrong(path: &Path, what: &'static str) -> InventoryError {
+    InventoryError::Form {
+        path: path.to_owned(),
+        what,
+    }
 }
 
 /// Reads the list, which must ascend.
@@ -89,16 +129,12 @@ fn listed(
     input: BufReader<File>,
     path: &Path,
 ) -> impl Iterator<Item = Result<ChunkAddress, InventoryError>> {
-    let wrong = |what: &'static str| InventoryError::Form {
-        path: path.to_owned(),
-        what,
-    };
     let mut last = None;
     input.lines().map(move |text| {
         let text = text.map_err(io("read", path))?;
-        let address: ChunkAddress = text.parse().map_err(|_| wrong("an address"))?;
+        let address: ChunkAddress = text.parse().map_err(|_| wrong(path, "an address"))?;
         if last.is_some_and(|last| last >= address) {
-            return Err(wrong("the order of its addresses"));
+            return Err(wrong(path, "the order of its addresses"));
         }
         last = Some(address);
         Ok(address)

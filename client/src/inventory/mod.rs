@@ -150,7 +150,7 @@ pub fn write(
     }
     header.tree = HEXLOWER.encode(&tree.finish());
     if path.symlink_metadata().is_ok() {
-        return check_same(header, path);
+        return check_same(&header, path);
     }
     let first = serde_json::to_string(&header).expect("text and maps of text can be written");
     let signature = key.map_or_else(Signature::default, |key| Signature {
@@ -170,7 +170,9 @@ pub fn write(
     file.as_file().sync_all().map_err(io("write", path))?;
     let named = directory.join(path.file_name().unwrap_or(path.as_os_str()));
     match durable::link(file.path(), &named) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => check_same(header, path),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            check_same(&header, path)
+        }
         linked => linked.map(|()| header).map_err(io("write", path)),
     }
 }
@@ -200,9 +202,13 @@ fn parse_header(first: &str, path: &Path) -> Result<Header, InventoryError> {
 }
 
 /// Checks that what stands in the way of an inventory is the same one, as an earlier run wrote it.
-fn check_same(header: Header, path: &Path) -> Result<Header, InventoryError> {
-    match read_header(path) {
-        Ok(there) if there.is_of_the_same(&header) => Ok(there),
+fn check_same(header: &Header, path: &Path) -> Result<Header, InventoryError> {
+    match compare::read(path) {
+        Ok(there) if there.is_of_the_same(header) => {
+            // The earlier run may not have come so far.
+            durable::sync_directory(directory_of(path)).map_err(io("sync", path))?;
+            Ok(there)
+        }
         Err(error @ InventoryError::Io { .. }) => Err(error),
         _ => Err(InventoryError::Exists {
             path: path.to_owned(),

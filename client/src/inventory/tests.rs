@@ -279,6 +279,15 @@ fn nothing_is_written_over() {
         (first, text.clone())
     );
 
+    // The same first line over another list.
+    let mut torn = text.clone();
+    torn.truncate(text.len() - 33);
+    durable::write_over(&path, "new-", 0o644, &torn).unwrap();
+    let error = write(&all, subject(), Beside::Passed, None, &path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), torn);
+    durable::write_over(&path, "new-", 0o644, &text).unwrap();
+
     let other = company.subject(&["other"]);
     let error = write(&all, other, Beside::Passed, None, &path).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");

@@ -158,11 +158,20 @@ fn a_move_that_failed_at_its_end_goes_on_and_is_over_then() {
     assert!(!scene.folder().join("later/list").exists());
 
     std::fs::remove_file(&planted).unwrap();
+    let mark = moved.folder().join(".dolt/holdfast/moved");
+    let marked = std::fs::read(&mark).unwrap();
     let told = scene.move_out("moved", &late).expect_success();
     assert!(told.contains("listed in later/list"), "{told}");
     assert!(!moved.folder().join(".dolt/holdfast").exists());
     assert_whole(&moved);
-    let before = files(moved.folder());
+    let (before, list) = (files(moved.folder()), scene.folder().join("later/list"));
+    let written = std::fs::read(&list).unwrap();
+    // Killed behind the inventory.
+    std::fs::create_dir(mark.parent().unwrap()).unwrap();
+    std::fs::write(&mark, marked).unwrap();
+    scene.move_out("moved", &late).expect_success();
+    assert_eq!(std::fs::read(&list).unwrap(), written);
+    assert_eq!(files(moved.folder()), before);
     scene.move_out("moved", &late).expect_code(4);
     assert_eq!(files(moved.folder()), before);
 

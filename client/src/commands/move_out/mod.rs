@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use holdfast_client::database::{Database, DatabaseError, StoreSource};
-use holdfast_client::inventory::{self, Beside, Header, Subject};
+use holdfast_client::inventory::{self, Beside, Header, InventoryError, Subject};
 use holdfast_client::remote::{Remote, RemoteSource};
 use holdfast_client::transfer::{
     self, CloneRequest, Extent, Force, Form, Observer, PushRequest, Scope, SetUpstream,
@@ -23,7 +23,7 @@ use serde_json::json;
 use self::moving::Moving;
 use self::way::Way;
 use super::remotes::{Speaker, open_database};
-use super::{Complaint, pool, push};
+use super::{pool, push};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -134,7 +134,7 @@ impl Mover<'_> {
         };
         match is_same {
             true => Ok(()),
-            false => Err(Complaint::InventoryThere {
+            false => Err(InventoryError::Exists {
                 path: self.inventory.clone(),
             }
             .into()),

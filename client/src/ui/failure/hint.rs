@@ -50,7 +50,6 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             Complaint::NoPage { .. } => Some("name another directory, or move that file away"),
             Complaint::NoBranch => Some("name the branch behind the address"),
             Complaint::NoBranches { .. } => Some("push a branch to it first"),
-            Complaint::InventoryThere { .. } => Some(OTHER_INVENTORY),
             Complaint::NothingStays { .. } => Some("name a directory that stays, with --via"),
             _ => None,
         };
@@ -89,7 +88,9 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     }
     if let Some(error) = cause.downcast_ref::<InventoryError>() {
         return match error {
-            InventoryError::Exists { .. } => Some(OTHER_INVENTORY),
+            InventoryError::Exists { .. } => {
+                Some("name another file with --inventory, or move that one away")
+            }
             InventoryError::Beside { .. } => {
                 Some("remove that directory, or name another one, and move the branches again")
             }
@@ -112,9 +113,6 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         _ => None,
     }
 }
-
-/// What to do about a file in the place of an inventory.
-const OTHER_INVENTORY: &str = "name another file with --inventory, or move that one away";
 
 /// What to do about a target that somebody works in.
 const LIVE: &str = "name a repository of its own, a file:// directory or a bucket";
