@@ -157,8 +157,8 @@ fn a_store_that_holds_something_else_is_no_whole_of_what_was_moved() {
     };
     // Of the other branch, and roots from before.
     assert_eq!(
-        count as usize,
-        company.tiny.chunks().len() - company.main.len() - 1
+        count,
+        (company.tiny.chunks().len() - company.main.len() - 1) as u64
     );
     assert!(!path.exists());
 

@@ -87,15 +87,7 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         };
     }
     if let Some(error) = cause.downcast_ref::<InventoryError>() {
-        return match error {
-            InventoryError::Exists { .. } => {
-                Some("name another file with --inventory, or move that one away")
-            }
-            InventoryError::Beside { .. } => {
-                Some("remove that directory, or name another one, and move the branches again")
-            }
-            _ => None,
-        };
+        return of_an_inventory(error);
     }
     if let Some(error) = cause.downcast_ref::<DatabaseError>() {
         return match error {
@@ -116,6 +108,18 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
 
 /// What to do about a target that somebody works in.
 const LIVE: &str = "name a repository of its own, a file:// directory or a bucket";
+
+fn of_an_inventory(error: &InventoryError) -> Option<&'static str> {
+    match error {
+        InventoryError::Exists { .. } => {
+            Some("name another file with --inventory, or move that one away")
+        }
+        InventoryError::Beside { .. } => {
+            Some("remove that directory, or name another one, and move the branches again")
+        }
+        _ => None,
+    }
+}
 
 fn of_a_backup(error: &BackupError) -> Option<&'static str> {
     match error {
