@@ -109,7 +109,10 @@ fn too_much(reason: String) -> MovesError {
 fn refused(error: ReadError) -> MovesError {
     MovesError::Refused(MeaningError {
         kind: match error.kind() {
-            kind @ (ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Internal) => kind,
+            kind @ (ErrorKind::Locked
+            | ErrorKind::Unavailable
+            | ErrorKind::Corrupt
+            | ErrorKind::Internal) => kind,
             ErrorKind::Invalid
             | ErrorKind::NotFound
             | ErrorKind::Conflict

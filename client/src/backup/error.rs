@@ -1,13 +1,11 @@
 //! Why a backup was not made, checked or restored.
 
-use std::path::PathBuf;
-
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::{ErrorKind, RootAddress};
 use holdfast_doltdb::ReadError;
 
 use super::record::{BackupId, RecordError};
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, LockError};
 use crate::remote::RemoteError;
 use crate::transfer::TransferError;
 
@@ -114,10 +112,11 @@ pub enum BackupError {
         target: String,
     },
     /// Another process makes the same backup.
-    #[error("another process uses {}", path.display())]
-    Busy {
-        /// The folder that it uses.
-        path: PathBuf,
+    #[error(transparent)]
+    Lock {
+        /// Which.
+        #[from]
+        source: LockError,
     },
     /// Others wrote to the target each time.
     #[error("others wrote to {target} each time we tried")]
@@ -148,7 +147,8 @@ impl BackupError {
             | Self::Live { .. }
             | Self::Foreign { .. }
             | Self::NoRecords { .. } => ErrorKind::Refused,
-            Self::Busy { .. } | Self::Contended { .. } => ErrorKind::Unavailable,
+            Self::Lock { source } => source.kind(),
+            Self::Contended { .. } => ErrorKind::Unavailable,
             Self::NoRules => ErrorKind::Invalid,
         }
     }

@@ -21,7 +21,7 @@ use super::listing::Catalog;
 use super::record::{BackupId, BackupRecord};
 use crate::database::{DatabasePaths, RepoState, StoreSource};
 use crate::remote::{ListedFiles, Reach, Remote, RemoteSource, Shelf};
-use crate::transfer::clone::{Form, Place};
+use crate::transfer::clone::{Form, Place, lock_unfinished};
 use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::download::{Downloader, Folders};
 use crate::transfer::fetch::{UnknownTag, unknown_tags};
@@ -183,8 +183,25 @@ async fn having(
     Ok(None)
 }
 
-/// Restores a backup into `directory`, which must be missing, empty, or of an unfinished restore of the same.
+/// Restores a backup into `directory`, which must be missing, empty, or of an unfinished restore of the same. It is locked
+/// from beginning to end.
 pub async fn restore(
+    request: &RestoreRequest,
+    directory: &Path,
+    pool: &BlockingPool,
+    clock: &Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+) -> Result<Restored, BackupError> {
+    let paths = DatabasePaths::new(directory);
+    let lock = pool.run(move || lock_unfinished(&paths)).await?;
+    let restored = restore_locked(request, directory, pool, clock, observer).await;
+    // What an error left running writes there.
+    pool.quiet().await;
+    drop(lock);
+    restored
+}
+
+async fn restore_locked(
     request: &RestoreRequest,
     directory: &Path,
     pool: &BlockingPool,
@@ -207,6 +224,7 @@ pub async fn restore(
                 chosen.root,
                 request.branches.join(" ")
             ),
+            is_move: false,
         },
         pool,
         clock,

@@ -6,8 +6,8 @@ use holdfast_client::transfer::{self, FetchRequest, Observer, PullRequest, Vanis
 use serde_json::json;
 
 use super::fetch::{extent, show, span, update_json};
-use super::pool;
 use super::remotes::Followed;
+use super::{Complaint, pool};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -18,11 +18,17 @@ pub(super) async fn pull(
 ) -> anyhow::Result<()> {
     let how = &arguments.how;
     let followed = Followed::open(how, arguments.remote, environment).await?;
+    // By the address of a remote that the database does not know comes what was asked for, and nothing else.
+    let branches = match (followed.is_by_address, &arguments.branch) {
+        (false, _) => None,
+        (true, Some(branch)) => Some(vec![branch.clone()]),
+        (true, None) => return Err(Complaint::NoBranch.into()),
+    };
     let request = PullRequest {
         fetch: FetchRequest {
             remote: followed.remote,
             remote_name: followed.name,
-            branches: None,
+            branches,
             vanished: Vanished::Kept,
             extent: extent(how.dry_run),
         },

@@ -14,6 +14,10 @@ use crate::args::{Environment, How};
 /// The name of the remote that is meant when none is given and none followed.
 const USUAL: &str = "origin";
 
+/// What follows a remote that is named by its address alone: `refs/remotes/fetched/<branch>`. Such a ref keeps what came
+/// from being collected, and dolt merges it by its name.
+const BY_ADDRESS: &str = "fetched";
+
 /// A remote, and what the database calls it.
 pub(super) struct Named {
     pub(super) name: Option<String>,
@@ -39,11 +43,13 @@ pub(super) struct Followed<'a> {
     pub(super) speaker: Speaker<'a>,
     /// What the database calls the remote.
     pub(super) name: String,
+    /// Whether the remote has no name in the database, and `name` only stands for it.
+    pub(super) is_by_address: bool,
     pub(super) remote: Arc<dyn Remote>,
 }
 
 impl<'a> Followed<'a> {
-    /// Opens a database, and finds its remote of that name, else the one that is followed.
+    /// Opens a database, and finds its remote of that name or address, else the one that is followed.
     pub(super) async fn open(
         how: &How,
         remote: Option<String>,
@@ -54,10 +60,19 @@ impl<'a> Followed<'a> {
         let state = database.repo_state();
         let text = remote.unwrap_or_else(|| followed(state).to_owned());
         let Named { name, remote } = speaker.find(state, &text).await?;
-        let name = name.ok_or(Complaint::NoRemote { name: text })?;
+        let is_by_address = name.is_none();
+        let name = match name {
+            Some(name) => name,
+            // A remote that the user calls so is followed by the same refs.
+            None if state.remotes.contains_key(BY_ADDRESS) => {
+                return Err(Complaint::NoRemote { name: text }.into());
+            }
+            None => BY_ADDRESS.to_owned(),
+        };
         Ok(Self {
             speaker,
             name,
+            is_by_address,
             remote,
         })
     }

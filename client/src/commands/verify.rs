@@ -86,6 +86,13 @@ async fn check_inventory(
         let text = format!("{} chunks are not in the inventory", compared.extra);
         report.problem(&text)?;
     }
+    if compared.unreached > 0 {
+        let text = format!(
+            "{} chunks of the inventory are reached by none of its branches and tags",
+            compared.unreached
+        );
+        report.problem(&text)?;
+    }
     Ok(())
 }
 

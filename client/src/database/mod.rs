@@ -7,6 +7,7 @@
 //! <dir>/.dolt/noms/             its chunks and its root
 //! ```
 
+mod folder_lock;
 mod repo_state;
 mod settings;
 mod source;
@@ -20,6 +21,7 @@ use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
 use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::pool::BlockingPool;
 
+pub use folder_lock::{FolderLock, LockError};
 pub use repo_state::{RemoteEntry, RepoState, Upstream};
 pub use settings::DoltSettings;
 pub use source::StoreSource;
@@ -30,6 +32,9 @@ const DOLT: &str = ".dolt";
 
 /// The permissions of the files that we write: everybody may read them.
 const FILE_MODE: u32 = 0o644;
+
+/// Says, among what we keep of transfers, what was moved here.
+const MOVED: &str = "moved";
 
 /// Says that a database is being made.
 const UNFINISHED: &str = ".dolt_safe_to_ignore";
@@ -77,19 +82,22 @@ impl DatabaseError {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { source, .. } => match source.kind() {
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                    ErrorKind::Denied
-                }
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                    ErrorKind::Exhausted
-                }
-                _ => ErrorKind::Internal,
-            },
+            Self::Io { source, .. } => kind_of_io(source),
             Self::None { .. } => ErrorKind::NotFound,
             Self::File { .. } => ErrorKind::Corrupt,
             Self::Store { source } => source.kind(),
         }
+    }
+}
+
+/// The class of what the system said.
+fn kind_of_io(error: &std::io::Error) -> ErrorKind {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            ErrorKind::Denied
+        }
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+        _ => ErrorKind::Internal,
     }
 }
 
@@ -160,6 +168,11 @@ impl DatabasePaths {
     /// What an unfinished clone is of.
     pub(crate) fn clone_origin(&self) -> PathBuf {
         self.holdfast().join("clone-origin")
+    }
+
+    /// What was moved here, until the move has come to its end.
+    pub(crate) fn moved(&self) -> PathBuf {
+        self.holdfast().join(MOVED)
     }
 
     pub(crate) fn unfinished(&self) -> PathBuf {

@@ -10,7 +10,7 @@ use holdfast_doltdb::{ReadError, RefNameError};
 
 use super::check::CheckError;
 use super::ref_spec::RefSpecError;
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, LockError};
 use crate::remote::RemoteError;
 
 /// Why a transfer did not come to its end.
@@ -46,6 +46,13 @@ pub enum TransferError {
     Occupied {
         /// Where.
         path: PathBuf,
+    },
+    /// Another process works where the clone should go.
+    #[error(transparent)]
+    Lock {
+        /// Which.
+        #[from]
+        source: LockError,
     },
     /// The remote names a chunk and has it not.
     #[error("the remote lacks chunk {address}, which something of it points at")]
@@ -183,6 +190,7 @@ impl TransferError {
             Self::Remote { source } => source.kind(),
             Self::Empty | Self::NoBranch { .. } | Self::NoBranches => ErrorKind::NotFound,
             Self::Occupied { .. } => ErrorKind::Conflict,
+            Self::Lock { source } => source.kind(),
             Self::Short { .. } | Self::Unsteady | Self::Stopped => ErrorKind::Unavailable,
             Self::Count { .. } | Self::Lacks { .. } | Self::RemoteName { .. } => ErrorKind::Corrupt,
             Self::Spec { .. } | Self::RefName { .. } => ErrorKind::Invalid,

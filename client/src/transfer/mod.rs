@@ -35,7 +35,10 @@ mod waiting;
 mod working_set;
 
 pub use check::{CheckError, JournalCheck, check_file, check_journal};
-pub use clone::{CloneRequest, Cloned, Form, Identity, Scope, clone};
+pub use clone::{
+    CloneRequest, Cloned, Form, Identity, Scope, clone, clone_locked, end_move, is_moved,
+    lock_place,
+};
 pub use error::TransferError;
 pub use events::{Observer, Silent, TransferEvent};
 pub use fetch::{Extent, FetchRequest, Fetched, RefUpdate, Vanished, fetch};

@@ -116,8 +116,8 @@ pub async fn usual_branch(
 
 /// The refs of a clone.
 pub(crate) struct NewRefs<'a> {
-    /// What the remote is called.
-    pub(crate) remote: &'a str,
+    /// What the remote is called; nothing where no remote is known, and so nothing followed.
+    pub(crate) remote: Option<&'a str>,
     /// The branches of the remote that are followed.
     pub(crate) followed: Vec<(String, ChunkAddress)>,
     pub(crate) tags: Vec<(String, ChunkAddress)>,
@@ -153,12 +153,14 @@ impl NewRefs<'_> {
 
     fn datasets(&self) -> Datasets {
         let mut datasets = Datasets::default();
-        for (branch, head) in &self.followed {
-            let name = RefName::RemoteBranch {
-                remote: self.remote.to_owned(),
-                branch: branch.clone(),
-            };
-            datasets.set(&name, Some(*head));
+        if let Some(remote) = self.remote {
+            for (branch, head) in &self.followed {
+                let name = RefName::RemoteBranch {
+                    remote: remote.to_owned(),
+                    branch: branch.clone(),
+                };
+                datasets.set(&name, Some(*head));
+            }
         }
         for (tag, address) in &self.tags {
             datasets.set(&RefName::Tag(tag.clone()), Some(*address));

@@ -8,7 +8,7 @@ use std::io;
 use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_client::backup::BackupError;
-use holdfast_client::database::DatabaseError;
+use holdfast_client::database::{DatabaseError, LockError};
 use holdfast_client::inventory::InventoryError;
 use holdfast_client::mirror::MirrorError;
 use holdfast_client::remote::{RemoteError, UrlError};
@@ -84,6 +84,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
         Some(ErrorKind::Unavailable) => 5,
         Some(ErrorKind::Corrupt | ErrorKind::Dangling) => 6,
         Some(ErrorKind::Exhausted) => 7,
+        Some(ErrorKind::Locked) => 11,
     }
 }
 
@@ -96,6 +97,7 @@ fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
             .or_else(|| kind_of(cause, RemoteError::kind))
             .or_else(|| kind_of(cause, InventoryError::kind))
             .or_else(|| kind_of(cause, DatabaseError::kind))
+            .or_else(|| kind_of(cause, LockError::kind))
             .or_else(|| kind_of(cause, StoreError::kind))
             .or_else(|| kind_of(cause, CheckError::kind))
             .or_else(|| kind_of(cause, ReadError::kind))
@@ -148,9 +150,26 @@ mod tests {
             source: StoreError::Held { path },
         };
         let error = anyhow::Error::from(error);
-        assert_told(&error, "hint: stop the dolt process", 5);
+        assert_told(&error, "hint: stop the dolt process", 11);
         let none = DatabaseError::None { path: ".".into() };
         assert_told(&none.into(), "with -C", 3);
+    }
+
+    #[test]
+    fn a_folder_in_which_another_process_works_is_locked() {
+        let held = || LockError::Held {
+            folder: PathBuf::from("copy"),
+            process: Some(4711),
+        };
+        for error in [
+            anyhow::Error::from(held()),
+            TransferError::from(held()).into(),
+            BackupError::from(held()).into(),
+            MirrorError::from(BackupError::from(held())).into(),
+        ] {
+            assert_told(&error, "could not use copy: process 4711 works in it", 11);
+            assert_told(&error, "hint: wait until the other process has ended", 11);
+        }
     }
 
     fn called(status: tonic::Status) -> anyhow::Error {

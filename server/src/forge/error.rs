@@ -165,7 +165,9 @@ fn inner(error: &(dyn Error + 'static)) -> Option<String> {
 /// Whether something is wrong on our side.
 fn is_fault(kind: ErrorKind) -> bool {
     match kind {
-        ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Internal => true,
+        ErrorKind::Locked | ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Internal => {
+            true
+        }
         ErrorKind::Invalid
         | ErrorKind::NotFound
         | ErrorKind::Conflict
@@ -200,7 +202,7 @@ pub fn log(error: &ForgeError) {
     let cause = error.one_line();
     match error.kind() {
         ErrorKind::Internal | ErrorKind::Corrupt => tracing::error!(cause, "request failed"),
-        ErrorKind::Unavailable => match error {
+        ErrorKind::Locked | ErrorKind::Unavailable => match error {
             ForgeError::Body { .. } => tracing::debug!(cause, "upload broken off"),
             _ => tracing::warn!(cause, "request failed for now"),
         },

@@ -21,7 +21,7 @@ pub fn code(kind: ErrorKind) -> Code {
         ErrorKind::Exhausted => Code::ResourceExhausted,
         ErrorKind::Unauthenticated => Code::Unauthenticated,
         ErrorKind::Denied => Code::PermissionDenied,
-        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Locked | ErrorKind::Unavailable => Code::Unavailable,
         ErrorKind::Internal => Code::Internal,
     }
 }

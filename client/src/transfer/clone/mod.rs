@@ -2,12 +2,13 @@
 //! clone makes them.
 //!
 //! # Order
-//! The marker that says "unfinished", the files, the manifest, the refs of the clone, settings, `repo_state.json`, and
-//! the marker goes.
+//! The lock of the directory, into which no other clone, restore or move goes until the end; the marker that says
+//! "unfinished", the files, the manifest, the refs of the clone, settings, `repo_state.json`, and the marker goes.
 //! # Crash
 //! Before `repo_state.json` there is no database for Dolt, and the same call goes on. Everything that landed was
 //! checked; what is half there is continued.
 
+mod moved;
 mod part;
 mod place;
 mod whole;
@@ -20,15 +21,16 @@ use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::pool::BlockingPool;
 
+pub use moved::{end_move, is_moved};
 use place::Before;
 pub use place::Form;
-pub(crate) use place::Place;
+pub(crate) use place::{Place, lock_unfinished};
 
 use super::error::TransferError;
 use super::events::Observer;
 use super::fetch::Extent;
 use super::refs::RemoteRefs;
-use crate::database::{DatabasePaths, RemoteEntry, RepoState};
+use crate::database::{DatabasePaths, FolderLock, RemoteEntry, RepoState};
 use crate::remote::{Reach, Remote};
 
 /// Who is written into the working set.
@@ -45,8 +47,8 @@ pub struct Identity {
 pub struct CloneRequest {
     /// The remote.
     pub remote: Arc<dyn Remote>,
-    /// What the remote is called in the clone.
-    pub remote_name: String,
+    /// What the remote is called in the clone; nothing for a clone that is to know no remote.
+    pub remote_name: Option<String>,
     /// The branch that is checked out; nothing for the remote's usual one.
     pub branch: Option<String>,
     /// The branch that the user's settings call the first one.
@@ -75,7 +77,8 @@ pub enum Scope {
         /// Whether small gaps may come along on the way; they are thrown away.
         reach: Reach,
     },
-    /// What these branches reach, each of which is a branch of the clone as well.
+    /// What these branches reach, each of which is a branch of the clone as well: a move, which [`is_moved`] tells until
+    /// [`end_move`].
     Branches(Vec<String>),
 }
 
@@ -96,7 +99,8 @@ pub struct Cloned {
     pub is_least: bool,
 }
 
-/// Clones a database into `directory`, which must be missing, empty, or of an unfinished clone of the same.
+/// Clones a database into `directory`, which must be missing, empty, or of an unfinished clone of the same. It is locked
+/// from beginning to end; a dry run, which leaves nothing, needs no lock.
 pub async fn clone(
     request: &CloneRequest,
     directory: &Path,
@@ -104,21 +108,54 @@ pub async fn clone(
     clock: &Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
 ) -> Result<Cloned, TransferError> {
-    let place = Place {
-        paths: DatabasePaths::new(directory),
-        form: request.form,
-        origin: origin(request),
+    let _lock = match request.extent {
+        Extent::Whole => Some(lock_place(request, directory, pool).await?),
+        Extent::DryRun => None,
     };
     let cloner = Cloner {
         request,
-        place,
+        place: place(request, directory),
         pool,
         clock,
         observer,
     };
-    match &request.scope {
-        Scope::Everything => cloner.whole().await,
-        Scope::Branch { .. } | Scope::Branches(_) => cloner.part().await,
+    cloner.run().await
+}
+
+/// Locks the directory that a clone goes into, for [`clone_locked`]. It may hold what [`is_moved`] tells as well.
+pub async fn lock_place(
+    request: &CloneRequest,
+    directory: &Path,
+    pool: &BlockingPool,
+) -> Result<FolderLock, TransferError> {
+    let place = place(request, directory);
+    pool.run(move || place.lock()).await
+}
+
+/// Clones a database into a directory that is locked already.
+pub async fn clone_locked(
+    request: &CloneRequest,
+    lock: &FolderLock,
+    pool: &BlockingPool,
+    clock: &Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+) -> Result<Cloned, TransferError> {
+    let cloner = Cloner {
+        request,
+        place: place(request, lock.folder()),
+        pool,
+        clock,
+        observer,
+    };
+    cloner.run().await
+}
+
+fn place(request: &CloneRequest, directory: &Path) -> Place {
+    Place {
+        paths: DatabasePaths::new(directory),
+        form: request.form,
+        origin: origin(request),
+        is_move: matches!(request.scope, Scope::Branches(_)),
     }
 }
 
@@ -152,6 +189,17 @@ struct Cloner<'a> {
 }
 
 impl Cloner<'_> {
+    async fn run(self) -> Result<Cloned, TransferError> {
+        let pool = self.pool;
+        let cloned = match &self.request.scope {
+            Scope::Everything => self.whole().await,
+            Scope::Branch { .. } | Scope::Branches(_) => self.part().await,
+        };
+        // What an error left running writes there, and the lock of the directory may be given back now.
+        pool.quiet().await;
+        cloned
+    }
+
     async fn prepare(&self) -> Result<Before, TransferError> {
         let place = self.place.clone();
         self.pool.run(move || place.prepare()).await
@@ -169,9 +217,12 @@ impl Cloner<'_> {
 
     /// What the clone says of itself: the branch that is checked out, and the branches that are followed.
     fn repo_state(&self, branch: &str, followed: Option<&[(String, ChunkAddress)]>) -> RepoState {
-        let name = &self.request.remote_name;
+        let Some(name) = &self.request.remote_name else {
+            return RepoState::alone(branch);
+        };
         let mut remote = RemoteEntry::new(name, &self.request.remote.address());
-        if let Some(followed) = followed {
+        // What is moved out follows all branches, or none: dolt cannot push without the usual spec.
+        if let Some(followed) = followed.filter(|_| !self.place.is_move) {
             let spec = |(branch, _): &(String, _)| {
                 format!("refs/heads/{branch}:refs/remotes/{name}/{branch}")
             };

@@ -174,7 +174,7 @@ impl Cloner<'_> {
         };
         let is_bare = request.form == Form::Bare;
         let new = NewRefs {
-            remote: &request.remote_name,
+            remote: request.remote_name.as_deref(),
             followed: match is_bare {
                 true => Vec::new(),
                 false => part.heads.clone(),

@@ -55,7 +55,7 @@ impl Cloner<'_> {
             Form::Bare => None,
             Form::Database => {
                 let new = NewRefs {
-                    remote: &request.remote_name,
+                    remote: request.remote_name.as_deref(),
                     followed: refs.branches.clone().into_iter().collect(),
                     tags: refs.tags.clone().into_iter().collect(),
                     local: vec![(branch.to_owned(), refs.branches[branch])],

@@ -7,6 +7,7 @@ use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_client::backup::BackupError;
 use holdfast_client::database::DatabaseError;
+use holdfast_client::inventory::InventoryError;
 use holdfast_client::mirror::MirrorError;
 use holdfast_client::remote::RemoteError;
 use holdfast_client::transfer::TransferError;
@@ -45,8 +46,11 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             Complaint::NoUpstream { .. } => {
                 Some("name both: holdfast push --set-upstream origin <branch>")
             }
+            Complaint::Number { .. } => Some("write --backup 1 for a backup, ./1 for a directory"),
+            Complaint::NoPage { .. } => Some("name another directory, or move that file away"),
+            Complaint::NoBranch => Some("name the branch behind the address"),
             Complaint::NoBranches { .. } => Some("push a branch to it first"),
-            Complaint::Underway { .. } => Some("wait until it has ended"),
+            Complaint::NothingStays { .. } => Some("name a directory that stays, with --via"),
             _ => None,
         };
     }
@@ -82,6 +86,9 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             _ => None,
         };
     }
+    if let Some(error) = cause.downcast_ref::<InventoryError>() {
+        return of_an_inventory(error);
+    }
     if let Some(error) = cause.downcast_ref::<DatabaseError>() {
         return match error {
             DatabaseError::None { .. } => Some("name the directory of a database with -C"),
@@ -102,6 +109,18 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
 /// What to do about a target that somebody works in.
 const LIVE: &str = "name a repository of its own, a file:// directory or a bucket";
 
+fn of_an_inventory(error: &InventoryError) -> Option<&'static str> {
+    match error {
+        InventoryError::Exists { .. } => {
+            Some("name another file with --inventory, or move that one away")
+        }
+        InventoryError::Beside { .. } => {
+            Some("remove that directory, or name another one, and move the branches again")
+        }
+        _ => None,
+    }
+}
+
 fn of_a_backup(error: &BackupError) -> Option<&'static str> {
     match error {
         BackupError::NoBackup { .. } | BackupError::NoneFits { .. } => {
@@ -118,7 +137,6 @@ fn of_a_backup(error: &BackupError) -> Option<&'static str> {
             "older states are in the history of the forge: `holdfastd history` there lists them",
         ),
         BackupError::NoRules => Some("give a rule, such as --keep-daily 7"),
-        BackupError::Busy { .. } => Some("wait until it is done, or name another --work"),
         _ => None,
     }
 }
@@ -160,6 +178,9 @@ fn of_kind(kind: ErrorKind, is_remote: bool) -> Option<&'static str> {
         ),
         (ErrorKind::Denied, true) => {
             Some("ask whoever runs the remote for the right, or come as another --user")
+        }
+        (ErrorKind::Locked, _) => {
+            Some("wait until the other process has ended, then run the same command again")
         }
         (ErrorKind::Unavailable, _) => {
             Some("run the same command again: a transfer goes on where it was cut off")
