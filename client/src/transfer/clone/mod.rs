@@ -16,7 +16,6 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
-use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::pool::BlockingPool;
 
@@ -167,16 +166,11 @@ impl Cloner<'_> {
         refs.choose(request.branch.as_deref(), request.default_branch.as_deref())
     }
 
-    /// What the clone says of itself: the branch that is checked out, and the branches that are followed.
-    fn repo_state(&self, branch: &str, followed: Option<&[(String, ChunkAddress)]>) -> RepoState {
-        let name = &self.request.remote_name;
-        let mut remote = RemoteEntry::new(name, &self.request.remote.address());
-        if let Some(followed) = followed {
-            let spec = |(branch, _): &(String, _)| {
-                format!("refs/heads/{branch}:refs/remotes/{name}/{branch}")
-            };
-            remote.fetch_specs = followed.iter().map(spec).collect();
-        }
-        RepoState::cloned(branch, remote)
+    /// What the clone says of itself: the branch that is checked out, and its remote. As with Dolt's own, all branches of
+    /// the remote are followed, also where only some were taken: dolt ends with a panic when it pushes a branch for which
+    /// no spec of the remote says what follows it.
+    fn repo_state(&self, branch: &str) -> RepoState {
+        let (name, address) = (&self.request.remote_name, self.request.remote.address());
+        RepoState::cloned(branch, RemoteEntry::new(name, &address))
     }
 }
