@@ -91,6 +91,18 @@ pub(crate) enum Complaint {
         /// How many.
         count: usize,
     },
+    /// Tags that are elsewhere at the remote stayed where they are.
+    #[error("{count} refs were rejected")]
+    Clobbered {
+        /// How many.
+        count: usize,
+    },
+    /// A remote that a branch cannot follow.
+    #[error("could not let a branch follow {address}: no remote of this database has that address")]
+    Unnamed {
+        /// Its address.
+        address: String,
+    },
     /// A backup of nothing, or to nowhere.
     #[error("name what to back up, and where to")]
     NoEnds,
@@ -101,6 +113,14 @@ pub(crate) enum Complaint {
         text: String,
         /// What was wanted.
         wanted: &'static str,
+    },
+    /// A setting of dolt's that is neither on nor off.
+    #[error("could not read the setting {name}: {text:?} is neither true nor false")]
+    Setting {
+        /// Which.
+        name: &'static str,
+        /// What it says.
+        text: String,
     },
     /// A move that another run of the same command makes.
     #[error("a move of the same branches to the same place is under way, in {}", directory.display())]
@@ -125,12 +145,14 @@ impl Complaint {
             | Self::Nothing { .. }
             | Self::NoPlace { .. }
             | Self::NoBranches { .. } => ErrorKind::NotFound,
-            Self::Rejected { .. } => ErrorKind::Refused,
+            Self::Rejected { .. } | Self::Clobbered { .. } => ErrorKind::Refused,
             Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::Underway { .. } => ErrorKind::Unavailable,
             Self::NoName
             | Self::NoPassword
             | Self::NoUpstream { .. }
+            | Self::Unnamed { .. }
+            | Self::Setting { .. }
             | Self::NoStore { .. }
             | Self::NoEnds
             | Self::Value { .. }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_client::transfer::{self, FetchRequest, Observer, PullRequest, Vanished};
+use holdfast_client::transfer::{self, FetchRequest, MovedTags, Observer, PullRequest, Vanished};
 use serde_json::json;
 
 use super::fetch::{extent, show, span, update_json};
@@ -22,7 +22,9 @@ pub(super) async fn pull(
         fetch: FetchRequest {
             remote: followed.remote,
             remote_name: followed.name,
-            branches: None,
+            // As with dolt, a branch that is named comes alone.
+            refs: arguments.branch.clone().map(|branch| vec![branch]),
+            moved_tags: MovedTags::Kept,
             vanished: Vanished::Kept,
             extent: extent(how.dry_run),
         },
@@ -37,9 +39,11 @@ pub(super) async fn pull(
     let pulled = pulled?;
     if output.format == Format::Json {
         let updates: Vec<_> = pulled.fetched.updates.iter().map(update_json).collect();
+        let rejected: Vec<_> = pulled.fetched.rejected.iter().map(update_json).collect();
         let told = json!({
             "remote": request.fetch.remote.address(),
             "updates": updates,
+            "rejected": rejected,
             "branch": pulled.branch,
             "old": pulled.old,
             "new": pulled.new,
