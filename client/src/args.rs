@@ -202,11 +202,15 @@ pub(crate) struct Fetch {
     /// The remote: a name, or an address; the one that the branch that is checked out follows, or origin, unless given.
     /// What comes by an address that no remote of the database has is kept as fetched/BRANCH.
     pub(crate) remote: Option<String>,
-    /// The branches; all unless given.
-    pub(crate) branches: Vec<String>,
+    /// What is brought: BRANCH, refs/tags/TAG, or BRANCH:refs/remotes/REMOTE/BRANCH; all branches, and the tags on them,
+    /// unless given.
+    pub(crate) refs: Vec<String>,
     /// Remove refs that follow branches which the remote no longer has.
     #[arg(long, short)]
     pub(crate) prune: bool,
+    /// Move tags to where they are at the remote; without it a tag that is here and elsewhere stays.
+    #[arg(long, short)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) how: How,
 }

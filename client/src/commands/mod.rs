@@ -94,6 +94,18 @@ pub(crate) enum Complaint {
         /// How many.
         count: usize,
     },
+    /// Tags that are elsewhere at the remote stayed where they are.
+    #[error("{count} refs were rejected")]
+    Clobbered {
+        /// How many.
+        count: usize,
+    },
+    /// A remote that a branch cannot follow.
+    #[error("could not let a branch follow {address}: no remote of this database has that address")]
+    Unnamed {
+        /// Its address.
+        address: String,
+    },
     /// A backup of nothing, or to nowhere.
     #[error("name what to back up, and where to")]
     NoEnds,
@@ -123,6 +135,14 @@ pub(crate) enum Complaint {
         /// Where they go.
         to: String,
     },
+    /// A setting of dolt's that is neither on nor off.
+    #[error("could not read the setting {name}: {text:?} is neither true nor false")]
+    Setting {
+        /// Which.
+        name: &'static str,
+        /// What it says.
+        text: String,
+    },
     /// Something in the user's settings or keys.
     #[error("{text}")]
     User {
@@ -140,12 +160,14 @@ impl Complaint {
             | Self::Nothing { .. }
             | Self::NoPlace { .. }
             | Self::NoBranches { .. } => ErrorKind::NotFound,
-            Self::Rejected { .. } => ErrorKind::Refused,
+            Self::Rejected { .. } | Self::Clobbered { .. } => ErrorKind::Refused,
             Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::NoPage { .. } => ErrorKind::Conflict,
             Self::NoName
             | Self::NoPassword
             | Self::NoUpstream { .. }
+            | Self::Unnamed { .. }
+            | Self::Setting { .. }
             | Self::NoStore { .. }
             | Self::NoEnds
             | Self::NoBranch

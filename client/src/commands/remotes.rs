@@ -56,7 +56,7 @@ impl<'a> Followed<'a> {
         environment: &'a Environment,
     ) -> anyhow::Result<Self> {
         let (database, _) = open_database(&how.database.directory).await?;
-        let speaker = Speaker::new(how.user.clone(), environment)?;
+        let speaker = Speaker::of(&how.database.directory, how.user.clone(), environment)?;
         let state = database.repo_state();
         let text = remote.unwrap_or_else(|| followed(state).to_owned());
         let Named { name, remote } = speaker.find(state, &text).await?;
@@ -88,12 +88,30 @@ pub(super) struct Speaker<'a> {
 
 impl<'a> Speaker<'a> {
     pub(super) fn new(name: Option<String>, environment: &'a Environment) -> anyhow::Result<Self> {
-        Ok(Self {
-            user: User::read(environment)?,
+        Ok(Self::from(
+            User::read(environment, None)?,
+            name,
+            environment,
+        ))
+    }
+
+    /// The same for what is done with the database in a directory, whose settings count first.
+    pub(super) fn of(
+        database: &Path,
+        name: Option<String>,
+        environment: &'a Environment,
+    ) -> anyhow::Result<Self> {
+        let user = User::read(environment, Some(database))?;
+        Ok(Self::from(user, name, environment))
+    }
+
+    fn from(user: User, name: Option<String>, environment: &'a Environment) -> Self {
+        Self {
+            user,
             name,
             environment,
             clock: Arc::new(SystemClock::new()),
-        })
+        }
     }
 
     /// The remote of that name, or at that address.
@@ -131,6 +149,18 @@ impl<'a> Speaker<'a> {
     pub(super) fn parse(&self, text: &str) -> anyhow::Result<RemoteUrl> {
         let host = self.user.settings.get("remotes.default_host");
         Ok(RemoteUrl::parse(text, host.unwrap_or(DEFAULT_HOST))?)
+    }
+
+    /// Whether a setting is on, in the words that Dolt reads.
+    pub(super) fn is_on(&self, name: &'static str) -> Result<bool, Complaint> {
+        match self.user.settings.get(name) {
+            Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(true),
+            None | Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(false),
+            Some(other) => Err(Complaint::Setting {
+                name,
+                text: other.to_owned(),
+            }),
+        }
     }
 
     /// Who is written into working sets.

@@ -38,6 +38,28 @@ pub enum TransferError {
         /// Some of those that it has.
         known: Vec<String>,
     },
+    /// The remote lacks a tag.
+    #[error("tag {tag:?} not found on remote")]
+    NoTag {
+        /// Its name.
+        tag: String,
+    },
+    /// The branch that is checked out is not there.
+    #[error(
+        "could not pull into branch {branch:?}, which is checked out: it is not in this database"
+    )]
+    NoHead {
+        /// Its name.
+        branch: String,
+    },
+    /// A name that no fetch can take.
+    #[error(
+        "could not fetch {text:?}: it is no branch, no refs/tags/TAG and no BRANCH:refs/remotes/REMOTE/BRANCH"
+    )]
+    NotFetched {
+        /// What was given.
+        text: String,
+    },
     /// The remote has no branch at all.
     #[error("the remote has no branches")]
     NoBranches,
@@ -189,6 +211,8 @@ impl TransferError {
         match self {
             Self::Remote { source } => source.kind(),
             Self::Empty | Self::NoBranch { .. } | Self::NoBranches => ErrorKind::NotFound,
+            Self::NoTag { .. } | Self::NoHead { .. } => ErrorKind::NotFound,
+            Self::NotFetched { .. } => ErrorKind::Invalid,
             Self::Occupied { .. } => ErrorKind::Conflict,
             Self::Lock { source } => source.kind(),
             Self::Short { .. } | Self::Unsteady | Self::Stopped => ErrorKind::Unavailable,

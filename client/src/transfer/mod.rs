@@ -41,7 +41,7 @@ pub use clone::{
 };
 pub use error::TransferError;
 pub use events::{Observer, Silent, TransferEvent};
-pub use fetch::{Extent, FetchRequest, Fetched, RefUpdate, Vanished, fetch};
+pub use fetch::{Extent, FetchRequest, Fetched, MovedTags, RefUpdate, Vanished, fetch};
 pub use pull::{PullRequest, Pulled, pull};
 pub use push::{Force, PushRef, PushRequest, PushResult, Pushed, Rejection, SetUpstream, push};
 pub use ref_spec::{RefSpec, RefSpecError};

@@ -20,7 +20,7 @@ use super::clone::Identity;
 use super::datasets::{Datasets, pairs};
 use super::error::TransferError;
 use super::events::Observer;
-use super::fetch::{Extent, FetchRequest, Fetched, fetch};
+use super::fetch::{Extent, FetchRequest, Fetched, fetch_with};
 use super::working_set;
 use crate::database::{Database, StoreSource};
 use crate::remote::RemoteSource;
@@ -64,11 +64,22 @@ pub async fn pull(
     let followed = followed.filter(|upstream| upstream.remote == request.fetch.remote_name);
     let followed = followed.and_then(|upstream| upstream.head.strip_prefix("refs/heads/"));
     let wanted = match (&request.branch, followed) {
-        (Some(asked), _) => asked.clone(),
+        (Some(asked), _) => asked
+            .strip_prefix("refs/heads/")
+            .unwrap_or(asked)
+            .to_owned(),
         (None, Some(followed)) => followed.to_owned(),
         (None, None) => branch.clone(),
     };
-    let fetched = fetch(&request.fetch, directory, pool, clock, observer).await?;
+    let here = RefName::Branch(branch.clone());
+    let source = StoreSource::new(Arc::clone(database.store()), pool.clone());
+    let before = Datasets::read(&source, database.store().root()).await?;
+    let missing = || TransferError::NoHead {
+        branch: branch.clone(),
+    };
+    before.get(&here).ok_or_else(missing)?;
+    let also = Some(wanted.as_str());
+    let fetched = fetch_with(&request.fetch, also, directory, pool, clock, observer).await?;
     let store = database.paths().store();
     let writer = pool.run(move || StoreWriter::open(&store)).await?;
     // What a dry run did not bring is read where it is.
@@ -82,17 +93,15 @@ pub async fn pull(
         remote: request.fetch.remote_name.clone(),
         branch: wanted.clone(),
     };
-    let here = RefName::Branch(branch.clone());
-    let missing = |branch: &str| TransferError::NoBranch {
-        branch: branch.to_owned(),
-        known: Vec::new(),
-    };
     let would_move = fetched.updates.iter().filter(|_| is_dry);
     let would_move = would_move.filter(|update| update.name == follows);
     let would_move = would_move.filter_map(|update| update.new).next();
     let new = would_move.or(datasets.get(&follows));
-    let new = new.ok_or_else(|| missing(&wanted))?;
-    let old = datasets.get(&here).ok_or_else(|| missing(&branch))?;
+    let new = new.ok_or(TransferError::NoBranch {
+        branch: wanted,
+        known: Vec::new(),
+    })?;
+    let old = datasets.get(&here).ok_or_else(missing)?;
     let pulled = |new| Pulled {
         fetched,
         branch,

@@ -17,7 +17,6 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
-use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::pool::BlockingPool;
 
@@ -215,19 +214,14 @@ impl Cloner<'_> {
         refs.choose(request.branch.as_deref(), request.default_branch.as_deref())
     }
 
-    /// What the clone says of itself: the branch that is checked out, and the branches that are followed.
-    fn repo_state(&self, branch: &str, followed: Option<&[(String, ChunkAddress)]>) -> RepoState {
-        let Some(name) = &self.request.remote_name else {
-            return RepoState::alone(branch);
-        };
-        let mut remote = RemoteEntry::new(name, &self.request.remote.address());
-        // What is moved out follows all branches, or none: dolt cannot push without the usual spec.
-        if let Some(followed) = followed.filter(|_| !self.place.is_move) {
-            let spec = |(branch, _): &(String, _)| {
-                format!("refs/heads/{branch}:refs/remotes/{name}/{branch}")
-            };
-            remote.fetch_specs = followed.iter().map(spec).collect();
+    /// What the clone says of itself: the branch that is checked out, and its remote, if it is to know it. As with Dolt's
+    /// own, all branches of the remote are followed, also where only some were taken: dolt ends with a panic when it pushes
+    /// a branch for which no spec of the remote says what follows it.
+    fn repo_state(&self, branch: &str) -> RepoState {
+        let address = self.request.remote.address();
+        match &self.request.remote_name {
+            Some(name) => RepoState::cloned(branch, RemoteEntry::new(name, &address)),
+            None => RepoState::alone(branch),
         }
-        RepoState::cloned(branch, remote)
     }
 }

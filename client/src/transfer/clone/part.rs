@@ -189,7 +189,7 @@ impl Cloner<'_> {
             false => new.write(&source, now).await?,
         };
         made.chunks.extend(tags.iter().map(|tag| tag.chunk.clone()));
-        let repo_state = self.repo_state(&part.branch, Some(&part.heads));
+        let repo_state = self.repo_state(&part.branch);
         let cloned = Cloned {
             branch: part.branch,
             branches: part.heads.len(),

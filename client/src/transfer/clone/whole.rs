@@ -49,7 +49,7 @@ impl Cloner<'_> {
             bytes,
             is_least: false,
         };
-        let repo_state = self.repo_state(branch, None);
+        let repo_state = self.repo_state(branch);
         let now = self.clock.now().seconds();
         let made = match request.form {
             Form::Bare => None,

@@ -212,10 +212,11 @@ impl Planner<'_> {
                 if !self.is_clean(&working_set, Some(old)).await? {
                     return Ok(rejected(Rejection::UncommittedChanges));
                 }
-                plan.datasets.set(&working_set, None);
             } else if self.is_stale(branch, Some(old)) {
                 return Ok(rejected(Rejection::StaleLease));
             }
+            // A working set goes with its branch: a branch of that name made later would find it.
+            plan.datasets.set(&working_set, None);
         }
         Ok(PushResult::Deleted { old })
     }

@@ -49,6 +49,12 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             Complaint::Number { .. } => Some("write --backup 1 for a backup, ./1 for a directory"),
             Complaint::NoPage { .. } => Some("name another directory, or move that file away"),
             Complaint::NoBranch => Some("name the branch behind the address"),
+            Complaint::Clobbered { .. } => {
+                Some("keep those tags, or take the remote's: holdfast fetch --force")
+            }
+            Complaint::Unnamed { .. } => {
+                Some("give it a name: dolt remote add <name> <address>; then push to that name")
+            }
             Complaint::NoBranches { .. } => Some("push a branch to it first"),
             Complaint::NothingStays { .. } => Some("name a directory that stays, with --via"),
             _ => None,
@@ -57,7 +63,9 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(error) = cause.downcast_ref::<TransferError>() {
         return match error {
             TransferError::Occupied { .. } => Some("name another directory, or remove this one"),
-            TransferError::NoBranch { .. } => Some("`--branch` takes a branch of the remote"),
+            TransferError::NoBranch { .. } => Some("`holdfast branch --remote` lists those it has"),
+            TransferError::NoTag { .. } => Some("`holdfast refs --remote` lists those it has"),
+            TransferError::NoHead { .. } => Some("check out a branch that `dolt branch` lists"),
             TransferError::RemoteName { .. } => Some(
                 "whoever runs it can remove that ref; until then name the branches that you need",
             ),
@@ -92,6 +100,7 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(error) = cause.downcast_ref::<DatabaseError>() {
         return match error {
             DatabaseError::None { .. } => Some("name the directory of a database with -C"),
+            DatabaseError::File { .. } => Some("put that file right: it holds a JSON object"),
             _ => None,
         };
     }
