@@ -24,7 +24,7 @@ use super::estimate::Estimator;
 use super::events::Observer;
 use super::gather::{Gather, Gathered};
 use super::ref_spec::RefSpec;
-use super::refs::check_names as check_remote_names;
+use super::usable::{Usable, passed_over};
 use crate::database::{Database, DatabasePaths, RepoState, StoreSource, remove};
 use crate::remote::{Reach, Remote, RemoteSource};
 
@@ -96,7 +96,8 @@ pub async fn fetch(
     let database = Database::open(directory, pool).await?;
     let store = database.paths().store();
     let writer = pool.run(move || StoreWriter::open(&store)).await?;
-    let plan = Plan::make(request, database.repo_state(), writer.store(), pool).await?;
+    let (state, store) = (database.repo_state(), writer.store());
+    let plan = Plan::make(request, state, store, pool, &*observer).await?;
     let fetcher = Fetcher {
         paths: database.paths(),
         pool,
@@ -120,6 +121,7 @@ impl Plan {
         repo_state: &RepoState,
         store: &Arc<NomsDir>,
         pool: &BlockingPool,
+        observer: &dyn Observer,
     ) -> Result<Self, TransferError> {
         let specs = specs(repo_state, &request.remote_name)?;
         // Both at once: what is read then asks for the metadata as well.
@@ -127,6 +129,7 @@ impl Plan {
         let (_, root) = futures::try_join!(remote.metadata(), remote.root())?;
         let source = RemoteSource::reaching(Arc::clone(&request.remote), Reach::Near);
         let remote = Datasets::read(&source, root).await?;
+        let address = request.remote.address();
         let local_source = StoreSource::new(Arc::clone(store), pool.clone());
         let local = Datasets::read(&local_source, store.root()).await?;
         check_names(request.branches.as_deref(), &remote)?;
@@ -134,6 +137,18 @@ impl Plan {
             Some(branches) => branches.iter().any(|asked| asked == branch),
             None => true,
         };
+        // What is there and cannot be used is still followed: nothing here goes because of it.
+        let is_moved = |name: &RefName, at| {
+            let mapped = |spec: &RefSpec| spec.map(&name.to_string());
+            let is_elsewhere = |here: String| local.get(&RefName::parse(&here)) != Some(at);
+            let is_asked = matches!(name, RefName::Branch(branch) if is_asked(branch));
+            is_asked && specs.iter().filter_map(mapped).any(is_elsewhere)
+        };
+        let usable = Usable::by_kind(&source, remote.clone(), is_moved).await?;
+        for branch in request.branches.iter().flatten() {
+            usable.check_asked(&address, &RefName::Branch(branch.clone()))?;
+        }
+        usable.warn(&address, observer);
         let mut updates = Vec::new();
         let mut followed = BTreeSet::new();
         for (name, address) in remote.iter() {
@@ -144,8 +159,8 @@ impl Plan {
                 followed.insert(here.clone());
                 let here = RefName::parse(&here);
                 let old = local.get(&here);
-                if is_asked(branch) && old != Some(address) {
-                    check_remote_names(&request.remote.address(), [&name])?;
+                let is_usable = usable.datasets.get(&name).is_some();
+                if is_usable && is_asked(branch) && old != Some(address) {
                     let new = Some(address);
                     updates.push(RefUpdate {
                         name: here,
@@ -166,9 +181,11 @@ impl Plan {
                 new: None,
             }));
         }
-        let tags = unknown_tags(&source, &remote, &local).await?;
-        let names = tags.iter().map(|tag| &tag.name);
-        check_remote_names(&request.remote.address(), names)?;
+        let tags = Tags {
+            of: &address,
+            observer,
+        };
+        let tags = tags.unknown(&source, &usable.datasets, &local).await?;
         Ok(Self {
             local,
             updates,
@@ -237,32 +254,54 @@ impl UnknownTag {
     }
 }
 
-/// The tags of a remote that the database has not, with their chunks.
-pub(crate) async fn unknown_tags(
-    there: &dyn ChunkSource,
-    remote: &Datasets,
-    local: &Datasets,
-) -> Result<Vec<UnknownTag>, TransferError> {
-    let unknown: Vec<_> = remote
-        .iter()
-        .filter(|(name, _)| matches!(name, RefName::Tag(_)) && local.get(name).is_none())
-        .collect();
-    if unknown.is_empty() {
-        return Ok(Vec::new());
+/// The tags of a remote that are taken over.
+pub(crate) struct Tags<'a> {
+    /// How the remote is called.
+    pub(crate) of: &'a str,
+    /// Who is told what is passed over.
+    pub(crate) observer: &'a dyn Observer,
+}
+
+impl Tags<'_> {
+    /// Those that the database has not, with their chunks; what Dolt could not use is passed over.
+    pub(crate) async fn unknown(
+        &self,
+        there: &dyn ChunkSource,
+        remote: &Datasets,
+        local: &Datasets,
+    ) -> Result<Vec<UnknownTag>, TransferError> {
+        let mut unknown = Vec::new();
+        for (name, address) in remote.iter() {
+            if !matches!(name, RefName::Tag(_)) || local.get(&name).is_some() {
+                continue;
+            }
+            match name.check_usable() {
+                Ok(()) => unknown.push((name, address)),
+                Err(fault) => self.observer.warn(&passed_over(self.of, &fault.into())),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(Vec::new());
+        }
+        let addresses: Vec<_> = unknown.iter().map(|(_, address)| *address).collect();
+        let chunks = source::get(there, &addresses).await?;
+        let mut tags = Vec::new();
+        for ((name, address), chunk) in unknown.into_iter().zip(chunks) {
+            let bytes = chunk.ok_or(TransferError::Lacks { address })?;
+            if let Err(fault) = name.check_kind(&bytes) {
+                self.observer.warn(&passed_over(self.of, &fault));
+                continue;
+            }
+            let tag =
+                Tag::decode(&bytes).map_err(|source| ReadError::Decode { address, source })?;
+            tags.push(UnknownTag {
+                name,
+                commit: tag.commit,
+                chunk: NewChunk { address, bytes },
+            });
+        }
+        Ok(tags)
     }
-    let addresses: Vec<_> = unknown.iter().map(|(_, address)| *address).collect();
-    let chunks = source::get(there, &addresses).await?;
-    let mut tags = Vec::new();
-    for ((name, address), chunk) in unknown.into_iter().zip(chunks) {
-        let bytes = chunk.ok_or(TransferError::Lacks { address })?;
-        let tag = Tag::decode(&bytes).map_err(|source| ReadError::Decode { address, source })?;
-        tags.push(UnknownTag {
-            name,
-            commit: tag.commit,
-            chunk: NewChunk { address, bytes },
-        });
-    }
-    Ok(tags)
 }
 
 struct Fetcher<'a> {
