@@ -21,6 +21,8 @@ use crate::repo::served::View;
 const GAP: u64 = 16 << 10;
 /// A request is not made longer than this by joining.
 const LONGEST_FETCH: u64 = 4 << 20;
+/// How many bytes of chunks are held of which only the beginnings are wanted.
+const MOST_HELD: usize = 16 << 20;
 /// The longest single span that is read.
 const LONGEST_SPAN: u64 = 32 << 20;
 
@@ -37,6 +39,42 @@ impl ReadChunks for NamedChunks<'_> {
         &self,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
+        let mut chunks = vec![None; addresses.len()];
+        for (key, wanted) in self.by_file(addresses).await? {
+            self.repository
+                .read_from(&key, &wanted, addresses, usize::MAX, &mut chunks)
+                .await?;
+        }
+        Ok(chunks)
+    }
+
+    async fn read_heads(
+        &self,
+        addresses: &[ChunkAddress],
+        len: usize,
+    ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
+        let mut heads = vec![None; addresses.len()];
+        for (key, mut wanted) in self.by_file(addresses).await? {
+            wanted.sort_unstable_by_key(|(_, span)| span.data.offset);
+            let mut rest = wanted.as_slice();
+            while !rest.is_empty() {
+                let (part, behind) = rest.split_at(within(rest, LONGEST_FETCH));
+                self.repository
+                    .read_from(&key, part, addresses, len, &mut heads)
+                    .await?;
+                rest = behind;
+            }
+        }
+        Ok(heads)
+    }
+}
+
+impl NamedChunks<'_> {
+    /// Where chunks lie, each with its position among the addresses; absent ones are left out.
+    async fn by_file(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<HashMap<ObjectKey, Vec<(usize, ChunkSpan)>>, RepositoryError> {
         let found = self.repository.locate_in(self.named, addresses).await?;
         let mut by_file: HashMap<ObjectKey, Vec<(usize, ChunkSpan)>> = HashMap::new();
         for (position, location) in found.into_iter().enumerate() {
@@ -45,14 +83,19 @@ impl ReadChunks for NamedChunks<'_> {
                 by_file.entry(key).or_default().push((position, span));
             }
         }
-        let mut chunks = vec![None; addresses.len()];
-        for (key, wanted) in by_file {
-            self.repository
-                .read_from(&key, &wanted, addresses, &mut chunks)
-                .await?;
-        }
-        Ok(chunks)
+        Ok(by_file)
     }
+}
+
+/// How many of some spans are not longer than `most` together; one at least.
+fn within(wanted: &[(usize, ChunkSpan)], most: u64) -> usize {
+    let mut len = 0;
+    let end = wanted.iter().position(|(_, span)| {
+        let dictionary = span.dictionary.map_or(0, |at| u64::from(at.len));
+        len += u64::from(span.data.len) + dictionary;
+        len > most
+    });
+    end.unwrap_or(wanted.len()).max(1)
 }
 
 #[async_trait]
@@ -70,14 +113,31 @@ impl ReadChunks for Repository {
         .read_chunks(addresses)
         .await
     }
+
+    async fn read_heads(
+        &self,
+        addresses: &[ChunkAddress],
+        len: usize,
+    ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
+        let state = self.state().await?;
+        let named = self.named(&state, View::Current).await?;
+        NamedChunks {
+            repository: self,
+            named: &named,
+        }
+        .read_heads(addresses, len)
+        .await
+    }
 }
 
 impl Repository {
+    /// Reads chunks of one file, and keeps the first `len` bytes of each.
     async fn read_from(
         &self,
         key: &ObjectKey,
         wanted: &[(usize, ChunkSpan)],
         addresses: &[ChunkAddress],
+        len: usize,
         chunks: &mut [Option<Bytes>],
     ) -> Result<(), RepositoryError> {
         let spans = wanted
@@ -88,6 +148,7 @@ impl Repository {
         let mut dictionaries: HashMap<ByteSpan, Dictionary> = HashMap::new();
         let mut decoder = Decoder::new();
         let mut read = Vec::with_capacity(wanted.len());
+        let mut held = 0;
         for (position, span) in wanted {
             let data = fetched.get(span.data);
             let mut chunk = Vec::new();
@@ -98,25 +159,15 @@ impl Repository {
             dictionary
                 .and_then(|dictionary| decoder.decode(data, dictionary, MAX_CHUNK_LEN, &mut chunk))
                 .map_err(|error| damaged(key, addresses[*position], &error))?;
+            held += chunk.len();
             read.push((*position, chunk));
-        }
-        let computed = hash::hash_chunks(
-            &read
-                .iter()
-                .map(|(_, chunk)| chunk.as_slice())
-                .collect::<Vec<_>>(),
-        );
-        for ((position, chunk), computed) in read.into_iter().zip(computed) {
-            if computed != addresses[position] {
-                return Err(damaged(
-                    key,
-                    addresses[position],
-                    &"its bytes have another address",
-                ));
+            // What is wanted whole stays in any case.
+            if len != usize::MAX && held > MOST_HELD {
+                keep(key, std::mem::take(&mut read), addresses, len, chunks)?;
+                held = 0;
             }
-            chunks[position] = Some(Bytes::from(chunk));
         }
-        Ok(())
+        keep(key, read, addresses, len, chunks)
     }
 
     /// Fetches spans of one object, near ones together.
@@ -153,6 +204,36 @@ impl Repository {
         }
         Ok(fetched)
     }
+}
+
+/// Checks chunks against their addresses, and keeps the first `len` bytes of each.
+fn keep(
+    key: &ObjectKey,
+    read: Vec<(usize, Vec<u8>)>,
+    addresses: &[ChunkAddress],
+    len: usize,
+    chunks: &mut [Option<Bytes>],
+) -> Result<(), RepositoryError> {
+    let computed = hash::hash_chunks(
+        &read
+            .iter()
+            .map(|(_, chunk)| chunk.as_slice())
+            .collect::<Vec<_>>(),
+    );
+    for ((position, chunk), computed) in read.into_iter().zip(computed) {
+        if computed != addresses[position] {
+            return Err(damaged(
+                key,
+                addresses[position],
+                &"its bytes have another address",
+            ));
+        }
+        chunks[position] = Some(match chunk.len() <= len {
+            true => Bytes::from(chunk),
+            false => Bytes::copy_from_slice(&chunk[..len]),
+        });
+    }
+    Ok(())
 }
 
 /// Stretches of one object, ascending.

@@ -24,9 +24,10 @@ use crate::remote::{ListedFiles, Reach, Remote, RemoteSource, Shelf};
 use crate::transfer::clone::{Form, Place, lock_unfinished};
 use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::download::{Downloader, Folders};
-use crate::transfer::fetch::{UnknownTag, unknown_tags};
+use crate::transfer::fetch::{TagReader, UnknownTag};
 use crate::transfer::gather::Gather;
-use crate::transfer::refs::{RemoteRefs, check_names};
+use crate::transfer::refs::RemoteRefs;
+use crate::transfer::usable::{Usable, passed_over};
 use crate::transfer::{Observer, TransferError};
 
 /// What is to be restored.
@@ -173,7 +174,10 @@ async fn having(
     ids.reverse();
     for id in ids {
         let record = catalog.load(shelf, id).await?.record;
-        let refs = RemoteRefs::read(&source, record.root).await?;
+        let datasets = Datasets::read(&source, record.root).await?;
+        let is_branch = |name: &RefName, _| matches!(name, RefName::Branch(_));
+        let usable = Usable::by_kind(&source, datasets, is_branch).await?;
+        let refs = RemoteRefs::among(&usable.datasets);
         for head in refs.branches.into_values() {
             if known.insert(head) && (head == commit || history.is_ancestor(commit, head).await?) {
                 return Ok(Some(id));
@@ -211,7 +215,7 @@ async fn restore_locked(
     let chosen = choose(&request.target, request.which).await?;
     let source = RemoteSource::new(Arc::clone(&request.target));
     let all = Datasets::read(&source, chosen.root).await?;
-    let part = Part::of(request, &source, &all).await?;
+    let part = Part::of(request, &source, &all, &*observer).await?;
     let restorer = Restorer {
         request,
         chosen: &chosen,
@@ -250,18 +254,29 @@ struct Part {
 }
 
 impl Part {
-    /// What the request wants of the datasets of a backup; nothing where it wants everything. Names are checked before
-    /// anything is written.
+    /// What the request wants of the datasets of a backup; nothing where it wants everything. A branch that is wanted
+    /// and that Dolt could not use is refused before anything is written.
     async fn of(
         request: &RestoreRequest,
         source: &RemoteSource,
         all: &Datasets,
+        observer: &dyn Observer,
     ) -> Result<Option<Self>, BackupError> {
         let address = request.target.address();
         if request.branches.is_empty() {
-            all.check_names(&address)?;
             return Ok(None);
         }
+        let is_wanted = |name: &RefName, _| match name {
+            RefName::Branch(branch) | RefName::WorkingSet(branch) => {
+                request.branches.contains(branch)
+            }
+            _ => false,
+        };
+        let usable = Usable::by_kind(source, all.clone(), is_wanted).await?;
+        for branch in &request.branches {
+            usable.check_asked(&address, &RefName::Branch(branch.clone()))?;
+        }
+        let all = &usable.datasets;
         let mut part = Self {
             kept: Datasets::default(),
             roots: Vec::new(),
@@ -279,9 +294,11 @@ impl Part {
                 part.roots.extend(address);
             }
         }
-        part.tags = unknown_tags(source, all, &Datasets::default()).await?;
-        part.kept.check_names(&address)?;
-        check_names(&address, part.tags.iter().map(|tag| &tag.name))?;
+        let tags = TagReader {
+            of: &address,
+            observer,
+        };
+        part.tags = tags.unknown(source, all, &Datasets::default()).await?;
         Ok(Some(part))
     }
 }
@@ -359,7 +376,10 @@ impl Restorer<'_> {
         let store = Arc::new(self.pool.run(open).await?);
         let root = store.root();
         let source = StoreSource::new(store, self.pool.clone());
-        let refs = RemoteRefs::read(&source, root).await?;
+        let datasets = Datasets::read(&source, root).await?;
+        let usable = Usable::by_kind(&source, datasets, |_, _| true).await?;
+        self.leave_out(&usable).await?;
+        let refs = RemoteRefs::among(&usable.datasets);
         let branch = match self.request.branches.first() {
             Some(first) => first.clone(),
             None => refs.choose(None, None)?.to_owned(),
@@ -373,6 +393,26 @@ impl Restorer<'_> {
             branches: refs.branches.len(),
             chunks,
         })
+    }
+}
+
+impl Restorer<'_> {
+    /// Moves the root of the new store to one without the refs that Dolt could not use, and says so.
+    async fn leave_out(&self, usable: &Usable) -> Result<(), BackupError> {
+        if usable.passed_over.is_empty() {
+            return Ok(());
+        }
+        let of = self.request.target.address();
+        for (_, fault) in &usable.passed_over {
+            self.observer.warn(&passed_over(&of, fault));
+        }
+        let written = usable.datasets.write().map_err(TransferError::from)?;
+        let (store, now) = (self.place.store(), self.clock.now().seconds());
+        let commit = move || {
+            StoreWriter::open(&store)?.commit(written.root, &[], &pairs(&written.chunks), now)
+        };
+        self.pool.run(commit).await?;
+        Ok(())
     }
 }
 

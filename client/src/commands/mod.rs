@@ -17,6 +17,7 @@ mod push;
 mod refs;
 mod remotes;
 mod status;
+mod unusable;
 mod user;
 mod verify;
 

@@ -250,11 +250,13 @@ fn line(pushed: &PushRef, result: &PushResult) -> String {
     }
 }
 
+/// How people are shown a ref; a bad name that goes gives a terminal no orders.
 fn short(name: &RefName) -> String {
-    match name {
+    let text = match name {
         RefName::Branch(name) | RefName::Tag(name) => name.clone(),
         other => other.to_string(),
-    }
+    };
+    ui::plain(&text).into_owned()
 }
 
 /// Why a ref was rejected, in git's words, and as programs read it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
 use holdfast_doltdb::write::NameTooLong;
-use holdfast_doltdb::{ReadError, RefNameError};
+use holdfast_doltdb::{ReadError, RefFault};
 
 use super::check::CheckError;
 use super::ref_spec::RefSpecError;
@@ -105,21 +105,31 @@ pub enum TransferError {
     /// A pull would overwrite what is not committed.
     #[error("the working set has changes that are not committed")]
     Uncommitted,
-    /// A name that nothing new may have.
-    #[error("make a branch")]
-    RefName {
-        /// Why.
-        #[source]
-        source: RefNameError,
-    },
-    /// A ref of the remote whose name Dolt could not use.
-    #[error("{remote} has a ref that nobody can take over")]
+    /// A ref of the remote that Dolt could not use.
+    #[error("could not take a ref of {remote}")]
     RemoteName {
         /// The remote.
         remote: String,
-        /// What is wrong with the name.
+        /// What is wrong with the ref.
         #[source]
-        source: RefNameError,
+        source: RefFault,
+    },
+    /// A ref that Dolt could not use, and that is not sent.
+    #[error("could not push {name:?}")]
+    Unusable {
+        /// The full name.
+        name: String,
+        /// What is wrong with the ref.
+        #[source]
+        source: RefFault,
+    },
+    /// A branch that should become a tag, or the other way round.
+    #[error("could not push {here:?} to {there:?}: they are not of one kind")]
+    Mapping {
+        /// The full name here.
+        here: String,
+        /// The full name there.
+        there: String,
     },
     /// A revision that the remote has not.
     #[error("{name:?} is no branch, tag or commit of the remote")]
@@ -217,7 +227,7 @@ impl TransferError {
             Self::Lock { source } => source.kind(),
             Self::Short { .. } | Self::Unsteady | Self::Stopped => ErrorKind::Unavailable,
             Self::Count { .. } | Self::Lacks { .. } | Self::RemoteName { .. } => ErrorKind::Corrupt,
-            Self::Spec { .. } | Self::RefName { .. } => ErrorKind::Invalid,
+            Self::Spec { .. } | Self::Unusable { .. } | Self::Mapping { .. } => ErrorKind::Invalid,
             Self::Shallow { .. } | Self::Diverged { .. } | Self::Uncommitted => ErrorKind::Refused,
             Self::NoRef { .. } | Self::NoRevision { .. } => ErrorKind::NotFound,
             Self::Contended => ErrorKind::Unavailable,

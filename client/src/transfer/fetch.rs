@@ -26,7 +26,7 @@ use super::error::TransferError;
 use super::estimate::Estimator;
 use super::events::Observer;
 use super::gather::{Gather, Gathered};
-use super::refs::check_names;
+use super::usable::{Usable, passed_over};
 use crate::database::{Database, DatabasePaths, StoreSource, remove};
 use crate::remote::{Reach, Remote, RemoteSource};
 use tags::Tags;
@@ -127,7 +127,7 @@ pub(super) async fn fetch_with(
     let wanted = Wanted::new(request, also, database.repo_state())?;
     let store = database.paths().store();
     let writer = pool.run(move || StoreWriter::open(&store)).await?;
-    let plan = Plan::make(request, &wanted, writer.store(), pool).await?;
+    let plan = Plan::make(request, &wanted, writer.store(), pool, &*observer).await?;
     let fetcher = Fetcher {
         paths: database.paths(),
         pool,
@@ -151,15 +151,25 @@ impl Plan {
         wanted: &Wanted,
         store: &Arc<NomsDir>,
         pool: &BlockingPool,
+        observer: &dyn Observer,
     ) -> Result<Self, TransferError> {
         // Both at once: what is read then asks for the metadata as well.
         let remote = &request.remote;
         let (_, root) = futures::try_join!(remote.metadata(), remote.root())?;
         let source = RemoteSource::reaching(Arc::clone(&request.remote), Reach::Near);
         let remote = Datasets::read(&source, root).await?;
+        let address = request.remote.address();
         let local_source = StoreSource::new(Arc::clone(store), pool.clone());
         let local = Datasets::read(&local_source, store.root()).await?;
         wanted.check_found(&remote)?;
+        // What is there and cannot be used is still followed: nothing here goes because of it.
+        let is_moved = |name: &RefName, at| {
+            let mut here = wanted.here(name).into_iter();
+            matches!(name, RefName::Branch(_)) && here.any(|here| local.get(&here) != Some(at))
+        };
+        let usable = Usable::by_kind(&source, remote.clone(), is_moved).await?;
+        wanted.check_usable(&usable, &address)?;
+        usable.warn(&address, observer);
         let mut updates = Vec::new();
         for (name, address) in remote.iter() {
             if !matches!(name, RefName::Branch(_)) {
@@ -167,8 +177,8 @@ impl Plan {
             }
             for here in wanted.here(&name) {
                 let old = local.get(&here);
-                if old != Some(address) {
-                    check_names(&request.remote.address(), [&name])?;
+                let is_usable = usable.datasets.get(&name).is_some();
+                if is_usable && old != Some(address) {
                     let new = Some(address);
                     updates.push(RefUpdate {
                         name: here,
@@ -181,9 +191,12 @@ impl Plan {
         if request.vanished == Vanished::Pruned {
             updates.extend(wanted.gone(&remote, &local));
         }
-        let tags = Tags::read(&source, wanted, request.moved_tags, &remote, &local).await?;
-        let names = tags.taken.iter().map(|tag| &tag.name);
-        check_names(&request.remote.address(), names)?;
+        let reader = TagReader {
+            of: &address,
+            observer,
+        };
+        let there = &usable.datasets;
+        let tags = Tags::read(&reader, &source, wanted, request.moved_tags, there, &local).await?;
         Ok(Self {
             local,
             updates,
@@ -228,32 +241,54 @@ impl UnknownTag {
     }
 }
 
-/// The tags of a remote that the database has not, with their chunks.
-pub(crate) async fn unknown_tags(
-    there: &dyn ChunkSource,
-    remote: &Datasets,
-    local: &Datasets,
-) -> Result<Vec<UnknownTag>, TransferError> {
-    let unknown: Vec<_> = remote
-        .iter()
-        .filter(|(name, _)| matches!(name, RefName::Tag(_)) && local.get(name).is_none())
-        .collect();
-    if unknown.is_empty() {
-        return Ok(Vec::new());
+/// Reads the tags of a remote that are taken over.
+pub(crate) struct TagReader<'a> {
+    /// How the remote is called.
+    pub(crate) of: &'a str,
+    /// Who is told what is passed over.
+    pub(crate) observer: &'a dyn Observer,
+}
+
+impl TagReader<'_> {
+    /// Those that the database has not, with their chunks; what Dolt could not use is passed over.
+    pub(crate) async fn unknown(
+        &self,
+        there: &dyn ChunkSource,
+        remote: &Datasets,
+        local: &Datasets,
+    ) -> Result<Vec<UnknownTag>, TransferError> {
+        let mut unknown = Vec::new();
+        for (name, address) in remote.iter() {
+            if !matches!(name, RefName::Tag(_)) || local.get(&name).is_some() {
+                continue;
+            }
+            match name.check_usable() {
+                Ok(()) => unknown.push((name, address)),
+                Err(fault) => self.observer.warn(&passed_over(self.of, &fault.into())),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(Vec::new());
+        }
+        let addresses: Vec<_> = unknown.iter().map(|(_, address)| *address).collect();
+        let chunks = source::get(there, &addresses).await?;
+        let mut tags = Vec::new();
+        for ((name, address), chunk) in unknown.into_iter().zip(chunks) {
+            let bytes = chunk.ok_or(TransferError::Lacks { address })?;
+            if let Err(fault) = name.check_kind(&bytes) {
+                self.observer.warn(&passed_over(self.of, &fault));
+                continue;
+            }
+            let tag =
+                Tag::decode(&bytes).map_err(|source| ReadError::Decode { address, source })?;
+            tags.push(UnknownTag {
+                name,
+                commit: tag.commit,
+                chunk: NewChunk { address, bytes },
+            });
+        }
+        Ok(tags)
     }
-    let addresses: Vec<_> = unknown.iter().map(|(_, address)| *address).collect();
-    let chunks = source::get(there, &addresses).await?;
-    let mut tags = Vec::new();
-    for ((name, address), chunk) in unknown.into_iter().zip(chunks) {
-        let bytes = chunk.ok_or(TransferError::Lacks { address })?;
-        let tag = Tag::decode(&bytes).map_err(|source| ReadError::Decode { address, source })?;
-        tags.push(UnknownTag {
-            name,
-            commit: tag.commit,
-            chunk: NewChunk { address, bytes },
-        });
-    }
-    Ok(tags)
 }
 
 struct Fetcher<'a> {

@@ -23,6 +23,7 @@ mod events;
 pub(crate) mod fetch;
 pub(crate) mod gather;
 mod landing;
+pub(crate) mod losses;
 mod pull;
 mod push;
 mod reads;
@@ -31,6 +32,7 @@ mod references;
 pub(crate) mod refs;
 mod seen;
 pub(crate) mod send;
+pub(crate) mod usable;
 mod waiting;
 mod working_set;
 
@@ -42,6 +44,7 @@ pub use clone::{
 pub use error::TransferError;
 pub use events::{Observer, Silent, TransferEvent};
 pub use fetch::{Extent, FetchRequest, Fetched, MovedTags, RefUpdate, Vanished, fetch};
+pub use losses::Loss;
 pub use pull::{PullRequest, Pulled, pull};
 pub use push::{Force, PushRef, PushRequest, PushResult, Pushed, Rejection, SetUpstream, push};
 pub use ref_spec::{RefSpec, RefSpecError};

@@ -46,7 +46,11 @@ impl RemoteRefs {
         found
     }
 
+    /// Takes a ref in; one whose name cannot be used is passed over.
     fn insert(&mut self, name: RefName, address: ChunkAddress) {
+        if name.check_usable().is_err() {
+            return;
+        }
         match name {
             RefName::Branch(branch) => {
                 self.branches.insert(branch, address);
@@ -86,22 +90,6 @@ impl RemoteRefs {
         let branch = usual.chain(&self.branches).next();
         branch.map(|(branch, _)| branch.as_str())
     }
-}
-
-/// Checks names of a remote before anything here is called so: one that Dolt could not use would not be found again,
-/// would mean several refs where refs are matched, and might give a terminal orders.
-pub(crate) fn check_names<'a>(
-    remote: &str,
-    names: impl IntoIterator<Item = &'a RefName>,
-) -> Result<(), TransferError> {
-    for name in names {
-        name.check_found()
-            .map_err(|source| TransferError::RemoteName {
-                remote: remote.to_owned(),
-                source,
-            })?;
-    }
-    Ok(())
 }
 
 /// The branch that stands for a store of which nobody says one: `main`, else `master`, else the first; nothing where

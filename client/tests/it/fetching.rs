@@ -273,6 +273,8 @@ impl Observer for Meanwhile {
             std::fs::write(&self.state, with).unwrap();
         }
     }
+
+    fn warn(&self, _: &str) {}
 }
 
 #[test]

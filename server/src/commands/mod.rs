@@ -7,6 +7,7 @@
 pub mod history;
 pub mod repos;
 pub mod verify;
+mod verify_refs;
 
 use std::io::{self, Write};
 

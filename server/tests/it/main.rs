@@ -18,6 +18,7 @@ mod locations;
 mod logs;
 mod process;
 mod pushing;
+mod ref_check;
 mod rig;
 mod settings;
 mod transport;

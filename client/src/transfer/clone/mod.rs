@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_doltdb::{ChunkSource, RefName, unusable_refs};
 
 pub use moved::{end_move, is_moved};
 use place::Before;
@@ -29,6 +30,7 @@ use super::error::TransferError;
 use super::events::Observer;
 use super::fetch::Extent;
 use super::refs::RemoteRefs;
+use super::usable::{Usable, passed_over, unusable};
 use crate::database::{DatabasePaths, FolderLock, RemoteEntry, RepoState};
 use crate::remote::{Reach, Remote};
 
@@ -212,6 +214,38 @@ impl Cloner<'_> {
     fn choose<'r>(&self, refs: &'r RemoteRefs) -> Result<&'r str, TransferError> {
         let request = self.request;
         refs.choose(request.branch.as_deref(), request.default_branch.as_deref())
+    }
+
+    /// Refuses a branch that was asked for and that Dolt could not use.
+    fn check_asked(&self, usable: &Usable) -> Result<(), TransferError> {
+        let asked = match &self.request.scope {
+            Scope::Branches(branches) => branches.iter().collect(),
+            _ => Vec::from_iter(&self.request.branch),
+        };
+        let of = self.request.remote.address();
+        let names = asked.into_iter().cloned().map(RefName::Branch);
+        names.map(|name| usable.check_asked(&of, &name)).collect()
+    }
+
+    /// Chooses the branch that is checked out; one that stands for no commit is passed over, unless it was asked for.
+    async fn choose_usable(
+        &self,
+        source: &dyn ChunkSource,
+        refs: &mut RemoteRefs,
+    ) -> Result<String, TransferError> {
+        let of = self.request.remote.address();
+        loop {
+            let branch = self.choose(refs)?.to_owned();
+            let named = (RefName::Branch(branch.clone()), refs.branches[&branch]);
+            let Some((_, fault)) = unusable_refs(source, [named]).await?.pop() else {
+                return Ok(branch);
+            };
+            if self.request.branch.as_ref() == Some(&branch) {
+                return Err(unusable(&of, fault));
+            }
+            self.observer.warn(&passed_over(&of, &fault));
+            refs.branches.remove(&branch);
+        }
     }
 
     /// What the clone says of itself: the branch that is checked out, and its remote, if it is to know it. As with Dolt's

@@ -9,7 +9,7 @@ use holdfast_chunkstore::ChunkAddress;
 use holdfast_doltdb::{ChunkSource, RefName};
 
 use super::wanted::Wanted;
-use super::{MovedTags, RefUpdate, UnknownTag, unknown_tags};
+use super::{MovedTags, RefUpdate, TagReader, UnknownTag};
 use crate::transfer::datasets::Datasets;
 use crate::transfer::error::TransferError;
 
@@ -26,6 +26,7 @@ pub(super) struct Tags {
 
 impl Tags {
     pub(super) async fn read(
+        reader: &TagReader<'_>,
         source: &dyn ChunkSource,
         wanted: &Wanted,
         moved: MovedTags,
@@ -55,7 +56,7 @@ impl Tags {
             }
         }
         Ok(Self {
-            taken: unknown_tags(source, remote, &kept).await?,
+            taken: reader.unknown(source, remote, &kept).await?,
             asked,
             rejected,
         })

@@ -11,6 +11,7 @@ use crate::database::RepoState;
 use crate::transfer::datasets::Datasets;
 use crate::transfer::error::TransferError;
 use crate::transfer::ref_spec::RefSpec;
+use crate::transfer::usable::Usable;
 
 /// How many branches of the remote an error names.
 const SHOWN: usize = 10;
@@ -87,6 +88,13 @@ impl Wanted {
             }
         }
         Ok(())
+    }
+
+    /// Refuses what was named and Dolt could not use; what nobody named is passed over.
+    pub(super) fn check_usable(&self, usable: &Usable, of: &str) -> Result<(), TransferError> {
+        let named = self.named.iter().flatten().chain(&self.also);
+        let names = named.map(|named| RefName::parse(&named.source));
+        names.map(|name| usable.check_asked(of, &name)).collect()
     }
 
     /// The refs here that follow a branch which the remote no longer has.

@@ -66,8 +66,11 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             TransferError::NoBranch { .. } => Some("`holdfast branch --remote` lists those it has"),
             TransferError::NoTag { .. } => Some("`holdfast refs --remote` lists those it has"),
             TransferError::NoHead { .. } => Some("check out a branch that `dolt branch` lists"),
-            TransferError::RemoteName { .. } => Some(
-                "whoever runs it can remove that ref; until then name the branches that you need",
+            TransferError::RemoteName { .. } => {
+                Some("name another ref; `holdfast push <remote> :<ref>` removes this one there")
+            }
+            TransferError::Mapping { .. } => Some(
+                "push a branch to a branch, and a tag to a tag: `dolt tag` makes one of a branch",
             ),
             TransferError::Empty => Some("push something to it first"),
             TransferError::Diverged { .. } => Some("merge with dolt, or push to another branch"),
@@ -86,11 +89,8 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     }
     if let Some(error) = cause.downcast_ref::<MirrorError>() {
         return match error {
-            MirrorError::Ahead { .. } => {
-                Some("fetch them from there first, or leave them behind with --force")
-            }
+            MirrorError::Ahead { .. } => Some(AHEAD),
             MirrorError::Live { .. } => Some(LIVE),
-            MirrorError::Name { .. } => Some("whoever runs it can remove that ref"),
             _ => None,
         };
     }
@@ -114,6 +114,9 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         _ => None,
     }
 }
+
+/// What to do about commits that would be lost.
+const AHEAD: &str = "merge them into the branches here first, or leave them behind with --force";
 
 /// What to do about a target that somebody works in.
 const LIVE: &str = "name a repository of its own, a file:// directory or a bucket";
@@ -139,6 +142,7 @@ fn of_a_backup(error: &BackupError) -> Option<&'static str> {
             Some("back up a whole clone, or the remote that this was cloned from")
         }
         BackupError::Live { .. } => Some(LIVE),
+        BackupError::Ahead { .. } => Some(AHEAD),
         BackupError::Foreign { .. } => {
             Some("name an empty target, or take its place with --force: the chunks there stay")
         }
