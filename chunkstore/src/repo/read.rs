@@ -9,9 +9,12 @@ use crate::address::ChunkAddress;
 use crate::format::MAX_CHUNK_LEN;
 use crate::format::archive::{Decoder, Dictionary};
 use crate::hash;
+use crate::id::UploadId;
 use crate::index::{ByteSpan, ChunkLocation, ChunkSpan};
 use crate::objects::{ObjectKey, ObjectStoreExt as _};
+use crate::repo::damage::damage_of;
 use crate::repo::error::{RepositoryError, object};
+use crate::repo::file::StoredFile;
 use crate::repo::locate::Named;
 use crate::repo::parts::ReadChunks;
 use crate::repo::repository::Repository;
@@ -37,21 +40,71 @@ impl ReadChunks for NamedChunks<'_> {
         &self,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
-        let found = self.repository.locate_in(self.named, addresses).await?;
-        let mut by_file: HashMap<ObjectKey, Vec<(usize, ChunkSpan)>> = HashMap::new();
-        for (position, location) in found.into_iter().enumerate() {
-            if let Some(ChunkLocation { file, span }) = location {
-                let key = self.named.key(file);
-                by_file.entry(key).or_default().push((position, span));
+        let mut chunks = vec![None; addresses.len()];
+        let mut unread: Vec<usize> = (0..addresses.len()).collect();
+        let mut sound = None;
+        while !unread.is_empty() {
+            let named = sound.as_ref().unwrap_or(self.named);
+            let Unread { positions, damaged } = self
+                .read_some(named, addresses, &unread, &mut chunks)
+                .await?;
+            unread = positions;
+            if !unread.is_empty() {
+                sound = Some(named.without(&damaged));
             }
         }
-        let mut chunks = vec![None; addresses.len()];
-        for (key, wanted) in by_file {
-            self.repository
-                .read_from(&key, &wanted, addresses, &mut chunks)
-                .await?;
-        }
         Ok(chunks)
+    }
+}
+
+/// What could not be read, and the damaged files that it was looked for in: never none if something was not read.
+struct Unread {
+    positions: Vec<usize>,
+    damaged: Vec<StoredFile>,
+}
+
+impl NamedChunks<'_> {
+    /// Reads the chunks at some positions from one place each.
+    async fn read_some(
+        &self,
+        named: &Named,
+        addresses: &[ChunkAddress],
+        positions: &[usize],
+        chunks: &mut [Option<Bytes>],
+    ) -> Result<Unread, RepositoryError> {
+        let repository = self.repository;
+        let wanted: Vec<ChunkAddress> = positions.iter().map(|at| addresses[*at]).collect();
+        let found = repository.locate_in(named, &wanted).await?;
+        repository.check_not_lost(named, &wanted, &found).await?;
+        let mut by_file: HashMap<UploadId, Vec<(usize, ChunkSpan)>> = HashMap::new();
+        for (position, location) in positions.iter().zip(found) {
+            if let Some(ChunkLocation { file, span }) = location {
+                by_file.entry(file).or_default().push((*position, span));
+            }
+        }
+        let mut unread = Unread {
+            positions: Vec::new(),
+            damaged: Vec::new(),
+        };
+        for (upload, wanted) in by_file {
+            let key = named.key(upload);
+            let mut read = repository.read_from(&key, &wanted, addresses, chunks).await;
+            // What came wrong once may have been damaged on its way.
+            if read.as_ref().is_err_and(|error| damage_of(error).is_some()) {
+                read = repository.read_from(&key, &wanted, addresses, chunks).await;
+            }
+            let Err(error) = read else { continue };
+            let file = named
+                .file(upload)
+                .filter(|file| repository.as_served(file).key == key);
+            let (Some(file), Some(what)) = (file, damage_of(&error)) else {
+                return Err(error);
+            };
+            repository.note_damage(file, what);
+            unread.positions.extend(wanted.iter().map(|(at, _)| *at));
+            unread.damaged.push(file.clone());
+        }
+        Ok(unread)
     }
 }
 
