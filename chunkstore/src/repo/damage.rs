@@ -60,7 +60,8 @@ impl DamagedFiles {
         self.changes.load(Ordering::SeqCst)
     }
 
-    fn get(&self, upload: UploadId) -> Option<DamagedFile> {
+    /// What is known to be wrong with a file.
+    pub(crate) fn get(&self, upload: UploadId) -> Option<DamagedFile> {
         match self.changes() {
             0 => None,
             _ => self.files.lock().get(&upload).cloned(),

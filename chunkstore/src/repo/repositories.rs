@@ -134,9 +134,13 @@ impl Repositories {
         }
     }
 
-    /// Notes a data file that was opened and has another length than its record says, as far as that is at hand.
+    /// What is wrong with a data file that was opened: that it is known to be damaged, or has another length than its
+    /// record says, as far as that is at hand.
     pub fn check_len(&self, key: &ObjectKey, len: u64) -> Option<DamagedFile> {
         let (pool, upload) = layout::parse_file(key)?;
+        if let Some(known) = self.inner.damaged.get(upload) {
+            return Some(known);
+        }
         let repository = self.of_pool(pool)?;
         let file = repository.file_at_hand(upload)?;
         let is_right = file.len == len;

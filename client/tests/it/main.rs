@@ -8,6 +8,7 @@ mod both;
 mod clone;
 mod crossing;
 mod cuts;
+mod damage;
 mod dry_run;
 mod holdfast;
 mod kill;
