@@ -248,6 +248,12 @@ pub(crate) struct Push {
     /// Let each branch that is pushed follow the one there.
     #[arg(long, short = 'u')]
     pub(crate) set_upstream: bool,
+    /// First send what the remote lost: walk over everything that the refs here and there reach, also below commits that
+    /// the remote has, where an ordinary push stops, and send what it says is missing.
+    ///
+    /// For a remote whose data files were damaged, from a clone that is whole. The database is only read for it.
+    #[arg(long, conflicts_with = "delete")]
+    pub(crate) repair: bool,
     #[command(flatten)]
     pub(crate) how: How,
 }

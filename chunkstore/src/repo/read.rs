@@ -9,9 +9,12 @@ use crate::address::ChunkAddress;
 use crate::format::MAX_CHUNK_LEN;
 use crate::format::archive::{Decoder, Dictionary};
 use crate::hash;
+use crate::id::UploadId;
 use crate::index::{ByteSpan, ChunkLocation, ChunkSpan};
 use crate::objects::{ObjectKey, ObjectStoreExt as _};
+use crate::repo::damage::damage_of;
 use crate::repo::error::{RepositoryError, object};
+use crate::repo::file::StoredFile;
 use crate::repo::locate::Named;
 use crate::repo::parts::ReadChunks;
 use crate::repo::repository::Repository;
@@ -39,13 +42,7 @@ impl ReadChunks for NamedChunks<'_> {
         &self,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
-        let mut chunks = vec![None; addresses.len()];
-        for (key, wanted) in self.by_file(addresses).await? {
-            self.repository
-                .read_from(&key, &wanted, addresses, usize::MAX, &mut chunks)
-                .await?;
-        }
-        Ok(chunks)
+        self.read(addresses, usize::MAX).await
     }
 
     async fn read_heads(
@@ -53,43 +50,113 @@ impl ReadChunks for NamedChunks<'_> {
         addresses: &[ChunkAddress],
         len: usize,
     ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
-        let mut heads = vec![None; addresses.len()];
-        for (key, mut wanted) in self.by_file(addresses).await? {
-            wanted.sort_unstable_by_key(|(_, span)| span.data.offset);
-            let mut rest = wanted.as_slice();
-            while !rest.is_empty() {
-                let (part, behind) = rest.split_at(within(rest, LONGEST_FETCH));
-                self.repository
-                    .read_from(&key, part, addresses, len, &mut heads)
-                    .await?;
-                rest = behind;
-            }
-        }
-        Ok(heads)
+        self.read(addresses, len).await
     }
 }
 
+/// What could not be read, and the damaged files that it was looked for in: never none if something was not read.
+struct Unread {
+    positions: Vec<usize>,
+    damaged: Vec<StoredFile>,
+}
+
 impl NamedChunks<'_> {
-    /// Where chunks lie, each with its position among the addresses; absent ones are left out.
-    async fn by_file(
+    /// Reads the first `len` bytes of each chunk, of damaged files from another place.
+    async fn read(
         &self,
         addresses: &[ChunkAddress],
-    ) -> Result<HashMap<ObjectKey, Vec<(usize, ChunkSpan)>>, RepositoryError> {
-        let found = self.repository.locate_in(self.named, addresses).await?;
-        let mut by_file: HashMap<ObjectKey, Vec<(usize, ChunkSpan)>> = HashMap::new();
-        for (position, location) in found.into_iter().enumerate() {
-            if let Some(ChunkLocation { file, span }) = location {
-                let key = self.named.key(file);
-                by_file.entry(key).or_default().push((position, span));
+        len: usize,
+    ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
+        let mut chunks = vec![None; addresses.len()];
+        let mut unread: Vec<usize> = (0..addresses.len()).collect();
+        let mut sound = None;
+        while !unread.is_empty() {
+            let named = sound.as_ref().unwrap_or(self.named);
+            let Unread { positions, damaged } = self
+                .read_some(named, addresses, &unread, len, &mut chunks)
+                .await?;
+            unread = positions;
+            if !unread.is_empty() {
+                sound = Some(named.without(&damaged));
             }
         }
-        Ok(by_file)
+        Ok(chunks)
     }
+
+    /// Reads the chunks at some positions from one place each.
+    async fn read_some(
+        &self,
+        named: &Named,
+        addresses: &[ChunkAddress],
+        positions: &[usize],
+        len: usize,
+        chunks: &mut [Option<Bytes>],
+    ) -> Result<Unread, RepositoryError> {
+        let repository = self.repository;
+        let wanted: Vec<ChunkAddress> = positions.iter().map(|at| addresses[*at]).collect();
+        let found = repository.locate_in(named, &wanted).await?;
+        repository.check_not_lost(named, &wanted, &found).await?;
+        let mut by_file: HashMap<UploadId, Vec<(usize, ChunkSpan)>> = HashMap::new();
+        for (position, location) in positions.iter().zip(found) {
+            if let Some(ChunkLocation { file, span }) = location {
+                by_file.entry(file).or_default().push((*position, span));
+            }
+        }
+        let mut unread = Unread {
+            positions: Vec::new(),
+            damaged: Vec::new(),
+        };
+        for (upload, mut wanted) in by_file {
+            wanted.sort_unstable_by_key(|(_, span)| span.data.offset);
+            let key = named.key(upload);
+            let mut read = read_parts(repository, &key, &wanted, addresses, len, chunks).await;
+            // What came wrong once may have been damaged on its way.
+            if read.as_ref().is_err_and(|error| damage_of(error).is_some()) {
+                read = read_parts(repository, &key, &wanted, addresses, len, chunks).await;
+            }
+            let Err(error) = read else { continue };
+            let file = named
+                .file(upload)
+                .filter(|file| repository.as_served(file).key == key);
+            let (Some(file), Some(what)) = (file, damage_of(&error)) else {
+                return Err(error);
+            };
+            repository.note_damage(file, what);
+            unread.positions.extend(wanted.iter().map(|(at, _)| *at));
+            unread.damaged.push(file.clone());
+        }
+        Ok(unread)
+    }
+}
+
+/// Reads chunks of one file whose spans ascend: all at once, or so many at a time that no more than one fetch is held
+/// where only their beginnings are wanted.
+async fn read_parts(
+    repository: &Repository,
+    key: &ObjectKey,
+    wanted: &[(usize, ChunkSpan)],
+    addresses: &[ChunkAddress],
+    len: usize,
+    chunks: &mut [Option<Bytes>],
+) -> Result<(), RepositoryError> {
+    let most = match len {
+        usize::MAX => u64::MAX,
+        _ => LONGEST_FETCH,
+    };
+    let mut rest = wanted;
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(within(rest, most));
+        repository
+            .read_from(key, part, addresses, len, chunks)
+            .await?;
+        rest = behind;
+    }
+    Ok(())
 }
 
 /// How many of some spans are not longer than `most` together; one at least.
 fn within(wanted: &[(usize, ChunkSpan)], most: u64) -> usize {
-    let mut len = 0;
+    let mut len = 0_u64;
     let end = wanted.iter().position(|(_, span)| {
         let dictionary = span.dictionary.map_or(0, |at| u64::from(at.len));
         len += u64::from(span.data.len) + dictionary;

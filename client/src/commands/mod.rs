@@ -16,6 +16,7 @@ mod pull;
 mod push;
 mod refs;
 mod remotes;
+mod repair;
 mod status;
 mod unusable;
 mod user;

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::fetch::{extent, span};
 use super::remotes::open_database;
 use super::remotes::{self, Named, Speaker};
-use super::{Complaint, estimate, pool};
+use super::{Complaint, estimate, pool, repair};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -50,9 +50,29 @@ pub(super) async fn push(
     };
     let progress = Arc::new(Progress::new(output.quiet));
     let observer = Arc::clone(&progress) as Arc<dyn Observer>;
+    let repaired = match arguments.repair {
+        true => {
+            let observer = Arc::clone(&observer);
+            let repaired = repair::repair(&request, &directory, observer).await;
+            if repaired.is_err() {
+                progress.finish();
+            }
+            Some(repaired?)
+        }
+        false => None,
+    };
     let pushed = transfer::push(&request, &directory, &pool(), &speaker.clock, observer).await;
     progress.finish();
     let pushed = pushed?;
+    match (&repaired, output.format) {
+        (Some(repaired), Format::Text) => repair::print(&request, repaired)?,
+        (Some(repaired), Format::Json) => {
+            let told = repair::told(told(&request, &pushed), repaired);
+            ui::print(&told.to_string())?;
+            return check(&pushed);
+        }
+        (None, _) => {}
+    }
     show(&request, &pushed, output)
 }
 

@@ -88,6 +88,25 @@ pub enum TransferError {
         /// The commit.
         address: ChunkAddress,
     },
+    /// A remote that lacks chunks which are not here either.
+    #[error(
+        "the remote lacks more than this database can give: {}",
+        told(not_here)
+    )]
+    Unrepaired {
+        /// Refs of the remote that are not here.
+        not_here: Vec<String>,
+        /// What it said.
+        #[source]
+        source: RemoteError,
+    },
+    /// A remote whose refs are lost, and not known here as they were.
+    #[error("the remote lost its refs, and those that are known here were others")]
+    RefsLost {
+        /// What it said.
+        #[source]
+        source: ReadError,
+    },
     /// A ref that is not there.
     #[error("{name} is no branch or tag here")]
     NoRef {
@@ -226,7 +245,11 @@ impl TransferError {
             Self::Occupied { .. } => ErrorKind::Conflict,
             Self::Lock { source } => source.kind(),
             Self::Short { .. } | Self::Unsteady | Self::Stopped => ErrorKind::Unavailable,
-            Self::Count { .. } | Self::Lacks { .. } | Self::RemoteName { .. } => ErrorKind::Corrupt,
+            Self::Count { .. }
+            | Self::Lacks { .. }
+            | Self::RemoteName { .. }
+            | Self::Unrepaired { .. }
+            | Self::RefsLost { .. } => ErrorKind::Corrupt,
             Self::Spec { .. } | Self::Unusable { .. } | Self::Mapping { .. } => ErrorKind::Invalid,
             Self::Shallow { .. } | Self::Diverged { .. } | Self::Uncommitted => ErrorKind::Refused,
             Self::NoRef { .. } | Self::NoRevision { .. } => ErrorKind::NotFound,
@@ -236,6 +259,17 @@ impl TransferError {
             Self::Name { .. } => ErrorKind::Invalid,
             Self::Store { source } => source.kind(),
             Self::Database { source } => source.kind(),
+        }
+    }
+}
+
+/// The refs of a remote that are not here, the first of many.
+fn told(not_here: &[String]) -> String {
+    match not_here {
+        [] => "all of its refs are here".to_owned(),
+        refs => {
+            let named: Vec<_> = refs.iter().take(5).map(String::as_str).collect();
+            format!("not here are {}", named.join(", "))
         }
     }
 }

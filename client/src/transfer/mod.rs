@@ -46,7 +46,10 @@ pub use events::{Observer, Silent, TransferEvent};
 pub use fetch::{Extent, FetchRequest, Fetched, MovedTags, RefUpdate, Vanished, fetch};
 pub use losses::Loss;
 pub use pull::{PullRequest, Pulled, pull};
-pub use push::{Force, PushRef, PushRequest, PushResult, Pushed, Rejection, SetUpstream, push};
+pub use push::{
+    Force, PushRef, PushRequest, PushResult, Pushed, Rejection, RepairRequest, Repaired,
+    SetUpstream, push, repair,
+};
 pub use ref_spec::{RefSpec, RefSpecError};
 pub use references::{Forgiving, check_references, described};
 pub use refs::usual_branch;

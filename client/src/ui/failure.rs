@@ -192,6 +192,23 @@ mod tests {
         assert_told(&error, "hint: run the same command again", 5);
     }
 
+    #[test]
+    fn a_remote_that_lost_something_is_damaged_and_does_not_refuse() {
+        let lost = || tonic::Status::failed_precondition("data file x is damaged");
+        assert_told(&called(lost()), "data file x is damaged", 4);
+        let mut status = lost();
+        let mark = tonic::metadata::AsciiMetadataValue::from_static("damaged");
+        status.metadata_mut().insert("holdfast-error", mark);
+        assert_told(
+            &called(status),
+            "hint: in a clone that is whole, `holdfast push --repair",
+            6,
+        );
+        let (action, text) = ("read a table file", "it is damaged".to_owned());
+        let error = RemoteError::Damaged { action, text };
+        assert_told(&error.into(), "holdfast push --repair", 6);
+    }
+
     /// What a connection fails with has layers; the innermost is told.
     fn failed(inner: impl Error + Send + Sync + 'static) -> anyhow::Error {
         called(tonic::Status::from_error(Box::new(io::Error::other(inner))))

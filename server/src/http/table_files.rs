@@ -246,7 +246,12 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<Md5>, ForgeError> {
 
 fn refuse(error: &ForgeError) -> Response<ResponseBody> {
     error::log(error);
-    answer::line(status::status(error.kind()), &error.for_client())
+    let mut response = answer::line(status::status(error.kind()), &error.for_client());
+    if error.is_of_damage() {
+        let mark = HeaderValue::from_static(error::DAMAGED);
+        response.headers_mut().insert(error::MARK, mark);
+    }
+    response
 }
 
 fn unsatisfiable(len: u64, error: RangeError) -> Response<ResponseBody> {

@@ -11,6 +11,7 @@ mod checking;
 mod clock;
 mod commands;
 mod daemon;
+mod damage;
 mod files;
 mod hostile;
 mod limits;

@@ -8,6 +8,7 @@
 //! the same push goes on behind them.
 
 mod plan;
+mod repair;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,6 +23,7 @@ use holdfast_doltdb::RefName;
 use holdfast_doltdb::write::NewChunk;
 
 pub use plan::{PushResult, Rejection};
+pub use repair::{RepairRequest, Repaired, repair};
 
 use self::plan::{Plan, Planner};
 use super::clone::Identity;

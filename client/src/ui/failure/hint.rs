@@ -78,11 +78,17 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
                 "commit the changes first, or stash them; tables that dolt_ignore names count too, and \
                  `dolt stash --all` takes them along",
             ),
+            TransferError::Unrepaired { .. } => {
+                Some("run it from a clone that has these refs, or restore a backup of the remote")
+            }
             TransferError::Shallow { .. } => {
                 Some("push from a whole clone, or to where this was cloned from")
             }
             _ => None,
         };
+    }
+    if let Some(error) = cause.downcast_ref::<RemoteError>() {
+        return error.is_of_damage().then_some(REPAIR);
     }
     if let Some(error) = cause.downcast_ref::<BackupError>() {
         return of_a_backup(error);
@@ -117,6 +123,10 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
 
 /// What to do about commits that would be lost.
 const AHEAD: &str = "merge them into the branches here first, or leave them behind with --force";
+
+/// What to do about a remote that lost something.
+const REPAIR: &str =
+    "in a clone that is whole, `holdfast push --repair <remote>` sends what the remote lost again";
 
 /// What to do about a target that somebody works in.
 const LIVE: &str = "name a repository of its own, a file:// directory or a bucket";
