@@ -22,7 +22,7 @@ use super::error::TransferError;
 use super::events::Observer;
 use super::fetch::{Extent, FetchRequest, Fetched, fetch_with};
 use super::working_set;
-use crate::database::{Database, StoreSource};
+use crate::database::{Database, RepoState, StoreSource};
 use crate::remote::RemoteSource;
 
 /// What is to be pulled.
@@ -60,17 +60,7 @@ pub async fn pull(
     let database = Database::open(directory, pool).await?;
     let state = database.repo_state();
     let branch = state.branch().unwrap_or("main").to_owned();
-    let followed = state.branches.get(&branch);
-    let followed = followed.filter(|upstream| upstream.remote == request.fetch.remote_name);
-    let followed = followed.and_then(|upstream| upstream.head.strip_prefix("refs/heads/"));
-    let wanted = match (&request.branch, followed) {
-        (Some(asked), _) => asked
-            .strip_prefix("refs/heads/")
-            .unwrap_or(asked)
-            .to_owned(),
-        (None, Some(followed)) => followed.to_owned(),
-        (None, None) => branch.clone(),
-    };
+    let wanted = wanted(request, state, &branch).to_owned();
     let here = RefName::Branch(branch.clone());
     let source = StoreSource::new(Arc::clone(database.store()), pool.clone());
     let before = Datasets::read(&source, database.store().root()).await?;
@@ -138,6 +128,19 @@ pub async fn pull(
     let commit = move || writer.commit(written.root, &[], &pairs(&chunks), now);
     pool.run(commit).await?;
     Ok(pulled(new))
+}
+
+/// The branch of the remote that is pulled into `branch`: the one that was named, else the one that is followed, else
+/// the one of the same name.
+fn wanted<'a>(request: &'a PullRequest, state: &'a RepoState, branch: &'a str) -> &'a str {
+    let short = |name: &'a str| name.strip_prefix("refs/heads/");
+    if let Some(named) = &request.branch {
+        return short(named).unwrap_or(named);
+    }
+    let followed = state.branches.get(branch);
+    let followed = followed.filter(|upstream| upstream.remote == request.fetch.remote_name);
+    let followed = followed.and_then(|upstream| short(&upstream.head));
+    followed.unwrap_or(branch)
 }
 
 /// Chunks of the database; those that it has not, of the remote if that may be asked.
