@@ -276,6 +276,7 @@ impl Part {
         for branch in &request.branches {
             usable.check_asked(&address, &RefName::Branch(branch.clone()))?;
         }
+        usable.warn_of_tags(&address, observer);
         let all = &usable.datasets;
         let mut part = Self {
             kept: Datasets::default(),

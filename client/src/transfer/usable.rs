@@ -62,6 +62,14 @@ impl Usable {
         }
     }
 
+    /// Tells which tags are passed over, where of the rest only what was asked for comes.
+    pub(crate) fn warn_of_tags(&self, of: &str, observer: &dyn Observer) {
+        let is_tag = |(name, _): &&(RefName, RefFault)| matches!(name, RefName::Tag(_));
+        for (_, fault) in self.passed_over.iter().filter(is_tag) {
+            observer.warn(&passed_over(of, fault));
+        }
+    }
+
     /// Refuses what was asked for by name and is passed over.
     pub(crate) fn check_asked(&self, of: &str, asked: &RefName) -> Result<(), TransferError> {
         match self.passed_over.iter().find(|(name, _)| name == asked) {

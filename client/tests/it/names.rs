@@ -1,7 +1,7 @@
 //! Refs of a remote whose names are none, or that Dolt would no longer give.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,34 +43,9 @@ impl Lawless {
         })
     }
 
-    /// Changes the dataset map by hand.
-    fn change(&self, change: impl FnOnce(&mut Refs)) {
-        let pool = BlockingPool::new(1);
-        let writer = StoreWriter::open(&self.directory).unwrap();
-        let source = StoreSource::new(Arc::clone(writer.store()), pool);
-        let root = writer.store().root();
-        let mut refs = Refs::new();
-        Runtime::new().unwrap().block_on(async {
-            let map = AddressMap::open(&source, root).await.unwrap();
-            let mut entries = map.entries();
-            while let Some(entry) = entries.next().await.unwrap() {
-                refs.insert(entry.name, entry.address);
-            }
-        });
-        change(&mut refs);
-        let written = store_root(&refs).unwrap();
-        let chunks = written.chunks.into_iter();
-        let chunks: Vec<_> = chunks.map(|chunk| (chunk.address, chunk.bytes)).collect();
-        writer.commit(written.root, &[], &chunks, 0).unwrap();
-    }
-
     /// Gives another name to where a ref is, too.
     pub(crate) fn add(&self, name: &str, like: &str) {
-        let name = Bytes::copy_from_slice(name.as_bytes());
-        self.change(|refs| {
-            let address = refs[like.as_bytes()];
-            refs.insert(name, address);
-        });
+        add(&self.directory, name, like);
     }
 
     /// Puts a commit onto its main branch.
@@ -79,6 +54,36 @@ impl Lawless {
         worker.commit("there", "create table there (id int primary key)");
         ours(&worker, &["push", "origin", "main"]).expect_success();
     }
+}
+
+/// Gives another name to where a ref of a store is, too.
+pub(crate) fn add(store: &Path, name: &str, like: &str) {
+    let name = Bytes::copy_from_slice(name.as_bytes());
+    change(store, |refs| {
+        let address = refs[like.as_bytes()];
+        refs.insert(name, address);
+    });
+}
+
+/// Changes the dataset map of a store by hand.
+fn change(store: &Path, change: impl FnOnce(&mut Refs)) {
+    let pool = BlockingPool::new(1);
+    let writer = StoreWriter::open(store).unwrap();
+    let source = StoreSource::new(Arc::clone(writer.store()), pool);
+    let root = writer.store().root();
+    let mut refs = Refs::new();
+    Runtime::new().unwrap().block_on(async {
+        let map = AddressMap::open(&source, root).await.unwrap();
+        let mut entries = map.entries();
+        while let Some(entry) = entries.next().await.unwrap() {
+            refs.insert(entry.name, entry.address);
+        }
+    });
+    change(&mut refs);
+    let written = store_root(&refs).unwrap();
+    let chunks = written.chunks.into_iter();
+    let chunks: Vec<_> = chunks.map(|chunk| (chunk.address, chunk.bytes)).collect();
+    writer.commit(written.root, &[], &chunks, 0).unwrap();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use holdfast_tests::dolt::{Database, Workshop};
 use holdfast_tests::world::World;
 
 use crate::holdfast::{holdfast, ours};
-use crate::names::Lawless;
+use crate::names::{Lawless, add};
 use crate::scene::{assert_whole, forge, prod, published, refs_there, workshop};
 
 #[test]
@@ -50,23 +50,18 @@ fn a_backup_by_dolt_is_refused_with_the_command_that_helps() {
     let server = forge();
     let url = format!("{}/acme/backup", server.base_url());
     let owner = World::SMALL.make(&workshop, "owner");
-    let there = workshop.folder().join("there");
-    std::fs::create_dir(&there).unwrap();
-    // A push by dolt leaves the name in its own database, too.
-    owner.ok(&[
-        "remote",
-        "add",
-        "origin",
-        &format!("file://{}", there.display()),
-    ]);
-    owner.push(&["origin", "main:a//b"]);
+    add(
+        &owner.folder().join(".dolt/noms"),
+        "refs/heads/a//b",
+        "refs/heads/main",
+    );
     owner.ok(&["backup", "add", "b", &url]);
     let refused = owner.refused(&["backup", "sync", "b"]);
-    let command = "dolt branch -D -r 'origin/a//b'";
+    let command = "dolt branch -D 'a//b'";
     assert!(refused.contains(command), "{refused}");
     let ours_refused = ours(&owner, &["backup", ".", &url]).expect_code(4);
     assert!(ours_refused.contains(command), "{ours_refused}");
-    owner.ok(&["branch", "-D", "-r", "origin/a//b"]);
+    owner.ok(&["branch", "-D", "a//b"]);
     owner.ok(&["backup", "sync", "b"]);
     server.finish();
 }
@@ -229,8 +224,8 @@ fn a_vault_takes_all_and_a_restore_leaves_out_what_dolt_could_not_use() {
     let vault: PathBuf = folder.join("vault");
     let vault = format!("file://{}", vault.display());
     warned(workshop, folder, &["backup", &lawless.url, &vault], &FAULTS);
-    let verified = holdfast(workshop, folder, &["backup", "verify", &vault]);
-    assert_eq!(verified.code, Some(6), "{}", verified.text());
+    // Nothing of the backup is damaged: it holds what was there.
+    holdfast(workshop, folder, &["backup", "verify", &vault]).expect_success();
     warned(
         workshop,
         folder,

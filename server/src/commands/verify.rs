@@ -28,11 +28,12 @@ pub async fn verify(
     out: &mut (dyn Write + Send),
 ) -> Result<bool, CommandError> {
     let chosen = chosen(repositories, name).await?;
+    let readable = verify_refs::readable(repositories).await?;
     let mut answer = Answer::begin(form, out)?;
     let mut is_whole = true;
     for (name, repository) in chosen {
         let verified = match repository {
-            Ok(repository) => check(repositories, &repository).await,
+            Ok(repository) => check(repositories, &readable, &repository).await,
             Err(error) => Verified {
                 report: Report::of_unreadable_name(name, &error),
                 unusable_refs: Vec::new(),
@@ -73,12 +74,16 @@ async fn chosen(
     }
 }
 
-async fn check(repositories: &Repositories, repository: &Repository) -> Verified {
+async fn check(
+    repositories: &Repositories,
+    readable: &Repositories,
+    repository: &Repository,
+) -> Verified {
     let clock = &repositories.parts().clock;
     let progress = Progress::new(repository.name().to_string(), || clock.monotonic());
     let mut report = repository.verify(&progress).await;
     progress.end();
-    let unusable_refs = match verify_refs::find(repository).await {
+    let unusable_refs = match verify_refs::find(readable, repository.name()).await {
         Ok(unusable_refs) => unusable_refs,
         Err(error) => {
             // Where something is damaged, that is told already.

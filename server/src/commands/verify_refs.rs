@@ -1,13 +1,19 @@
 //! Refs of a repository that Dolt cannot use: each stops clone and fetch for everybody.
 
+use std::sync::Arc;
+
 use holdfast_chunkstore::ChunkAddress;
-use holdfast_chunkstore::repo::{ReadChunks as _, Repository, RepositoryError};
+use holdfast_chunkstore::index::SpareIndex;
+use holdfast_chunkstore::repo::{ReadChunks as _, RepoName, Repositories, RepositoryError};
 use holdfast_doltdb::{MessageKind, ReadError, RefFault, RefName, Refs, SourceError};
 
 use crate::meaning::Source;
 
 /// How many chunks are asked for at once.
 const BATCH: usize = 4096;
+
+/// How many places of chunks may be held that no stored index has.
+const MOST_ENTRIES: u64 = 1 << 22;
 
 /// A ref, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -18,11 +24,25 @@ pub(super) struct UnusableRef {
     pub(super) fault: String,
 }
 
+/// The repositories as chunks of them can be read beside a server, whose index may lack files and is not written.
+pub(super) async fn readable(repositories: &Repositories) -> Result<Repositories, RepositoryError> {
+    let mut parts = repositories.parts().clone();
+    let stored = Arc::clone(&parts.index);
+    parts.index = Arc::new(SpareIndex::new(stored, MOST_ENTRIES, parts.pool.clone()));
+    Repositories::open(parts).await
+}
+
 /// Finds them. Chunks that are not there are found elsewhere.
-pub(super) async fn find(repository: &Repository) -> Result<Vec<UnusableRef>, ReadError> {
+pub(super) async fn find(
+    repositories: &Repositories,
+    name: &RepoName,
+) -> Result<Vec<UnusableRef>, ReadError> {
     let failed = |error: RepositoryError| ReadError::Source {
         count: 1,
         source: SourceError::new(error.kind(), error),
+    };
+    let Some(repository) = &repositories.find(name).await.map_err(failed)? else {
+        return Ok(Vec::new());
     };
     let root = repository.state().await.map_err(failed)?.root;
     let source = Source { chunks: repository };

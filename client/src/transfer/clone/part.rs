@@ -154,6 +154,7 @@ impl Cloner<'_> {
                 of: &address,
                 observer: &*self.observer,
             };
+            usable.warn_of_tags(&address, &*self.observer);
             let none = Datasets::default();
             part.tags = tags.unknown(&source, &usable.datasets, &none).await?;
         }
