@@ -53,6 +53,18 @@ pub enum StoreError {
         /// Where it should lie.
         directory: PathBuf,
     },
+    /// A file that was there when the store was opened, and is not any more.
+    #[error("could not read {}: it was taken away meanwhile, as a collection does", path.display())]
+    Vanished {
+        /// Where it lay.
+        path: PathBuf,
+    },
+    /// A store that changed each time it was opened.
+    #[error("could not open the store in {}: it changed each time while it was opened", path.display())]
+    Changing {
+        /// Where it lies.
+        path: PathBuf,
+    },
     /// A table file or an archive that is damaged.
     #[error("read {}", path.display())]
     File {
@@ -154,7 +166,9 @@ impl StoreError {
             | Self::Journal { .. }
             | Self::Loss { .. }
             | Self::Ghosts { .. } => ErrorKind::Corrupt,
-            Self::Held { .. } => ErrorKind::Unavailable,
+            Self::Held { .. } | Self::Vanished { .. } | Self::Changing { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::Encode { source, .. } => source.kind(),
             Self::Exists { .. } => ErrorKind::Conflict,
             Self::Journaled { .. } => ErrorKind::Refused,

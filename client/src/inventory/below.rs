@@ -39,7 +39,7 @@ pub(super) fn walk(
         let batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
         for (address, place) in places(store, batch)? {
             chunk.clear();
-            let read = store.read_chunk(place, &mut decoder, &mut chunk);
+            let read = store.read_chunk(address, place, &mut decoder, &mut chunk);
             read.map_err(failed)?;
             let mut below = Vec::new();
             let told = children(&chunk, &mut |child| below.push(child));
