@@ -34,9 +34,10 @@ Exit codes:
   2  the command line is wrong
   3  what was named is not there
   4  refused, or not allowed
-  5  the remote cannot be reached, or the database is in use: try again
+  5  the remote cannot be reached: try again
   6  damaged data
   7  no room left
+ 11  another process has the database locked
 
 The password of --user is taken from DOLT_REMOTE_PASSWORD; keys made by `dolt creds` are used as dolt does.";
 

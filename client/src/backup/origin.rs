@@ -1,17 +1,15 @@
 //! What is backed up, and where files of a backup gather meanwhile.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreStamp};
-use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_doltdb::ChunkSource;
 
 use super::error::BackupError;
-use crate::database::{DatabaseError, DatabasePaths, StoreSource, io, remove};
+use crate::database::{DatabaseError, DatabasePaths, StoreSource, Turn, remove};
 use crate::remote::{Remote, RemoteSource};
 use crate::transfer::send::Origin;
 
@@ -113,7 +111,7 @@ fn open_store(path: &Path) -> Result<NomsDir, BackupError> {
 /// off is gone on with.
 pub(crate) struct Workplace {
     folder: PathBuf,
-    _lock: File,
+    _turn: Turn,
 }
 
 impl Workplace {
@@ -123,21 +121,13 @@ impl Workplace {
     }
 
     fn take(folder: PathBuf) -> Result<Self, BackupError> {
-        durable::create_root(&folder).map_err(io("make", &folder))?;
-        let path = folder.join("LOCK");
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io("open", &path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self {
+        match Turn::take(&folder) {
+            Ok(turn) => Ok(Self {
                 folder,
-                _lock: lock,
+                _turn: turn,
             }),
-            Err(TryLockError::WouldBlock) => Err(BackupError::Busy { path: folder }),
-            Err(TryLockError::Error(error)) => Err(io("lock", &path)(error).into()),
+            Err(DatabaseError::Busy { path }) => Err(BackupError::Busy { path }),
+            Err(error) => Err(error.into()),
         }
     }
 

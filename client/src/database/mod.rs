@@ -10,6 +10,7 @@
 mod repo_state;
 mod settings;
 mod source;
+mod turn;
 mod unfinished;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use holdfast_chunkstore::pool::BlockingPool;
 pub use repo_state::{RemoteEntry, RepoState, Upstream};
 pub use settings::DoltSettings;
 pub use source::StoreSource;
+pub(crate) use turn::Turn;
 pub use unfinished::Unfinished;
 
 /// The directory in a database's directory where everything lies.
@@ -64,6 +66,12 @@ pub enum DatabaseError {
         #[source]
         source: serde_json::Error,
     },
+    /// Another process uses a folder of the database.
+    #[error("another process of ours uses {}", path.display())]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Its store cannot be used.
     #[error("open the store of the database")]
     Store {
@@ -88,6 +96,7 @@ impl DatabaseError {
             },
             Self::None { .. } => ErrorKind::NotFound,
             Self::File { .. } => ErrorKind::Corrupt,
+            Self::Busy { .. } => ErrorKind::Unavailable,
             Self::Store { source } => source.kind(),
         }
     }

@@ -94,16 +94,26 @@ pub async fn fetch(
     observer: Arc<dyn Observer>,
 ) -> Result<Fetched, TransferError> {
     let database = Database::open(directory, pool).await?;
-    let store = database.paths().store();
-    let writer = pool.run(move || StoreWriter::open(&store)).await?;
-    let plan = Plan::make(request, database.repo_state(), writer.store(), pool).await?;
+    // What is only read needs no lock.
+    let writer = match request.extent {
+        Extent::Whole => {
+            let store = database.paths().store();
+            Some(pool.run(move || StoreWriter::open(&store)).await?)
+        }
+        Extent::DryRun => None,
+    };
+    let store = writer.as_ref().map_or(database.store(), StoreWriter::store);
+    let plan = Plan::make(request, database.repo_state(), store, pool).await?;
     let fetcher = Fetcher {
         paths: database.paths(),
         pool,
         observer,
         plan,
     };
-    fetcher.run(request, writer, clock).await
+    match writer {
+        Some(writer) => fetcher.run(request, writer, clock).await,
+        None => fetcher.estimate(request, database.store()).await,
+    }
 }
 
 /// What moves.
@@ -279,9 +289,6 @@ impl Fetcher<'_> {
         writer: StoreWriter,
         clock: &dyn Clock,
     ) -> Result<Fetched, TransferError> {
-        if request.extent == Extent::DryRun {
-            return self.estimate(request, writer).await;
-        }
         let Plan {
             mut local,
             mut updates,
@@ -329,7 +336,7 @@ impl Fetcher<'_> {
     async fn estimate(
         self,
         request: &FetchRequest,
-        writer: StoreWriter,
+        store: &Arc<NomsDir>,
     ) -> Result<Fetched, TransferError> {
         let Plan {
             mut updates, tags, ..
@@ -337,8 +344,8 @@ impl Fetcher<'_> {
         let roots: Vec<_> = updates.iter().filter_map(|update| update.new).collect();
         let estimator = Estimator {
             remote: Arc::clone(&request.remote),
-            known: Some(Arc::clone(writer.store())),
-            left_out: left_out(writer.store(), &roots),
+            known: Some(Arc::clone(store)),
+            left_out: left_out(store, &roots),
             pool: self.pool.clone(),
             observer: self.observer,
         };

@@ -71,6 +71,9 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.chain().any(|cause| cause.is::<UrlError>()) {
         return 2;
     }
+    if error.chain().any(is_locked) {
+        return LOCKED;
+    }
     match kind(error) {
         None | Some(ErrorKind::Internal) => 1,
         Some(ErrorKind::Invalid) => 2,
@@ -85,6 +88,15 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
         Some(ErrorKind::Corrupt | ErrorKind::Dangling) => 6,
         Some(ErrorKind::Exhausted) => 7,
     }
+}
+
+/// The exit code when another process has what is needed.
+const LOCKED: u8 = 11;
+
+fn is_locked(cause: &(dyn Error + 'static)) -> bool {
+    matches!(cause.downcast_ref(), Some(StoreError::Held { .. }))
+        || matches!(cause.downcast_ref(), Some(DatabaseError::Busy { .. }))
+        || matches!(cause.downcast_ref(), Some(BackupError::Busy { .. }))
 }
 
 fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
@@ -148,7 +160,7 @@ mod tests {
             source: StoreError::Held { path },
         };
         let error = anyhow::Error::from(error);
-        assert_told(&error, "hint: stop the dolt process", 5);
+        assert_told(&error, "hint: stop the dolt process", 11);
         let none = DatabaseError::None { path: ".".into() };
         assert_told(&none.into(), "with -C", 3);
     }
