@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::address::TableFileId;
+use crate::address::{ChunkAddress, TableFileId};
 use crate::error::ErrorKind;
 use crate::format::journal::RecordError;
 use crate::format::manifest::ManifestError;
@@ -73,6 +73,14 @@ pub enum StoreError {
         /// What is wrong with it.
         #[source]
         source: DecodeError,
+    },
+    /// A chunk that is not what it stands under.
+    #[error("could not copy chunk {address} of {}: its bytes have another address", path.display())]
+    Chunk {
+        /// The file.
+        path: PathBuf,
+        /// Under what it stands.
+        address: ChunkAddress,
     },
     /// A table file that holds another number of chunks than is listed: Dolt cannot open it.
     #[error("{} holds {found} chunks, and the manifest says {listed}", path.display())]
@@ -162,6 +170,7 @@ impl StoreError {
             Self::Manifest { .. }
             | Self::Missing { .. }
             | Self::File { .. }
+            | Self::Chunk { .. }
             | Self::Count { .. }
             | Self::Journal { .. }
             | Self::Loss { .. }

@@ -13,6 +13,7 @@ mod dry_run;
 mod holdfast;
 mod kill;
 mod looking;
+mod many_files;
 mod moving;
 mod names;
 mod places;
