@@ -21,6 +21,7 @@ mod items;
 mod merge;
 pub mod noms_dir;
 pub mod objects;
+pub mod open_files;
 pub mod pool;
 pub mod repo;
 pub mod sort;

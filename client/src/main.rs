@@ -20,6 +20,8 @@ use ui::{failure, paint};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::parse();
+    // Where it cannot be raised, the usual one does: files are opened when they are read.
+    drop(holdfast_chunkstore::open_files::raise_limit());
     // Another part of the process may have chosen the same provider already; both are ring.
     drop(rustls::crypto::ring::default_provider().install_default());
     let environment = Environment {

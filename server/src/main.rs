@@ -28,6 +28,8 @@ fn main() -> ExitCode {
             };
         }
     };
+    // Where it cannot be raised, connections are refused earlier.
+    drop(holdfast_chunkstore::open_files::raise_limit());
     // Another part of the process may have chosen the same provider already; both are ring.
     if rustls::crypto::ring::default_provider()
         .install_default()

@@ -50,7 +50,7 @@ fn file_of_root(store: &NomsDir) -> Result<Option<TableFileId>, StoreError> {
         return Ok(None);
     };
     Ok(match store.find(root)? {
-        Some(Place::File { file, .. }) => store.files().get(file).map(|file| file.id()),
+        Some(Place::File { file, .. }) => store.file(file).map(|file| file.id()),
         Some(Place::Journal { .. }) | None => None,
     })
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::address::TableFileId;
+use crate::address::{ChunkAddress, TableFileId};
 use crate::error::ErrorKind;
 use crate::format::journal::RecordError;
 use crate::format::manifest::ManifestError;
@@ -53,6 +53,18 @@ pub enum StoreError {
         /// Where it should lie.
         directory: PathBuf,
     },
+    /// A file that was there when the store was opened, and is not any more.
+    #[error("could not read {}: it was taken away meanwhile, as a collection does", path.display())]
+    Vanished {
+        /// Where it lay.
+        path: PathBuf,
+    },
+    /// A store that changed each time it was opened.
+    #[error("could not open the store in {}: it changed each time while it was opened", path.display())]
+    Changing {
+        /// Where it lies.
+        path: PathBuf,
+    },
     /// A table file or an archive that is damaged.
     #[error("read {}", path.display())]
     File {
@@ -61,6 +73,14 @@ pub enum StoreError {
         /// What is wrong with it.
         #[source]
         source: DecodeError,
+    },
+    /// A chunk that is not what it stands under.
+    #[error("could not copy chunk {address} of {}: its bytes have another address", path.display())]
+    Chunk {
+        /// The file.
+        path: PathBuf,
+        /// Under what it stands.
+        address: ChunkAddress,
     },
     /// A table file that holds another number of chunks than is listed: Dolt cannot open it.
     #[error("{} holds {found} chunks, and the manifest says {listed}", path.display())]
@@ -150,11 +170,13 @@ impl StoreError {
             Self::Manifest { .. }
             | Self::Missing { .. }
             | Self::File { .. }
+            | Self::Chunk { .. }
             | Self::Count { .. }
             | Self::Journal { .. }
             | Self::Loss { .. }
             | Self::Ghosts { .. } => ErrorKind::Corrupt,
             Self::Held { .. } => ErrorKind::Locked,
+            Self::Vanished { .. } | Self::Changing { .. } => ErrorKind::Unavailable,
             Self::Encode { source, .. } => source.kind(),
             Self::Exists { .. } => ErrorKind::Conflict,
             Self::Journaled { .. } => ErrorKind::Refused,

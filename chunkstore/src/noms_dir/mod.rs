@@ -13,8 +13,9 @@
 //!   journal has a root that needs them. A writer holds `LOCK` from before it reads until after it wrote.
 //! * Crash: before the manifest, files that nothing lists (Dolt's next collection removes them); before the root
 //!   record, the old root with more files.
-//! * Reading takes no lock: a file or a journal that vanished in between means that a collection ran, and reading
-//!   begins anew.
+//! * Reading takes no lock. Opening begins anew when the manifests are others in the end than in the beginning, so
+//!   that a root is seen only with all that it needs. Files are opened when they are read: one that vanished means that
+//!   a collection ran, and what lay there is found in the files that the manifests list now.
 //!
 //! Everything here blocks.
 
@@ -22,9 +23,13 @@ mod create;
 mod dissolve;
 mod error;
 mod ghosts;
+mod handle;
+mod joining;
 mod journal;
+mod later;
 mod layout;
 mod lock;
+mod opening;
 mod partial;
 mod stamp;
 mod stored_file;
@@ -38,6 +43,7 @@ use std::sync::Arc;
 pub use create::{NewFile, NewStore, land};
 pub use dissolve::dissolve;
 pub use error::StoreError;
+pub use joining::{Joined, join_small};
 pub use journal::Journal;
 pub use layout::file_name;
 pub use lock::{LockState, probe_lock};
@@ -53,9 +59,7 @@ use crate::format::archive::Decoder;
 use crate::format::manifest::{JOURNAL_ID, Manifest};
 use crate::index::{ByteSpan, ChunkSpan};
 use error::io;
-
-/// How often opening is tried while a collection runs.
-const ATTEMPTS: u32 = 5;
+use later::Later;
 
 /// A store that is open for reading, as it was at one moment.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ pub struct NomsDir {
     files: Vec<Arc<StoredFile>>,
     journal: Option<Journal>,
     ghosts: HashSet<ChunkAddress>,
+    /// What became of the files that collections took away.
+    later: Later,
 }
 
 /// Where a chunk lies in a [`NomsDir`].
@@ -73,7 +79,7 @@ pub struct NomsDir {
 pub enum Place {
     /// In a table file or an archive.
     File {
-        /// Which of [`NomsDir::files`].
+        /// Which file of the store: see [`NomsDir::file`].
         file: usize,
         /// Where in it.
         span: ChunkSpan,
@@ -86,50 +92,12 @@ pub enum Place {
 }
 
 impl NomsDir {
-    /// Opens the store in `directory`.
+    /// Opens the store in `directory`. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Changing`] when others changed it each time.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        for _ in 0..ATTEMPTS {
-            match Self::open_once(directory) {
-                Err(StoreError::Missing { .. }) => {}
-                opened => return opened,
-            }
-        }
-        // A file that is missing each time is no collection.
-        Self::open_once(directory)
-    }
-
-    fn open_once(directory: &Path) -> Result<Self, StoreError> {
-        let manifest = read_manifest(directory)?;
-        let journal = Journal::open(directory)?;
-        let manifest = match (manifest, &journal) {
-            (Some(manifest), _) => manifest,
-            (None, Some(_)) => Manifest::new(RootAddress::ZERO, Vec::new()),
-            (None, None) => {
-                return Err(StoreError::NoStore {
-                    path: directory.to_owned(),
-                });
-            }
-        };
-        let is_listed = manifest.files.iter().any(|file| file.id == JOURNAL_ID);
-        if is_listed && journal.is_none() {
-            return Err(StoreError::Missing {
-                id: JOURNAL_ID,
-                directory: directory.to_owned(),
-            });
-        }
-        let old_directory = directory.join(layout::OLD_GENERATION);
-        let mut files = Vec::new();
-        if let Some(old) = read_manifest(&old_directory)? {
-            open_files(&old_directory, &old, &mut files)?;
-        }
-        open_files(directory, &manifest, &mut files)?;
-        Ok(Self {
-            directory: directory.to_owned(),
-            manifest,
-            files,
-            journal,
-            ghosts: ghosts::read(directory)?,
-        })
+        opening::open(directory, &[], &mut |_| ())
     }
 
     /// Where it lies.
@@ -148,9 +116,22 @@ impl NomsDir {
         &self.manifest
     }
 
-    /// The table files and archives of both generations.
+    /// The table files and archives of both generations, as they were listed when the store was opened.
     pub fn files(&self) -> &[Arc<StoredFile>] {
         &self.files
+    }
+
+    /// The file that a [`Place`] names: one of [`NomsDir::files`], or one that a collection made since.
+    pub fn file(&self, file: usize) -> Option<Arc<StoredFile>> {
+        match self.files.get(file) {
+            Some(stored) => Some(Arc::clone(stored)),
+            None => self
+                .later
+                .files()
+                .added
+                .get(file - self.files.len())
+                .cloned(),
+        }
     }
 
     /// The journal, if there is one.
@@ -172,12 +153,10 @@ impl NomsDir {
         {
             return Ok(Some(Place::Journal { span }));
         }
-        for (file, stored) in self.files.iter().enumerate() {
-            if let Some(span) = stored.find(address)? {
-                return Ok(Some(Place::File { file, span }));
-            }
-        }
-        Ok(None)
+        self.in_files(|file, stored| {
+            let found = stored.find(address)?;
+            Ok(found.map(|span| Place::File { file, span }))
+        })
     }
 
     /// Leaves in a list what is not here, in its order. Many are found with fewer reads than one by one.
@@ -185,9 +164,10 @@ impl NomsDir {
         let mut sorted = addresses.clone();
         sorted.sort_unstable();
         let mut present = Vec::new();
-        for file in &self.files {
+        self.in_files(|_, file| {
             file.find_present(&sorted, &mut present)?;
-        }
+            Ok(None::<()>)
+        })?;
         present.sort_unstable();
         let in_journal = |address: &ChunkAddress| {
             let journal = self.journal.as_ref();
@@ -197,37 +177,62 @@ impl NomsDir {
         Ok(())
     }
 
-    /// Reads the chunk at a place onto the end of `out`; its address is not checked.
+    /// Reads a chunk, which was found at a place, onto the end of `chunk`; its address is not checked. Blocks.
     pub fn read_chunk(
         &self,
+        address: ChunkAddress,
         place: Place,
         decoder: &mut Decoder,
-        out: &mut Vec<u8>,
+        chunk: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
-        match (place, &self.journal) {
-            (Place::File { file, span }, _) => self.files[file].read_chunk(span, decoder, out),
-            (Place::Journal { span }, Some(journal)) => journal.read_chunk(span, out),
-            (Place::Journal { .. }, None) => Err(StoreError::Missing {
-                id: JOURNAL_ID,
-                directory: self.directory.clone(),
-            }),
-        }
+        self.read_both(address, place, decoder, &mut Vec::new(), chunk)?;
+        Ok(())
     }
 
-    /// Reads the chunk at a place onto the end of `chunk`, and its stored form onto the end of `stored`: a zstd frame
-    /// where the place names a dictionary, and else a record as in a table file. The address is not checked.
+    /// Reads a chunk, which was found at a place, onto the end of `chunk`, and its stored form onto the end of
+    /// `stored`: a zstd frame where the place names a dictionary, and else a record as in a table file. The address is
+    /// not checked. Returns where it was read, which is another place if a collection took the file away. Blocks.
     pub fn read_both(
+        &self,
+        address: ChunkAddress,
+        mut place: Place,
+        decoder: &mut Decoder,
+        stored: &mut Vec<u8>,
+        chunk: &mut Vec<u8>,
+    ) -> Result<Place, StoreError> {
+        let (stored_len, chunk_len) = (stored.len(), chunk.len());
+        for _ in 0..later::ATTEMPTS {
+            match (self.read_at(place, decoder, stored, chunk), place) {
+                (Err(StoreError::Vanished { path }), Place::File { file, .. }) => {
+                    stored.truncate(stored_len);
+                    chunk.truncate(chunk_len);
+                    self.renew(file)?;
+                    place = self.find(address)?.ok_or(StoreError::Vanished { path })?;
+                }
+                (read, _) => return read.map(|()| place),
+            }
+        }
+        Err(self.changing())
+    }
+
+    fn read_at(
         &self,
         place: Place,
         decoder: &mut Decoder,
         stored: &mut Vec<u8>,
         chunk: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
-        match (place, &self.journal) {
-            (Place::File { file, span }, _) => {
-                self.files[file].read_both(span, decoder, stored, chunk)
+        let missing = || StoreError::Missing {
+            id: JOURNAL_ID,
+            directory: self.directory.clone(),
+        };
+        match place {
+            Place::File { file, span } => {
+                let file = self.file(file).ok_or_else(missing)?;
+                file.read_both(span, decoder, stored, chunk)
             }
-            (Place::Journal { span }, Some(journal)) => {
+            Place::Journal { span } => {
+                let journal = self.journal.as_ref().ok_or_else(missing)?;
                 let start = stored.len();
                 journal.read_stored(span, stored)?;
                 let record = &stored[start..];
@@ -235,10 +240,6 @@ impl NomsDir {
                 decoded.map_err(error::damaged(journal.path()))?;
                 Ok(())
             }
-            (Place::Journal { .. }, None) => Err(StoreError::Missing {
-                id: JOURNAL_ID,
-                directory: self.directory.clone(),
-            }),
         }
     }
 }
@@ -254,30 +255,4 @@ fn read_manifest(directory: &Path) -> Result<Option<Manifest>, StoreError> {
     let manifest = Manifest::decode(&text);
     let manifest = manifest.map_err(|source| StoreError::Manifest { path, source })?;
     Ok(Some(manifest))
-}
-
-/// Opens what a manifest lists, but the journal.
-fn open_files(
-    directory: &Path,
-    manifest: &Manifest,
-    files: &mut Vec<Arc<StoredFile>>,
-) -> Result<(), StoreError> {
-    let listed = manifest.files.iter().filter(|file| file.id != JOURNAL_ID);
-    for listed in listed {
-        let file = StoredFile::open(directory, listed.id)?;
-        let file = file.ok_or_else(|| StoreError::Missing {
-            id: listed.id,
-            directory: directory.to_owned(),
-        })?;
-        // Dolt finds the index of a table file by the count.
-        if file.kind() == crate::format::FileKind::Table && file.count() != listed.chunks {
-            return Err(StoreError::Count {
-                path: file.path().to_owned(),
-                listed: listed.chunks,
-                found: file.count(),
-            });
-        }
-        files.push(Arc::new(file));
-    }
-    Ok(())
 }

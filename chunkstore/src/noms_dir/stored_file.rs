@@ -9,12 +9,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::error::{StoreError, damaged, io};
+use super::handle::{Handle, HandleError};
 use super::layout;
 use crate::address::{ChunkAddress, TableFileId};
 use crate::format::archive::{self, DataSpans, Dictionary, SpanReference, StoredDictionary};
@@ -29,13 +30,14 @@ const RUN: u32 = 128;
 /// How many prepared dictionaries are kept; Dolt's archives have one each, conjoined ones many.
 const DICTIONARIES: usize = 64;
 
-/// A table file or an archive that is open for reading. Clones of the `Arc` share it between threads.
+/// A table file or an archive whose index was read. Clones of the `Arc` share it between threads.
+///
+/// It is open only while it is read, as [`super::handle`] says: one that a collection takes away is no longer readable
+/// then, which is [`StoreError::Vanished`].
 #[derive(Debug)]
 pub struct StoredFile {
     id: TableFileId,
-    path: PathBuf,
-    file: Arc<File>,
-    len: u64,
+    handle: Handle,
     layout: Layout,
     /// The first prefix of each run of prefixes.
     prefixes: Vec<u64>,
@@ -59,7 +61,7 @@ impl StoredFile {
         for kind in [FileKind::Table, FileKind::Archive] {
             let path = directory.join(layout::file_name(id, kind));
             match File::open(&path) {
-                Ok(file) => return Self::read(id, path, file, kind).map(Some),
+                Ok(file) => return Self::read(id, &path, file, kind).map(Some),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(io("open", &path)(error)),
             }
@@ -67,47 +69,34 @@ impl StoredFile {
         Ok(None)
     }
 
-    fn read(
-        id: TableFileId,
-        path: PathBuf,
-        file: File,
-        kind: FileKind,
-    ) -> Result<Self, StoreError> {
-        let len = file.metadata().map_err(io("read", &path))?.len();
+    fn read(id: TableFileId, path: &Path, file: File, kind: FileKind) -> Result<Self, StoreError> {
+        let file = Arc::new(file);
+        let handle = Handle::new(path, &file).map_err(io("read", path))?;
+        let len = handle.len();
         let tail_len = usize::try_from(len).map_or(TAIL_LEN, |len| len.min(TAIL_LEN));
         let mut tail = vec![0; tail_len];
         file.read_exact_at(&mut tail, len - tail_len as u64)
-            .map_err(io("read the end of", &path))?;
-        let file = Arc::new(file);
-        let wrong = damaged(&path);
+            .map_err(io("read the end of", path))?;
+        let wrong = damaged(path);
         let (layout, prefixes) = match kind {
             FileKind::Table => {
                 let layout = table::Layout::decode(&tail, len).map_err(&wrong)?;
-                let index = IndexOnDisk {
-                    file: &file,
-                    path: &path,
-                };
+                let index = IndexOnDisk { file: &file, path };
                 let prefixes = index.runs::<12>(layout.prefixes())?;
                 let offsets = index.offsets(&layout)?;
                 (Layout::Table { layout, offsets }, prefixes)
             }
             FileKind::Archive => {
                 let layout = archive::Layout::decode(&tail, len).map_err(&wrong)?;
-                let index = IndexOnDisk {
-                    file: &file,
-                    path: &path,
-                };
+                let index = IndexOnDisk { file: &file, path };
                 index.check_spans(&layout)?;
                 let prefixes = index.runs::<8>(layout.prefixes())?;
                 (Layout::Archive(layout), prefixes)
             }
         };
-        drop(wrong);
         Ok(Self {
             id,
-            path,
-            file,
-            len,
+            handle,
             layout,
             prefixes,
             dictionaries: Mutex::default(),
@@ -121,17 +110,17 @@ impl StoredFile {
 
     /// Where it lies.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.handle.path()
     }
 
     /// Its length in bytes.
     pub fn len(&self) -> u64 {
-        self.len
+        self.handle.len()
     }
 
     /// Whether it has no bytes, which cannot be.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// What kind of file it is.
@@ -158,9 +147,9 @@ impl StoredFile {
         }
     }
 
-    /// Its bytes.
-    pub fn file(&self) -> &Arc<File> {
-        &self.file
+    /// Whether it was taken away: it can be read no more. Blocks.
+    pub(super) fn has_vanished(&self) -> bool {
+        matches!(self.handle.file(), Err(HandleError::Vanished))
     }
 
     /// Finds where a chunk lies. Blocks.
@@ -187,7 +176,7 @@ impl StoredFile {
         match &self.layout {
             Layout::Table { layout, offsets } => {
                 let block = self.items::<12>(layout.prefixes(), first, count)?;
-                for tuple in table::prefix_tuples(&block).map_err(damaged(&self.path))? {
+                for tuple in table::prefix_tuples(&block).map_err(damaged(self.path()))? {
                     if tuple.prefix == address.prefix()
                         && self.suffix(layout.suffixes(), tuple.ordinal)? == address.suffix()
                     {
@@ -201,7 +190,7 @@ impl StoredFile {
             }
             Layout::Archive(layout) => {
                 let block = self.items::<8>(layout.prefixes(), first, count)?;
-                let prefixes = archive::prefixes(&block).map_err(damaged(&self.path))?;
+                let prefixes = archive::prefixes(&block).map_err(damaged(self.path()))?;
                 for (number, prefix) in (first..).zip(prefixes) {
                     if prefix == address.prefix()
                         && self.suffix(layout.suffixes(), number)? == address.suffix()
@@ -246,12 +235,12 @@ impl StoredFile {
         match &self.layout {
             Layout::Table { layout, .. } => {
                 let block = self.items::<12>(layout.prefixes(), first, count)?;
-                let tuples = table::prefix_tuples(&block).map_err(damaged(&self.path))?;
+                let tuples = table::prefix_tuples(&block).map_err(damaged(self.path()))?;
                 Ok(tuples.map(|tuple| (tuple.prefix, tuple.ordinal)).collect())
             }
             Layout::Archive(layout) => {
                 let block = self.items::<8>(layout.prefixes(), first, count)?;
-                let prefixes = archive::prefixes(&block).map_err(damaged(&self.path))?;
+                let prefixes = archive::prefixes(&block).map_err(damaged(self.path()))?;
                 Ok(prefixes.zip(first..).collect())
             }
         }
@@ -286,7 +275,7 @@ impl StoredFile {
         let block = self.items::<4>(layout.lengths(), first, ordinal - first + 1)?;
         let mut offset = offsets[(first / RUN) as usize];
         let mut len = 0;
-        for next in table::lengths(&block).map_err(damaged(&self.path))? {
+        for next in table::lengths(&block).map_err(damaged(self.path()))? {
             offset += u64::from(len);
             len = next;
         }
@@ -296,7 +285,7 @@ impl StoredFile {
     /// Where the spans of an entry lie.
     fn spans(&self, layout: &archive::Layout, number: u32) -> Result<ChunkSpan, StoreError> {
         let block = self.items::<8>(layout.references(), number, 1)?;
-        let mut references = archive::references(&block).map_err(damaged(&self.path))?;
+        let mut references = archive::references(&block).map_err(damaged(self.path()))?;
         let SpanReference { dictionary, data } = references.next().expect("one was read");
         Ok(ChunkSpan {
             data: self.span(layout, data)?,
@@ -312,7 +301,7 @@ impl StoredFile {
         let first = id.saturating_sub(2);
         let count = if id > 1 { 2 } else { 1 };
         let block = self.items::<8>(layout.span_ends(), first, count)?;
-        let mut ends = archive::span_ends(&block).map_err(damaged(&self.path))?;
+        let mut ends = archive::span_ends(&block).map_err(damaged(self.path()))?;
         let offset = if id > 1 { ends.next().unwrap_or(0) } else { 0 };
         let end = ends.next().unwrap_or(offset);
         // That lengths are right was checked when the file was opened.
@@ -335,16 +324,15 @@ impl StoredFile {
         let len = LEN as u64;
         let offset = section.start + u64::from(first) * len;
         if offset + u64::from(count) * len > section.end {
-            return Err(damaged(&self.path)(DecodeError::Truncated {
+            return Err(damaged(self.path())(DecodeError::Truncated {
                 what: "index",
                 need: offset + u64::from(count) * len - section.start,
                 have: section.end - section.start,
             }));
         }
         let mut block = vec![0; count as usize * LEN];
-        self.file
-            .read_exact_at(&mut block, offset)
-            .map_err(io("read the index of", &self.path))?;
+        let read = self.handle.read_exact_at(&mut block, offset);
+        read.map_err(self.failed("read the index of"))?;
         Ok(block)
     }
 
@@ -352,9 +340,18 @@ impl StoredFile {
     pub fn read_stored(&self, span: ByteSpan, out: &mut Vec<u8>) -> Result<(), StoreError> {
         let start = out.len();
         out.resize(start + span.len as usize, 0);
-        self.file
-            .read_exact_at(&mut out[start..], span.offset)
-            .map_err(io("read a chunk of", &self.path))
+        let read = self.handle.read_exact_at(&mut out[start..], span.offset);
+        read.map_err(self.failed("read a chunk of"))
+    }
+
+    /// Says why the file could not be read.
+    fn failed(&self, action: &'static str) -> impl FnOnce(HandleError) -> StoreError {
+        move |error| match error {
+            HandleError::Vanished => StoreError::Vanished {
+                path: self.path().to_owned(),
+            },
+            HandleError::Io(source) => io(action, self.path())(source),
+        }
     }
 
     /// Reads a chunk onto the end of `out`; its address is not checked. Blocks.
@@ -384,7 +381,7 @@ impl StoredFile {
         let (stored, dictionary) = (&stored[start..], dictionary.as_deref());
         decoder
             .decode(stored, dictionary, MAX_CHUNK_LEN, chunk)
-            .map_err(damaged(&self.path))?;
+            .map_err(damaged(self.path()))?;
         Ok(())
     }
 
@@ -392,7 +389,7 @@ impl StoredFile {
     pub fn read_dictionary(&self, span: ByteSpan) -> Result<StoredDictionary, StoreError> {
         let mut stored = Vec::new();
         self.read_stored(span, &mut stored)?;
-        StoredDictionary::new(stored).map_err(damaged(&self.path))
+        StoredDictionary::new(stored).map_err(damaged(self.path()))
     }
 
     /// A dictionary, prepared once.
@@ -402,7 +399,7 @@ impl StoredFile {
         }
         let mut stored = Vec::new();
         self.read_stored(span, &mut stored)?;
-        let dictionary = Dictionary::decode(&stored).map_err(damaged(&self.path))?;
+        let dictionary = Dictionary::decode(&stored).map_err(damaged(self.path()))?;
         let dictionary = Arc::new(dictionary);
         let mut known = self.dictionaries.lock();
         if known.len() >= DICTIONARIES {
@@ -430,7 +427,7 @@ impl StoredFile {
         match &self.layout {
             Layout::Table { layout, .. } => {
                 let block = self.items::<12>(layout.prefixes(), first, count)?;
-                let tuples = table::prefix_tuples(&block).map_err(damaged(&self.path))?;
+                let tuples = table::prefix_tuples(&block).map_err(damaged(self.path()))?;
                 let address = |tuple: table::PrefixTuple| {
                     let suffix = self.suffix(layout.suffixes(), tuple.ordinal)?;
                     Ok(ChunkAddress::from_parts(tuple.prefix, suffix))
@@ -440,8 +437,8 @@ impl StoredFile {
             Layout::Archive(layout) => {
                 let prefixes = self.items::<8>(layout.prefixes(), first, count)?;
                 let suffixes = self.items::<12>(layout.suffixes(), first, count)?;
-                let prefixes = archive::prefixes(&prefixes).map_err(damaged(&self.path))?;
-                let suffixes = archive::suffixes(&suffixes).map_err(damaged(&self.path))?;
+                let prefixes = archive::prefixes(&prefixes).map_err(damaged(self.path()))?;
+                let suffixes = archive::suffixes(&suffixes).map_err(damaged(self.path()))?;
                 let pairs = prefixes.zip(suffixes);
                 Ok(pairs
                     .map(|(prefix, suffix)| ChunkAddress::from_parts(prefix, *suffix))

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::{StoreError, io};
+use super::joining::Joined;
 use super::layout::file_name;
 use super::lock::StoreLock;
 use super::stamp::StoreStamp;
@@ -67,6 +68,23 @@ impl ManifestUpdate {
             }
             files.push(*file);
         }
+        self.replace(root, files)
+    }
+
+    /// Writes the manifest with a joined file in the place of its parts, and removes those. Nothing changes if one of
+    /// them is not listed any more. The lock is given back.
+    pub fn join(self, joined: Joined) -> Result<(), StoreError> {
+        let mut files = self.manifest.files.clone();
+        if !joined.replace_in(&mut files) {
+            return Ok(());
+        }
+        let root = self.manifest.root;
+        self.replace(root, files)?;
+        joined.remove_parts();
+        Ok(())
+    }
+
+    fn replace(&self, root: RootAddress, files: Vec<ListedFile>) -> Result<(), StoreError> {
         // The names of the files, before they are listed.
         durable::sync_directory(&self.directory).map_err(io("sync", &self.directory))?;
         writer::replace_manifest(&self.directory, &self.manifest.replaced(root, files))

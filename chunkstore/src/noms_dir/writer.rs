@@ -1,5 +1,6 @@
 //! Changes to a store that others use: under its lock, from the manifest to the journal.
 
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -9,8 +10,9 @@ use bytes::Bytes;
 
 use super::create::NewFile;
 use super::error::{StoreError, io};
+use super::joining::{Joined, join_small};
 use super::lock::StoreLock;
-use super::{Journal, NomsDir, layout};
+use super::{Journal, NomsDir, StoredFile, layout};
 use crate::address::{ChunkAddress, RootAddress};
 use crate::format::journal::encode_chunk;
 use crate::format::manifest::{JOURNAL_ID, ListedFile, Manifest};
@@ -85,11 +87,17 @@ impl StoreWriter {
             end = append(journal, end, &records)?;
             records.clear();
         }
+        let mut joined = None;
         if is_listing {
-            // The names of the files, before they are listed.
-            durable::sync_directory(directory).map_err(io("sync", directory))?;
             let mut files = old.files.clone();
             files.extend(added);
+            // It hinders no commit: the next one tries it again.
+            joined = self.join_small(&files).unwrap_or_default();
+            if let Some(joined) = &joined {
+                joined.replace_in(&mut files);
+            }
+            // The names of the files, before they are listed.
+            durable::sync_directory(directory).map_err(io("sync", directory))?;
             replace_manifest(directory, &old.replaced(root, files))?;
         }
         if let Some(journal) = self.store.journal() {
@@ -97,7 +105,26 @@ impl StoreWriter {
             records.extend(journal.encode_root(root, seconds));
             append(journal, end, &records)?;
         }
+        if let Some(joined) = joined {
+            joined.remove_parts();
+        }
         Ok(())
+    }
+
+    /// Joins the small ones of the files that will be listed, where there are many.
+    fn join_small(&self, listed: &[ListedFile]) -> Result<Option<Joined>, StoreError> {
+        let directory = self.store.directory();
+        let known = self.store.files().iter();
+        let known = known.filter(|file| file.path().parent() == Some(directory));
+        let known: HashMap<_, _> = known.map(|file| (file.id(), Arc::clone(file))).collect();
+        let mut files = Vec::with_capacity(listed.len());
+        for file in listed.iter().filter(|file| file.id != JOURNAL_ID) {
+            match known.get(&file.id) {
+                Some(known) => files.push(Arc::clone(known)),
+                None => files.extend(StoredFile::open(directory, file.id)?.map(Arc::new)),
+            }
+        }
+        join_small(directory, &files)
     }
 
     /// Writes chunks into a table file; none without chunks.

@@ -32,3 +32,4 @@ mod servers;
 mod twins;
 mod verify;
 mod verifying;
+mod while_written;

@@ -80,7 +80,9 @@ fn wrong_chunks(store: &NomsDir) -> Vec<ChunkAddress> {
             .unwrap()
             .expect("a listed address is found");
         chunk.clear();
-        store.read_chunk(place, &mut decoder, &mut chunk).unwrap();
+        store
+            .read_chunk(address, place, &mut decoder, &mut chunk)
+            .unwrap();
         if hash_chunk(&chunk) != address {
             wrong.push(address);
         }

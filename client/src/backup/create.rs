@@ -85,14 +85,19 @@ pub async fn create(
     clock: &Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
 ) -> Result<Created, BackupError> {
-    let workplace = Workplace::open(&request.work, pool).await?;
+    // What is only counted gathers nowhere.
+    let workplace = match request.extent {
+        Extent::Whole => Some(Workplace::open(&request.work, pool).await?),
+        Extent::DryRun => None,
+    };
+    let outgoing = workplace.as_ref().map(Workplace::outgoing);
     let mut reads = 0;
     loop {
         reads += 1;
         let maker = Maker {
             request,
             opened: request.source.open(pool).await?,
-            workplace: &workplace,
+            outgoing: outgoing.clone().unwrap_or_default(),
             pool,
             clock,
             observer: Arc::clone(&observer),
@@ -101,7 +106,9 @@ pub async fn create(
             Err(error) if reads < READS && error.is_of_a_collection() => {}
             Err(error) => return Err(error),
             Ok(created) => {
-                workplace.clear(pool).await?;
+                if let Some(workplace) = workplace {
+                    workplace.clear(pool).await?;
+                }
                 return Ok(created);
             }
         }
@@ -111,7 +118,8 @@ pub async fn create(
 struct Maker<'a> {
     request: &'a BackupRequest,
     opened: Opened,
-    workplace: &'a Workplace,
+    /// Where files gather; a dry run makes none.
+    outgoing: PathBuf,
     pool: &'a BlockingPool,
     clock: &'a Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
@@ -153,7 +161,7 @@ impl Maker<'_> {
             is_empty: there.is_zero() && metadata.size == 0,
             takes_archives: metadata.takes_archives,
             origin: self.opened.origin.clone(),
-            folder: self.workplace.outgoing(),
+            folder: self.outgoing.clone(),
             pool: self.pool.clone(),
             observer: Arc::clone(&self.observer),
             extent: self.request.extent,

@@ -181,12 +181,11 @@ impl BackupError {
     /// Whether something that was named could not be read: a collection may have taken it away.
     pub(super) fn is_of_a_collection(&self) -> bool {
         match self {
-            Self::Transfer { source } => match source {
-                TransferError::Lacks { .. } | TransferError::Read { .. } => true,
-                TransferError::Store { source } => source.kind() == ErrorKind::NotFound,
-                _ => false,
-            },
-            Self::Store { source } => source.kind() == ErrorKind::NotFound,
+            Self::Transfer { source } => source.is_of_a_collection(),
+            Self::Store { source } => {
+                matches!(source, StoreError::Vanished { .. })
+                    || source.kind() == ErrorKind::NotFound
+            }
             _ => false,
         }
     }

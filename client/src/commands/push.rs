@@ -64,6 +64,7 @@ pub(super) async fn push(
     let pushed = transfer::push(&request, &directory, &pool(), &speaker.clock, observer).await;
     progress.finish();
     let pushed = pushed?;
+    tell_left(&request, &pushed);
     match (&repaired, output.format) {
         (Some(repaired), Format::Text) => repair::print(&request, repaired)?,
         (Some(repaired), Format::Json) => {
@@ -74,6 +75,26 @@ pub(super) async fn push(
         (None, _) => {}
     }
     show(&request, &pushed, output)
+}
+
+/// Says what could not be written down here. The remote has it all.
+fn tell_left(request: &PushRequest, pushed: &Pushed) {
+    let Some(remote) = &request.remote_name else {
+        return;
+    };
+    let is_left = !pushed.left.is_empty() || request.upstream == SetUpstream::Pushed;
+    if !is_left || !pushed.is_beside {
+        return;
+    }
+    let mut what: Vec<_> = pushed.left.iter().map(short).collect();
+    if request.upstream == SetUpstream::Pushed {
+        what.push("the upstream".to_owned());
+    }
+    ui::say(&format!(
+        "note: the database is locked by another process, so here {} stays as it was\n\
+         hint: `call dolt_fetch('{remote}')` by SQL moves what follows the remote",
+        what.join(", ")
+    ));
 }
 
 /// Shows what became of each ref; an error if one stayed where it is.
@@ -274,6 +295,7 @@ fn line(pushed: &PushRef, result: &PushResult) -> String {
 fn short(name: &RefName) -> String {
     let text = match name {
         RefName::Branch(name) | RefName::Tag(name) => name.clone(),
+        RefName::RemoteBranch { remote, branch } => format!("{remote}/{branch}"),
         other => other.to_string(),
     };
     ui::plain(&text).into_owned()

@@ -1,5 +1,6 @@
 //! `holdfast verify`.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use super::place::{self, Looked};
 use super::{Complaint, pool, unusable};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
+
+/// How often a store is opened again whose files collections take away.
+const OPENED_AGAIN: u32 = 16;
 
 pub(super) async fn verify(
     arguments: args::Verify,
@@ -130,14 +134,7 @@ impl Report<'_> {
 /// Hashes every chunk of every file and of the journal.
 async fn check_chunks(store: &Arc<NomsDir>, report: &mut Report<'_>) -> anyhow::Result<u64> {
     let pool = pool();
-    let spill = std::env::temp_dir();
-    let mut chunks = 0;
-    for file in store.files() {
-        match check_file(file.path(), file.kind(), &spill, &pool).await {
-            Ok(count) => chunks += u64::from(count),
-            Err(error) => report.problem(&described(error))?,
-        }
-    }
+    let mut chunks = check_files(store, report).await?;
     if store.journal().is_some() {
         let store = Arc::clone(store);
         let check = move || store.journal().map(check_journal).unwrap_or_default();
@@ -147,6 +144,40 @@ async fn check_chunks(store: &Arc<NomsDir>, report: &mut Report<'_>) -> anyhow::
             report.problem(&described(error))?;
         }
     }
+    Ok(chunks)
+}
+
+/// Hashes every chunk of every file. Where a collection took files away, those that are listed now are checked as well:
+/// they hold what was there.
+async fn check_files(store: &Arc<NomsDir>, report: &mut Report<'_>) -> anyhow::Result<u64> {
+    let (pool, spill) = (pool(), std::env::temp_dir());
+    let (mut store, mut checked) = (Arc::clone(store), HashSet::new());
+    let mut chunks = 0;
+    for _ in 0..OPENED_AGAIN {
+        let mut is_replaced = false;
+        for file in store.files() {
+            if !checked.insert(file.path().to_owned()) {
+                continue;
+            }
+            match check_file(file.path(), file.kind(), &spill, &pool).await {
+                Ok(count) => chunks += u64::from(count),
+                Err(_) if !file.path().exists() => is_replaced = true,
+                Err(error) => report.problem(&described(error))?,
+            }
+        }
+        if !is_replaced {
+            return Ok(chunks);
+        }
+        let directory = store.directory().to_owned();
+        match pool.run(move || NomsDir::open(&directory)).await {
+            Ok(opened) => store = Arc::new(opened),
+            Err(error) => {
+                report.problem(&described(error))?;
+                return Ok(chunks);
+            }
+        }
+    }
+    report.problem("not all files could be checked: collections took them away again and again")?;
     Ok(chunks)
 }
 

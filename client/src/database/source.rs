@@ -46,7 +46,7 @@ fn read(store: &NomsDir, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>
             return Ok(None);
         };
         let mut chunk = Vec::new();
-        store.read_chunk(place, &mut decoder, &mut chunk)?;
+        store.read_chunk(*address, place, &mut decoder, &mut chunk)?;
         Ok(Some(Bytes::from(chunk)))
     };
     addresses.iter().map(&mut get).collect()

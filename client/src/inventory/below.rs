@@ -81,7 +81,7 @@ impl Reader<'_> {
     ) -> Result<Vec<ChunkAddress>, InventoryError> {
         let place = place.ok_or(InventoryError::Lacks { address })?;
         self.chunk.clear();
-        let read = (self.store).read_chunk(place, &mut self.decoder, &mut self.chunk);
+        let read = (self.store).read_chunk(address, place, &mut self.decoder, &mut self.chunk);
         read.map_err(failed)?;
         let mut below = Vec::new();
         let told = children(&self.chunk, &mut |child| below.push(child));

@@ -107,6 +107,6 @@ pub(super) fn bookkeeping(store: &NomsDir, header: &Header) -> HashSet<ChunkAddr
 fn read(store: &NomsDir, address: ChunkAddress, decoder: &mut Decoder) -> Option<Bytes> {
     let place = store.find(address).ok()??;
     let mut chunk = Vec::new();
-    store.read_chunk(place, decoder, &mut chunk).ok()?;
+    store.read_chunk(address, place, decoder, &mut chunk).ok()?;
     Some(chunk.into())
 }

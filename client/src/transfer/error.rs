@@ -235,6 +235,18 @@ impl TransferError {
         }
     }
 
+    /// Whether something that was named could not be read: a collection may have taken it away.
+    pub(crate) fn is_of_a_collection(&self) -> bool {
+        match self {
+            Self::Lacks { .. } | Self::Read { .. } => true,
+            Self::Store { source } => {
+                matches!(source, StoreError::Vanished { .. })
+                    || source.kind() == ErrorKind::NotFound
+            }
+            _ => false,
+        }
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {

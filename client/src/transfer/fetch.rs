@@ -125,16 +125,26 @@ pub(super) async fn fetch_with(
 ) -> Result<Fetched, TransferError> {
     let database = Database::open(directory, pool).await?;
     let wanted = Wanted::new(request, also, database.repo_state())?;
-    let store = database.paths().store();
-    let writer = pool.run(move || StoreWriter::open(&store)).await?;
-    let plan = Plan::make(request, &wanted, writer.store(), pool, &*observer).await?;
+    // What is only read needs no lock.
+    let writer = match request.extent {
+        Extent::Whole => {
+            let store = database.paths().store();
+            Some(pool.run(move || StoreWriter::open(&store)).await?)
+        }
+        Extent::DryRun => None,
+    };
+    let store = writer.as_ref().map_or(database.store(), StoreWriter::store);
+    let plan = Plan::make(request, &wanted, store, pool, &*observer).await?;
     let fetcher = Fetcher {
         paths: database.paths(),
         pool,
         observer,
         plan,
     };
-    fetcher.run(request, writer, clock).await
+    match writer {
+        Some(writer) => fetcher.run(request, writer, clock).await,
+        None => fetcher.estimate(request, database.store()).await,
+    }
 }
 
 /// What moves.
@@ -305,9 +315,6 @@ impl Fetcher<'_> {
         writer: StoreWriter,
         clock: &dyn Clock,
     ) -> Result<Fetched, TransferError> {
-        if request.extent == Extent::DryRun {
-            return self.estimate(request, writer).await;
-        }
         let roots = self.plan.roots();
         let Plan {
             mut local,
@@ -358,7 +365,7 @@ impl Fetcher<'_> {
     async fn estimate(
         self,
         request: &FetchRequest,
-        writer: StoreWriter,
+        store: &Arc<NomsDir>,
     ) -> Result<Fetched, TransferError> {
         let roots = self.plan.roots();
         let Plan {
@@ -370,8 +377,8 @@ impl Fetcher<'_> {
         } = self.plan;
         let estimator = Estimator {
             remote: Arc::clone(&request.remote),
-            known: Some(Arc::clone(writer.store())),
-            left_out: left_out(writer.store(), &roots),
+            known: Some(Arc::clone(store)),
+            left_out: left_out(store, &roots),
             pool: self.pool.clone(),
             observer: self.observer,
         };

@@ -70,15 +70,22 @@ pub async fn pull(
     before.get(&here).ok_or_else(missing)?;
     let also = Some(wanted.as_str());
     let fetched = fetch_with(&request.fetch, also, directory, pool, clock, observer).await?;
-    let store = database.paths().store();
-    let writer = pool.run(move || StoreWriter::open(&store)).await?;
-    // What a dry run did not bring is read where it is.
+    // What a dry run did not bring is read where it is; it needs no lock.
     let is_dry = request.fetch.extent == Extent::DryRun;
+    let writer = match is_dry {
+        false => {
+            let store = database.paths().store();
+            Some(pool.run(move || StoreWriter::open(&store)).await?)
+        }
+        true => None,
+    };
+    let store = writer.as_ref().map_or(database.store(), StoreWriter::store);
+    let store = Arc::clone(store);
     let source = Nearest {
-        here: StoreSource::new(Arc::clone(writer.store()), pool.clone()),
+        here: StoreSource::new(Arc::clone(&store), pool.clone()),
         there: is_dry.then(|| RemoteSource::new(Arc::clone(&request.fetch.remote))),
     };
-    let mut datasets = Datasets::read(&source.here, writer.store().root()).await?;
+    let mut datasets = Datasets::read(&source.here, store.root()).await?;
     let follows = RefName::RemoteBranch {
         remote: request.fetch.remote_name.clone(),
         branch: wanted.clone(),
@@ -98,7 +105,7 @@ pub async fn pull(
         old,
         new,
     };
-    let history = History::new(&source, writer.store().ghosts());
+    let history = History::new(&source, store.ghosts());
     if old == new || history.is_ancestor(new, old).await? {
         return Ok(pulled(old));
     }
@@ -114,9 +121,9 @@ pub async fn pull(
     {
         return Err(TransferError::Uncommitted);
     }
-    if is_dry {
+    let Some(writer) = writer else {
         return Ok(pulled(new));
-    }
+    };
     let now = clock.now().seconds();
     let identity = request.identity.as_ref();
     let clean = working_set::clean(&source, new, identity, "pull", now).await?;

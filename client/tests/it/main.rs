@@ -4,6 +4,7 @@
 
 mod backup;
 mod bad_input;
+mod beside;
 mod both;
 mod clone;
 mod crossing;
@@ -17,6 +18,7 @@ mod holdfast;
 mod kill;
 mod looking;
 mod losing;
+mod many_files;
 mod moved;
 mod moving;
 mod names;

@@ -64,12 +64,13 @@ fn kind_name(kind: MessageKind) -> String {
 fn place(store: &NomsDir, address: ChunkAddress, facts: &mut Facts) -> Result<(), StoreError> {
     let (path, data, dictionary) = match (store.find(address)?, store.journal()) {
         (Some(Place::File { file, span }), _) => {
-            (store.files()[file].path(), span.data, span.dictionary)
+            let path = store.file(file).map(|file| file.path().to_owned());
+            (path.unwrap_or_default(), span.data, span.dictionary)
         }
-        (Some(Place::Journal { span }), Some(journal)) => (journal.path(), span, None),
+        (Some(Place::Journal { span }), Some(journal)) => (journal.path().to_owned(), span, None),
         _ => return Ok(()),
     };
-    facts.add("file", path);
+    facts.add("file", path.as_path());
     facts.add("offset", data.offset);
     facts.add("stored_len", data.len);
     facts.add("dictionary", dictionary.map(|span| span.offset));

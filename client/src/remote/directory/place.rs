@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::format::archive::Decoder;
-use holdfast_chunkstore::format::{MAX_CHUNK_LEN, table};
 use holdfast_chunkstore::hash::check_chunks;
-use holdfast_chunkstore::index::ChunkSpan;
 use holdfast_chunkstore::noms_dir::{NomsDir, Place as ChunkPlace, StoreError, StoreStamp};
 
 use crate::remote::{RemoteChunk, RemoteError};
@@ -136,7 +134,7 @@ impl Place {
         let mut chunks = Vec::with_capacity(addresses.len());
         for address in addresses {
             let place = store.find(*address)?;
-            let read = place.map(|place| read(&store, place, &mut decoder));
+            let read = place.map(|place| read(&store, *address, place, &mut decoder));
             chunks.push(read.transpose()?);
         }
         let found = addresses.iter().zip(&chunks);
@@ -150,46 +148,19 @@ impl Place {
 /// Reads a chunk, and keeps its stored form where that is a record as in a table file.
 fn read(
     store: &NomsDir,
+    address: ChunkAddress,
     place: ChunkPlace,
     decoder: &mut Decoder,
 ) -> Result<RemoteChunk, StoreError> {
     let (mut stored, mut chunk) = (Vec::new(), Vec::new());
-    let path = match (place, store.journal()) {
-        (ChunkPlace::Journal { span }, Some(journal)) => {
-            journal.read_stored(span, &mut stored)?;
-            journal.path()
-        }
-        (
-            ChunkPlace::File {
-                file,
-                span:
-                    ChunkSpan {
-                        data,
-                        dictionary: None,
-                    },
-            },
-            _,
-        ) => {
-            let file = &store.files()[file];
-            file.read_stored(data, &mut stored)?;
-            file.path()
-        }
-        _ => {
-            store.read_chunk(place, decoder, &mut chunk)?;
-            return Ok(RemoteChunk {
-                chunk: Bytes::from(chunk),
-                record: None,
-            });
-        }
+    let place = store.read_both(address, place, decoder, &mut stored, &mut chunk)?;
+    let is_record = match place {
+        ChunkPlace::Journal { .. } => true,
+        ChunkPlace::File { span, .. } => span.dictionary.is_none(),
     };
-    let decoded = table::record::decode(&stored, MAX_CHUNK_LEN, &mut chunk);
-    decoded.map_err(|source| StoreError::File {
-        path: path.to_owned(),
-        source,
-    })?;
     Ok(RemoteChunk {
         chunk: Bytes::from(chunk),
-        record: Some(Bytes::from(stored)),
+        record: is_record.then(|| Bytes::from(stored)),
     })
 }
 

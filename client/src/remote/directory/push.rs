@@ -12,7 +12,7 @@ use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::noms_dir::{
-    ManifestUpdate, NewFile, NomsDir, StoreError, StoreStamp, StoredFile, file_name,
+    ManifestUpdate, NewFile, NomsDir, StoreError, StoreStamp, StoredFile, file_name, join_small,
 };
 use holdfast_chunkstore::objects::durable;
 
@@ -55,7 +55,25 @@ impl Place {
         self.open_landed(files)?;
         let update = self.begin_update()?;
         let root = update.manifest().root;
-        Ok(update.finish(root, files)?)
+        update.finish(root, files)?;
+        self.join_small();
+        Ok(())
+    }
+
+    /// Joins small files where there are many. The push is done: what hinders this hinders nobody, and the next push
+    /// tries it again.
+    fn join_small(&self) {
+        let join = || -> Result<(), RemoteError> {
+            let Some(store) = self.current()? else {
+                return Ok(());
+            };
+            // Before the lock is taken: it takes time.
+            match join_small(self.directory(), store.files())? {
+                Some(joined) => Ok(self.begin_update()?.join(joined)?),
+                None => Ok(()),
+            }
+        };
+        drop(join());
     }
 
     /// Moves the root from `last` to `root` and lists files that landed, in one step.
@@ -85,6 +103,7 @@ impl Place {
             return Err(RemoteError::NoRoot { root });
         }
         update.finish(root, files)?;
+        self.join_small();
         Ok(Swap::Won)
     }
 

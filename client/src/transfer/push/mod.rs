@@ -3,10 +3,14 @@
 //! # Order
 //! Files of chunks to the remote, one call that makes them part of it, then a small file with the new refs, and the
 //! root in one step. In the end the refs here that follow the remote's.
+//! # Locks
+//! The folder where files gather is ours alone. The store is only read until the remote's root has moved: where another
+//! process has its lock, as a `dolt sql-server` does, the refs here stay as they are, and that is told.
 //! # Crash
 //! Before the root of the remote moves, nothing changed for anybody. Files that were sent are kept, and a note of each:
 //! the same push goes on behind them.
 
+mod held;
 mod plan;
 mod repair;
 
@@ -25,6 +29,7 @@ use holdfast_doltdb::write::NewChunk;
 pub use plan::{PushResult, Rejection};
 pub use repair::{RepairRequest, Repaired, repair};
 
+use self::held::Held;
 use self::plan::{Plan, Planner};
 use super::clone::Identity;
 use super::datasets::{Datasets, pairs};
@@ -37,6 +42,9 @@ use crate::remote::{Budget, Remote, RemoteSource, Swap};
 
 /// How often a root that moved meanwhile is tried again.
 const ATTEMPTS: u32 = 10;
+
+/// How often a database is read whose chunks a collection takes away.
+const READS: u32 = 3;
 
 /// What is to be pushed.
 #[derive(Debug, Clone)]
@@ -93,6 +101,10 @@ pub struct Pushed {
     pub chunks: u64,
     /// How many bytes the files of this push have.
     pub bytes: u64,
+    /// Whether another process has the lock of the store, so that nothing could be written down here.
+    pub is_beside: bool,
+    /// The refs here that follow the remote's and should have moved, had they not stayed for that reason.
+    pub left: Vec<RefName>,
 }
 
 /// Pushes from the database in `directory`.
@@ -103,26 +115,28 @@ pub async fn push(
     clock: &Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
 ) -> Result<Pushed, TransferError> {
-    let database = Database::open(directory, pool).await?;
-    let store = database.paths().store();
-    let writer = pool.run(move || StoreWriter::open(&store)).await?;
-    let source = StoreSource::new(Arc::clone(writer.store()), pool.clone());
-    let local = Datasets::read(&source, writer.store().root()).await?;
-    let pusher = Pusher {
-        request,
-        paths: database.paths(),
-        source,
-        local,
-        pool,
-        clock,
-        observer,
-    };
-    let (pushed, plan) = pusher.run().await?;
-    if request.extent == Extent::Whole {
-        pusher.follow(writer, &plan).await?;
-        pusher.set_upstream(&pushed).await?;
+    let mut reads = 0;
+    loop {
+        reads += 1;
+        let database = Database::open(directory, pool).await?;
+        let held = Held::take(&database, request.extent, pool).await?;
+        let source = StoreSource::new(Arc::clone(held.store()), pool.clone());
+        let local = Datasets::read(&source, held.store().root()).await?;
+        let pusher = Pusher {
+            request,
+            paths: database.paths(),
+            source,
+            local,
+            pool,
+            clock,
+            observer: Arc::clone(&observer),
+        };
+        match pusher.run().await {
+            Err(error) if reads < READS && held.may_change() && error.is_of_a_collection() => {}
+            Err(error) => return Err(error),
+            Ok((pushed, plan)) => return pusher.finish(pushed, &plan, held).await,
+        }
     }
-    Ok(pushed)
 }
 
 struct Pusher<'a> {
@@ -166,6 +180,8 @@ impl Pusher<'_> {
                 results: plan.results.clone(),
                 chunks: sent.chunks,
                 bytes: sent.bytes,
+                is_beside: false,
+                left: Vec::new(),
             };
             let written = plan.datasets.write()?;
             if is_dry || written.root == root {
@@ -223,10 +239,39 @@ impl Pusher<'_> {
         })
     }
 
-    /// Moves the refs here that follow the remote's.
-    async fn follow(&self, writer: StoreWriter, plan: &Plan) -> Result<(), TransferError> {
+    /// Writes down here what became of the remote's refs, as far as that may be.
+    async fn finish(
+        &self,
+        mut pushed: Pushed,
+        plan: &Plan,
+        held: Held,
+    ) -> Result<Pushed, TransferError> {
+        if self.request.extent == Extent::DryRun {
+            return Ok(pushed);
+        }
+        let datasets = self.followed(plan);
+        match held.writer {
+            Some(writer) => {
+                // While the lock of the store is held no dolt process writes there.
+                self.set_upstream(&pushed).await?;
+                self.follow(writer, datasets).await?;
+            }
+            None => {
+                let moved = datasets.iter();
+                let moved = moved.filter(|(name, address)| self.local.get(name) != Some(*address));
+                let removed = self.local.iter().map(|(name, _)| name);
+                let removed = removed.filter(|name| datasets.get(name).is_none());
+                pushed.is_beside = true;
+                pushed.left = moved.map(|(name, _)| name).chain(removed).collect();
+            }
+        }
+        Ok(pushed)
+    }
+
+    /// The datasets here when those that follow the remote's have moved.
+    fn followed(&self, plan: &Plan) -> Datasets {
         let Some(remote) = &self.request.remote_name else {
-            return Ok(());
+            return self.local.clone();
         };
         let mut datasets = self.local.clone();
         for (pushed, result) in &plan.results {
@@ -246,6 +291,11 @@ impl Pusher<'_> {
             };
             datasets.set(&name, address);
         }
+        datasets
+    }
+
+    /// Moves the refs here that follow the remote's.
+    async fn follow(&self, writer: StoreWriter, datasets: Datasets) -> Result<(), TransferError> {
         if datasets == self.local {
             return Ok(());
         }

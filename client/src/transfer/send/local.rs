@@ -163,29 +163,30 @@ impl LocalReader {
             let Some(place) = self.store.find(address)? else {
                 return Err(self.missing(address));
             };
-            let (len, dictionary) = match place {
-                Place::File { file, span } => {
-                    let dictionary = span.dictionary.map(|dictionary| (file, dictionary));
-                    (span.data.len, dictionary)
-                }
-                Place::Journal { span } => (span.len, None),
+            let len = match place {
+                Place::File { span, .. } => span.data.len,
+                Place::Journal { span } => span.len,
             };
             let is_long = len > LONG_BYTES;
             if is_long && !(has_turn && group.is_empty()) {
                 break;
             }
             let (mut stored, mut chunk) = (Vec::new(), Vec::new());
-            (self.store).read_both(place, &mut decoder, &mut stored, &mut chunk)?;
-            let dictionary = match dictionary {
-                Some(place) if self.takes_frames => Some(self.dictionary(place)?),
-                Some(_) => {
-                    let encoder = encoder.get_or_insert_with(|| Box::new(record::Encoder::new()));
-                    stored.clear();
-                    self.encode(encoder, &chunk, &mut stored)?;
-                    None
-                }
-                None => None,
+            let read =
+                (self.store).read_both(address, place, &mut decoder, &mut stored, &mut chunk)?;
+            let framed = match read {
+                Place::File { file, span } => span.dictionary.map(|dictionary| (file, dictionary)),
+                Place::Journal { .. } => None,
             };
+            let dictionary = match framed {
+                Some(place) if self.takes_frames => self.dictionary(place)?,
+                _ => None,
+            };
+            if framed.is_some() && dictionary.is_none() {
+                let encoder = encoder.get_or_insert_with(|| Box::new(record::Encoder::new()));
+                stored.clear();
+                self.encode(encoder, &chunk, &mut stored)?;
+            }
             bytes += chunk.len();
             group.push(LocalChunk {
                 address,
@@ -223,23 +224,31 @@ impl LocalReader {
         })
     }
 
-    /// A dictionary of a file of the store, read once.
-    fn dictionary(&self, place: DictionaryPlace) -> Result<Arc<StoredDictionary>, StoreError> {
+    /// A dictionary of a file of the store, read once; nothing if a collection took the file away.
+    fn dictionary(
+        &self,
+        place: DictionaryPlace,
+    ) -> Result<Option<Arc<StoredDictionary>>, StoreError> {
         let known = || {
             let known = self.dictionaries.lock();
             known.unwrap_or_else(PoisonError::into_inner)
         };
         if let Some(dictionary) = known().get(&place) {
-            return Ok(Arc::clone(dictionary));
+            return Ok(Some(Arc::clone(dictionary)));
         }
         let (file, span) = place;
-        let dictionary = Arc::new(self.store.files()[file].read_dictionary(span)?);
+        let read = self.store.file(file).map(|file| file.read_dictionary(span));
+        let dictionary = match read.transpose() {
+            Ok(Some(dictionary)) => Arc::new(dictionary),
+            Ok(None) | Err(StoreError::Vanished { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let mut known = known();
         if known.len() >= DICTIONARIES {
             known.clear();
         }
         known.insert(place, Arc::clone(&dictionary));
-        Ok(dictionary)
+        Ok(Some(dictionary))
     }
 
     fn missing(&self, address: ChunkAddress) -> TransferError {

@@ -112,7 +112,8 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     }
     match cause.downcast_ref::<StoreError>()? {
         StoreError::Held { .. } => Some(
-            "stop the dolt process that has the database open, or fetch, push and pull through its SQL server",
+            "stop the dolt process that has the database open, or let it do so by SQL: `call dolt_fetch('origin')`, \
+             `call dolt_pull('origin')`",
         ),
         StoreError::Loss { .. } => Some(
             "change nothing; keep a copy of the directory, and restore a backup or clone the database again",
