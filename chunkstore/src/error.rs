@@ -22,6 +22,8 @@ pub enum ErrorKind {
     Unauthenticated,
     /// The asker is known and may not.
     Denied,
+    /// Another process holds the lock of what is wanted.
+    Locked,
     /// A passing fault: the same request may succeed later.
     Unavailable,
     /// A defect of ours.
@@ -32,7 +34,7 @@ impl ErrorKind {
     /// Whether the same request may succeed later.
     pub fn is_transient(self) -> bool {
         match self {
-            Self::Unavailable => true,
+            Self::Locked | Self::Unavailable => true,
             Self::Invalid
             | Self::NotFound
             | Self::Conflict

@@ -34,9 +34,10 @@ Exit codes:
   2  the command line is wrong
   3  what was named is not there
   4  refused, or not allowed
-  5  the remote cannot be reached, or the database is in use: try again
+  5  the remote cannot be reached: try again
   6  damaged data
   7  no room left
+  11 another process has the database or the directory locked
 
 The password of --user is taken from DOLT_REMOTE_PASSWORD; keys made by `dolt creds` are used as dolt does.";
 
@@ -92,8 +93,8 @@ pub(crate) enum Command {
     Clone(Clone),
     /// Take branches out of a database: what they reach with the tags on it, nothing else, and a list that shows it.
     ///
-    /// The new database follows the old one: later fetches from it and pushes to it work. A move that was cut off is
-    /// continued by the same command.
+    /// The new database knows no remote: `holdfast fetch` brings later commits of the branches by the address of the old
+    /// one. A move goes into a new place, and one that was cut off is continued by the same command.
     MoveOut(MoveOut),
     /// Bring what a remote has, and move the refs that follow it.
     ///
@@ -187,6 +188,10 @@ pub(crate) struct MoveOut {
     /// ~/.cache/holdfast that goes when they arrived.
     #[arg(long, value_name = "DIR")]
     pub(crate) via: Option<PathBuf>,
+    /// Let the new database know the old one as the remote origin. A later `dolt fetch` there brings all other branches
+    /// too.
+    #[arg(long)]
+    pub(crate) keep_remote: bool,
     /// The user name at both places; its password is taken from DOLT_REMOTE_PASSWORD.
     #[arg(long, short)]
     pub(crate) user: Option<String>,
@@ -194,20 +199,25 @@ pub(crate) struct MoveOut {
 
 #[derive(Debug, Args)]
 pub(crate) struct Fetch {
-    /// The remote; the one that the branch that is checked out follows, or origin, unless given.
+    /// The remote: a name, or an address; the one that the branch that is checked out follows, or origin, unless given.
+    /// What comes by an address that no remote of the database has is kept as fetched/BRANCH.
     pub(crate) remote: Option<String>,
-    /// The branches; all unless given.
-    pub(crate) branches: Vec<String>,
+    /// What is brought: BRANCH, refs/tags/TAG, or BRANCH:refs/remotes/REMOTE/BRANCH; all branches, and the tags on them,
+    /// unless given.
+    pub(crate) refs: Vec<String>,
     /// Remove refs that follow branches which the remote no longer has.
     #[arg(long, short)]
     pub(crate) prune: bool,
+    /// Move tags to where they are at the remote; without it a tag that is here and elsewhere stays.
+    #[arg(long, short)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) how: How,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Pull {
-    /// The remote; the one that the branch that is checked out follows, or origin, unless given.
+    /// The remote: a name, or an address; the one that the branch that is checked out follows, or origin, unless given.
     pub(crate) remote: Option<String>,
     /// The branch of the remote; the one that is followed, or the one of the same name, unless given.
     pub(crate) branch: Option<String>,
@@ -238,6 +248,12 @@ pub(crate) struct Push {
     /// Let each branch that is pushed follow the one there.
     #[arg(long, short = 'u')]
     pub(crate) set_upstream: bool,
+    /// First send what the remote lost: walk over everything that the refs here and there reach, also below commits that
+    /// the remote has, where an ordinary push stops, and send what it says is missing.
+    ///
+    /// For a remote whose data files were damaged, from a clone that is whole. The database is only read for it.
+    #[arg(long, conflicts_with = "delete")]
+    pub(crate) repair: bool,
     #[command(flatten)]
     pub(crate) how: How,
 }
@@ -295,7 +311,8 @@ pub(crate) struct Inspect {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) place: NamedPlace,
-    /// Check the chunks against the inventory that move-out wrote as well: nothing is missing, nothing else is there.
+    /// Check the chunks against the inventory that move-out wrote as well: nothing is missing, nothing else is there, and
+    /// its branches and tags reach all that it lists.
     #[arg(long, value_name = "FILE")]
     pub(crate) inventory: Option<PathBuf>,
 }

@@ -125,6 +125,18 @@ impl fmt::Display for MessageKind {
     }
 }
 
+impl MessageKind {
+    /// How many bytes of a chunk tell its kind.
+    pub const HEAD_LEN: usize = 12;
+
+    /// Returns the kind of a chunk of which the first bytes are at hand; nothing for what is no message.
+    pub fn of_head(head: &[u8]) -> Option<Self> {
+        let (envelope, id) = head.get(..Self::HEAD_LEN)?.split_at(8);
+        let id = id.first_chunk::<4>()?;
+        (envelope[0] == SERIAL_MESSAGE).then(|| Self::from_file_id(FileId(*id)))
+    }
+}
+
 /// A message whose envelope is right.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {

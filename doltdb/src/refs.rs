@@ -84,6 +84,8 @@ impl RefName {
             return Err(self.refused("is too long"));
         }
         match self {
+            // A tag may be called so: `dolt tag @` makes it.
+            Self::Tag(name) if name == "@" => Ok(()),
             Self::Branch(name) | Self::Tag(name) | Self::WorkingSet(name) => {
                 bad_head_name(name).map_or(Ok(()), |reason| Err(self.refused(reason)))
             }
@@ -100,7 +102,7 @@ impl RefName {
         }
     }
 
-    fn refused(&self, reason: &'static str) -> RefNameError {
+    pub(crate) fn refused(&self, reason: &'static str) -> RefNameError {
         RefNameError {
             name: self.to_string().chars().take(200).collect(),
             reason,
@@ -159,7 +161,7 @@ fn bad_head_name(name: &str) -> Option<&'static str> {
         && name
             .bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'v'));
-    if name == "HEAD" || name == "@" {
+    if name == "HEAD" || name == "head" || name == "@" {
         Some("means something else")
     } else if name == "-" {
         Some("is an option")
@@ -209,8 +211,8 @@ mod tests {
         let too_long = "v".repeat(RefName::MAX_LEN - "refs/heads/".len() + 1);
         for name in [
             "a b", "a..b", "a@{b", "a:b", "a?", "a[b", r"a\b", "a^", "a~1", "a*", "a\u{7f}",
-            "a\tb", ".a", "a/.b", "a.lock", "a.lock/b", "/a", "a/", "a//b", "a.", "HEAD", "-", "@",
-            "ä", &long, &too_long,
+            "a\tb", ".a", "a/.b", "a.lock", "a.lock/b", "/a", "a/", "a//b", "a.", "HEAD", "head",
+            "-", "@", "ä", &long, &too_long,
         ] {
             let refused = RefName::Branch(name.to_owned()).check();
             assert!(refused.is_err(), "{name}");
@@ -221,13 +223,15 @@ mod tests {
             "a.b",
             "a@b",
             "-a",
-            "head",
+            "heads",
             &long[1..],
             &too_long[1..],
         ] {
             let refused = RefName::Branch(name.to_owned()).check();
             assert_eq!(refused, Ok(()), "{name}");
         }
+        assert_eq!(RefName::Tag("@".to_owned()).check(), Ok(()));
+        assert!(RefName::Tag("head".to_owned()).check().is_err());
     }
 
     #[test]

@@ -43,7 +43,11 @@ impl<'s, S: ChunkSource + ?Sized> RefsDiff<'s, S> {
             return Ok(None);
         };
         Ok(Some(RefChange {
-            name: ref_name(&change.name)?,
+            name: match change.new {
+                Some(_) => ref_name(&change.name)?,
+                // What is there may go, whatever it is called.
+                None => RefName::parse(&String::from_utf8_lossy(&change.name)),
+            },
             old: change.old,
             new: change.new,
         }))
@@ -63,12 +67,14 @@ impl<'s, S: ChunkSource + ?Sized> Refs<'s, S> {
         Ok(Self { entries })
     }
 
-    /// Returns the next ref and where it is, or nothing at the end.
+    /// Returns the next ref and where it is, or nothing at the end. In a name that is not UTF-8 a sign stands for what
+    /// cannot be read: such a name cannot be used, and hinders nothing.
     pub async fn next(&mut self) -> Result<Option<(RefName, ChunkAddress)>, ReadError> {
         let Some(entry) = self.entries.next().await? else {
             return Ok(None);
         };
-        Ok(Some((ref_name(&entry.name)?, entry.address)))
+        let name = String::from_utf8_lossy(&entry.name);
+        Ok(Some((RefName::parse(&name), entry.address)))
     }
 }
 

@@ -1,6 +1,8 @@
 //! What chunks mean, told to the chunk store: which addresses a chunk points at, and which refs a new root
 //! moves.
 
+mod ref_check;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -59,8 +61,8 @@ impl FindChildren for DoltMeaning {
 }
 
 /// The chunks of a repository as doltdb reads them.
-struct Source<'a> {
-    chunks: &'a dyn ReadChunks,
+pub(crate) struct Source<'a> {
+    pub(crate) chunks: &'a dyn ReadChunks,
 }
 
 #[async_trait]
@@ -99,15 +101,15 @@ impl Meaning for DoltMeaning {
             // What is there already may go.
             if change.new.is_some() && name.len() > RefName::MAX_LEN {
                 let (len, most) = (name.len(), RefName::MAX_LEN);
-                return Err(too_much(format!(
+                return Err(unwanted(format!(
                     "the name of a ref has {len} bytes; {most} are the most"
                 )));
             }
             if moves.len() == MAX_MOVES {
-                return Err(too_much(format!("more than {MAX_MOVES} refs move at once")));
+                return Err(unwanted(format!("more than {MAX_MOVES} refs move at once")));
             }
             if names_len > MAX_NAMES_LEN {
-                return Err(too_much(format!(
+                return Err(unwanted(format!(
                     "the names of the refs that move have more than {MAX_NAMES_LEN} bytes"
                 )));
             }
@@ -117,12 +119,16 @@ impl Meaning for DoltMeaning {
                 new: change.new,
             });
         }
-        Ok(moves)
+        let refused = ref_check::check(chunks, &moves, self.accept_unknown).await;
+        match refused.map_err(MovesError::Read)?.reason() {
+            None => Ok(moves),
+            Some(reason) => Err(unwanted(reason)),
+        }
     }
 }
 
-/// A root that asks for more than one change of the log can hold.
-fn too_much(reason: String) -> MovesError {
+/// A root that asks for what no change of the log may hold.
+fn unwanted(reason: String) -> MovesError {
     MovesError::Refused(MeaningError {
         kind: ErrorKind::Refused,
         reason,
@@ -133,7 +139,10 @@ fn too_much(reason: String) -> MovesError {
 fn refused(error: ReadError) -> MovesError {
     MovesError::Refused(MeaningError {
         kind: match error.kind() {
-            kind @ (ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Internal) => kind,
+            kind @ (ErrorKind::Locked
+            | ErrorKind::Unavailable
+            | ErrorKind::Corrupt
+            | ErrorKind::Internal) => kind,
             ErrorKind::Invalid
             | ErrorKind::NotFound
             | ErrorKind::Conflict
@@ -150,6 +159,7 @@ fn refused(error: ReadError) -> MovesError {
 #[cfg(test)]
 mod tests {
     use holdfast_chunkstore::repo::RepositoryError;
+    use holdfast_doltdb::MessageKind;
     use holdfast_doltdb::testing::TinyDb;
 
     use super::*;
@@ -167,6 +177,84 @@ mod tests {
             let find = |address| chunks.get(address).cloned();
             Ok(addresses.iter().map(find).collect())
         }
+
+        async fn read_heads(
+            &self,
+            addresses: &[ChunkAddress],
+            len: usize,
+        ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
+            let chunks = self.read_chunks(addresses).await?;
+            let head = |chunk: Bytes| chunk.slice(..len.min(chunk.len()));
+            Ok(chunks.into_iter().map(|chunk| chunk.map(head)).collect())
+        }
+    }
+
+    /// Why a root that brings these refs is refused: names, and for each whether it stands for a commit or a tag.
+    async fn refusal(refs: &[(&str, MessageKind)]) -> Option<String> {
+        let mut database = TinyDb::new();
+        database.commit("main", "first");
+        database.tag("v1", "main");
+        let (commit, tag) = (database.head("main"), database.refs()["refs/tags/v1"]);
+        let old = database.root();
+        let datasets: Vec<_> = (refs.iter())
+            .map(|(name, kind)| match kind {
+                MessageKind::Commit => (*name, commit),
+                _ => (*name, Some(tag)),
+            })
+            .collect();
+        database.set(&datasets);
+        let new = database.root();
+        let chunks = Chunks(database);
+        let meaning = DoltMeaning::new(AcceptUnknown::Nowhere);
+        let gone = meaning.moves(&chunks, new, old).await;
+        assert!(gone.is_ok(), "what is there may go: {gone:?}");
+        match meaning.moves(&chunks, old, new).await {
+            Ok(_) => None,
+            Err(MovesError::Refused(error)) => {
+                assert_eq!(error.kind, ErrorKind::Refused);
+                Some(error.reason)
+            }
+            Err(MovesError::Read(error)) => panic!("{error:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn refs_that_dolt_could_not_use_are_refused_by_name() {
+        use MessageKind::{Commit, Tag};
+        for (name, kind, words) in [
+            ("refs/heads//x/y", Commit, "dolt branch -D '/x/y'"),
+            ("refs/heads/a//b", Commit, "dolt branch -D 'a//b'"),
+            ("refs/heads/a b", Commit, "\"refs/heads/a b\" has a space"),
+            ("refs/heads/HEAD", Commit, "dolt branch -D 'HEAD'"),
+            ("refs/heads/", Commit, "\"refs/heads/\""),
+            ("refs/heads/z", Tag, "stands for a tag"),
+            ("refs/tags/x", Commit, "dolt tag -d 'x'"),
+            ("refs/remotes/origin/x", Tag, "dolt branch -D -r 'origin/x'"),
+            ("workingSets/heads/x", Commit, "a working set"),
+            ("refs/stashes/x", Commit, "a list of stashes"),
+        ] {
+            let refused = refusal(&[("refs/heads/good", Commit), (name, kind)]).await;
+            let refused = refused.unwrap();
+            assert!(refused.contains(words), "{name}: {refused}");
+            assert!(!refused.contains("good"), "{refused}");
+        }
+        assert_eq!(
+            refusal(&[
+                ("refs/heads/a/b", Commit),
+                ("refs/tags/@", Tag),
+                ("refs/internal/create", Commit),
+                ("refs/new/a//b", Tag),
+                ("new", Commit),
+            ])
+            .await,
+            None
+        );
+        let many: Vec<_> = (0..9)
+            .map(|number| format!("refs/tags/t{number}"))
+            .collect();
+        let many: Vec<_> = many.iter().map(|name| (name.as_str(), Commit)).collect();
+        let refused = refusal(&many).await.unwrap();
+        assert!(refused.ends_with("; and more"), "{refused}");
     }
 
     /// Compares an empty store with one of these names, and then back; how many refs move, or why none may.

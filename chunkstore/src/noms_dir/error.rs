@@ -154,7 +154,7 @@ impl StoreError {
             | Self::Journal { .. }
             | Self::Loss { .. }
             | Self::Ghosts { .. } => ErrorKind::Corrupt,
-            Self::Held { .. } => ErrorKind::Unavailable,
+            Self::Held { .. } => ErrorKind::Locked,
             Self::Encode { source, .. } => source.kind(),
             Self::Exists { .. } => ErrorKind::Conflict,
             Self::Journaled { .. } => ErrorKind::Refused,

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use crate::address::{ChunkAddress, RootAddress, TableFileId};
 use crate::error::ErrorKind;
+use crate::id::UploadId;
 use crate::repo::error::{MeaningError, RepositoryError};
+use crate::repo::file::StoredFile;
 use crate::repo::locate::Named;
 use crate::repo::log::{Appended, Draft};
 use crate::repo::parts::MovesError;
@@ -142,8 +144,10 @@ impl Repository {
         files: &[NamedFile],
     ) -> Result<Batch, RepositoryError> {
         let mut notes: Vec<Arc<UploadNote>> = Vec::new();
+        let mut released = Vec::new();
         for wanted in files {
-            if let Some(file) = state.file(wanted.id) {
+            let (sound, damaged) = self.named_so(state, wanted);
+            if let Some(file) = sound {
                 check_count(wanted, file.chunks)?;
                 continue;
             }
@@ -151,6 +155,8 @@ impl Repository {
             let upload = note.file.upload;
             let is_merged_away = state.retired.contains_key(&upload);
             if !is_merged_away && notes.iter().all(|noted| noted.file.upload != upload) {
+                let is_same = |file: &&StoredFile| file.sha256 == note.file.sha256;
+                released.extend(damaged.into_iter().filter(is_same).map(|file| file.upload));
                 notes.push(note);
             }
         }
@@ -158,11 +164,27 @@ impl Repository {
         if !notes.is_empty() {
             named = Arc::new(named.with(notes.iter().map(|note| self.as_served(&note.file))));
         }
-        let batch = Batch { notes, named };
+        let batch = Batch {
+            notes,
+            released,
+            named,
+        };
         for note in &batch.notes {
             self.check_leaving(&batch.named, note).await?;
         }
         Ok(batch)
+    }
+
+    /// A file that a state names so, and the damaged ones of that name.
+    fn named_so<'a>(
+        &self,
+        state: &'a State,
+        wanted: &NamedFile,
+    ) -> (Option<&'a StoredFile>, Vec<&'a StoredFile>) {
+        let named = state.files.values().filter(|file| file.id == wanted.id);
+        let (damaged, sound): (Vec<_>, Vec<_>) =
+            named.partition(|file| self.damage(file.upload).is_some());
+        (sound.first().copied(), damaged)
     }
 
     /// The note of the file that a request means: the newest that has as many chunks.
@@ -170,12 +192,17 @@ impl Repository {
         let now = self.shared.parts.clock.now();
         let is_it =
             |note: &Arc<UploadNote>| note.file.chunks == wanted.chunks && note.is_relied_on(now);
-        if let Some(note) = self.note_at_hand(wanted.id).filter(is_it) {
+        let is_sound = |note: &&Arc<UploadNote>| self.damage(note.file.upload).is_none();
+        if let Some(note) = self
+            .note_at_hand(wanted.id)
+            .filter(|note| is_it(note) && is_sound(&note))
+        {
             return Ok(note);
         }
         let notes = self.notes(wanted.id).await?;
         let newest = notes
             .iter()
+            .filter(is_sound)
             .max_by_key(|note| (note.file.chunks == wanted.chunks, note.time));
         let note = newest.ok_or(RepositoryError::NotUploaded { id: wanted.id })?;
         check_count(wanted, note.file.chunks)?;
@@ -272,6 +299,8 @@ impl Repository {
 #[derive(Debug)]
 struct Batch {
     notes: Vec<Arc<UploadNote>>,
+    /// Damaged files whose very bytes came again.
+    released: Vec<UploadId>,
     named: Arc<Named>,
 }
 
@@ -284,6 +313,7 @@ impl Batch {
             refs: Vec::new(),
             added: self.notes.iter().map(|note| note.file.clone()).collect(),
             retired: Vec::new(),
+            released: self.released.clone(),
         }
     }
 }

@@ -73,6 +73,16 @@ pub enum RepositoryError {
         /// What is wrong with it.
         what: String,
     },
+    /// What is asked for lies in a data file that is damaged, and nowhere else.
+    #[error(
+        "data file {key} is damaged ({what}): `holdfast push --repair` from a whole clone sends what it held again"
+    )]
+    FileDamaged {
+        /// The file.
+        key: ObjectKey,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The forge was written by a later Holdfast.
     #[error("this forge has format version {version}; this Holdfast reads up to {known}")]
     NewerForge {
@@ -171,7 +181,9 @@ impl RepositoryError {
             },
             Self::Derive { kind, .. } => *kind,
             Self::Io { source, .. } => io_kind(source),
-            Self::Log { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
+            Self::Log { .. } | Self::Damaged { .. } | Self::FileDamaged { .. } => {
+                ErrorKind::Corrupt
+            }
             Self::NewerForge { .. } => ErrorKind::Refused,
             Self::NotUploaded { .. } | Self::Dangling { .. } | Self::RootAbsent { .. } => {
                 ErrorKind::Dangling

@@ -107,6 +107,11 @@ pub fn member(pool: PoolId, repo: RepoId) -> ObjectKey {
     key(format!("pools/{pool}/members/{repo}"))
 }
 
+/// All stored files of a pool.
+pub fn files(pool: PoolId) -> String {
+    format!("pools/{pool}/files/")
+}
+
 /// The bytes of a stored file.
 pub fn file(pool: PoolId, file: &StoredFile) -> ObjectKey {
     file_of(pool, file.id, file.upload, file.kind)
@@ -119,6 +124,14 @@ pub fn file_of(pool: PoolId, id: TableFileId, upload: UploadId, kind: FileKind) 
     key(format!(
         "pools/{pool}/files/{fan_out}/{id}.{upload}{suffix}"
     ))
+}
+
+/// The pool and the upload of a key that [`file_of`] built.
+pub fn parse_file(key: &ObjectKey) -> Option<(PoolId, UploadId)> {
+    let (pool, rest) = key.as_str().strip_prefix("pools/")?.split_once('/')?;
+    let (_, upload, _) = parse_file_name(key.name())?;
+    rest.starts_with("files/")
+        .then_some((pool.parse().ok()?, upload))
 }
 
 /// What the last segment of [`file_of`] says.
@@ -196,6 +209,19 @@ mod tests {
             folder(uploads_of(repo, one)),
             folder(uploads_of(repo, other))
         );
+    }
+
+    #[test]
+    fn a_file_is_read_back_from_its_key() {
+        let (pool, upload_id) = (PoolId::new([1; 16]), UploadId::new([3; 16]));
+        let id = TableFileId::new([2; 20]);
+        for kind in [FileKind::Table, FileKind::Archive] {
+            let key = file_of(pool, id, upload_id, kind);
+            assert!(key.as_str().starts_with(&files(pool)));
+            assert_eq!(parse_file(&key), Some((pool, upload_id)));
+        }
+        assert_eq!(parse_file(&twin(pool, upload_id, upload_id)), None);
+        assert_eq!(parse_file(&forge()), None);
     }
 
     #[test]

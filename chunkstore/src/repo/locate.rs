@@ -10,6 +10,7 @@ use crate::address::ChunkAddress;
 use crate::id::UploadId;
 use crate::index::{self, ChunkLocation, ChunkSpan, FileSet, FoundPlaces, SortedEntries};
 use crate::objects::ObjectKey;
+use crate::repo::damage::damage_of;
 use crate::repo::entries;
 use crate::repo::error::{self, RepositoryError};
 use crate::repo::file::{FileKind, StoredFile};
@@ -43,21 +44,50 @@ pub struct Located {
 pub(crate) struct Named {
     files: HashMap<UploadId, ServedFile>,
     uploads: FileSet,
+    /// Those that were left out because they are damaged.
+    damaged: Vec<StoredFile>,
 }
 
 impl Named {
-    pub(crate) fn new(files: impl IntoIterator<Item = ServedFile>) -> Self {
+    pub(crate) fn new(
+        files: impl IntoIterator<Item = ServedFile>,
+        damaged: Vec<StoredFile>,
+    ) -> Self {
         let files: HashMap<UploadId, ServedFile> = files
             .into_iter()
             .map(|served| (served.file.upload, served))
             .collect();
         let uploads = files.keys().copied().collect();
-        Self { files, uploads }
+        Self {
+            files,
+            uploads,
+            damaged,
+        }
     }
 
     /// The same files and these.
     pub(crate) fn with(&self, more: impl IntoIterator<Item = ServedFile>) -> Self {
-        Self::new(self.files.values().cloned().chain(more))
+        let files = self.files.values().cloned().chain(more);
+        Self::new(files, self.damaged.clone())
+    }
+
+    /// The same files without those that are damaged.
+    pub(crate) fn without(&self, damaged: &[StoredFile]) -> Self {
+        let is_sound = |served: &&ServedFile| damaged.iter().all(|file| *file != served.file);
+        let files = self.files.values().filter(is_sound).cloned();
+        let mut left_out = self.damaged.clone();
+        left_out.extend_from_slice(damaged);
+        Self::new(files, left_out)
+    }
+
+    /// The files.
+    pub(crate) fn files(&self) -> Vec<ServedFile> {
+        self.files.values().cloned().collect()
+    }
+
+    /// What is known of one of the files.
+    pub(crate) fn file(&self, upload: UploadId) -> Option<&StoredFile> {
+        self.files.get(&upload).map(|served| &served.file)
     }
 
     /// Where the bytes of a file are that [`Named::best`] chose.
@@ -90,6 +120,7 @@ impl Repository {
         view: View,
     ) -> Result<Located, RepositoryError> {
         let (named, found) = self.locate_anywhere(addresses, view).await?;
+        self.check_not_lost(&named, addresses, &found).await?;
         let mut numbers: HashMap<UploadId, usize> = HashMap::new();
         let mut located = Located {
             files: Vec::new(),
@@ -136,16 +167,67 @@ impl Repository {
         view: View,
     ) -> Result<Arc<Named>, RepositoryError> {
         if view == View::Classic {
-            return Ok(Arc::new(Named::new(self.served_files(state, view).await?)));
+            return Ok(Arc::new(self.name_files(state, view).await?));
         }
-        if let Some((sequence, named)) = &*self.shared.named.lock()
-            && *sequence == state.sequence
+        let now = (state.sequence, self.shared.damaged.changes());
+        if let Some((then, named)) = &*self.shared.named.lock()
+            && *then == now
         {
             return Ok(Arc::clone(named));
         }
-        let named = Arc::new(Named::new(self.served_files(state, view).await?));
-        *self.shared.named.lock() = Some((state.sequence, Arc::clone(&named)));
+        let named = Arc::new(self.name_files(state, view).await?);
+        *self.shared.named.lock() = Some((now, Arc::clone(&named)));
         Ok(named)
+    }
+
+    async fn name_files(&self, state: &State, view: View) -> Result<Named, RepositoryError> {
+        let damaged = self.damaged_in(state).into_iter();
+        let damaged = damaged.map(|(upload, _)| state.files[&upload].clone());
+        Ok(Named::new(
+            self.served_files(state, view).await?,
+            damaged.collect(),
+        ))
+    }
+
+    /// What is known of a file of the state that was asked for last.
+    pub(crate) fn file_at_hand(&self, upload: UploadId) -> Option<StoredFile> {
+        let named = self.shared.named.lock();
+        let (_, named) = named.as_ref()?;
+        named.file(upload).cloned()
+    }
+
+    /// Fails if something that was not found may lie in a damaged file.
+    pub(crate) async fn check_not_lost(
+        &self,
+        named: &Named,
+        addresses: &[ChunkAddress],
+        found: &[Option<ChunkLocation>],
+    ) -> Result<(), RepositoryError> {
+        if self.shared.damaged.changes() == 0 {
+            return Ok(());
+        }
+        let absent = addresses.iter().zip(found);
+        let absent: Vec<ChunkAddress> = absent
+            .filter_map(|(address, place)| place.is_none().then_some(*address))
+            .collect();
+        let is_damaged = |file: &&StoredFile| self.damage(file.upload).is_some();
+        let noticed = named.files.values().map(|served| &served.file);
+        let damaged = named.damaged.iter().chain(noticed).filter(is_damaged);
+        let damaged: FileSet = damaged.map(|file| file.upload).collect();
+        if absent.is_empty() || damaged.is_empty() {
+            return Ok(());
+        }
+        let (chunk_index, pool) = (&self.shared.parts.index, self.shared.pool);
+        let asked = chunk_index.locate_in_files(pool, &damaged, &absent).await;
+        let file = match asked.map_err(error::index("look chunks up in damaged files"))? {
+            index::Located::Found(places) => places.iter().flatten().map(|place| place.file).next(),
+            // Nothing tells what it held.
+            index::Located::Missing(files) => files.first().copied(),
+        };
+        match file.and_then(|file| self.damage(file)) {
+            Some(damaged) => Err(damaged.error()),
+            None => Ok(()),
+        }
     }
 
     /// Whether a state can be asked without making a twin first.
@@ -163,12 +245,19 @@ impl Repository {
         named: &Named,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Option<ChunkLocation>>, RepositoryError> {
+        let mut sound = None;
         for _ in 0..INDEX_LOSSES {
+            let named = sound.as_ref().unwrap_or(named);
             match self.ask(named, addresses).await? {
                 index::Located::Found(found) => {
                     return Ok(found.iter().map(|places| named.best(places)).collect());
                 }
-                index::Located::Missing(files) => self.fill_index(named, &files).await?,
+                index::Located::Missing(files) => {
+                    let damaged = self.fill_index(named, &files).await?;
+                    if !damaged.is_empty() {
+                        sound = Some(named.without(&damaged));
+                    }
+                }
             }
         }
         Err(RepositoryError::Busy {
@@ -196,12 +285,23 @@ impl Repository {
         found.map_err(error::index("look chunks up"))
     }
 
-    /// Reads files into the index that have no marker there.
-    async fn fill_index(&self, named: &Named, missing: &[UploadId]) -> Result<(), RepositoryError> {
+    /// Reads files into the index that have no marker there. Returns those that are damaged.
+    async fn fill_index(
+        &self,
+        named: &Named,
+        missing: &[UploadId],
+    ) -> Result<Vec<StoredFile>, RepositoryError> {
+        let mut damaged = Vec::new();
         for upload in missing {
-            self.fill_file(&named.files[upload]).await?;
+            let served = &named.files[upload];
+            if let Err(error) = self.fill_file(served).await {
+                // A twin that is lost is made again.
+                let of_file = damage_of(&error).filter(|_| self.as_served(&served.file) == *served);
+                self.note_damage(&served.file, of_file.ok_or(error)?);
+                damaged.push(served.file.clone());
+            }
         }
-        Ok(())
+        Ok(damaged)
     }
 
     /// Reads a file into the index unless it is marked there by now. One file at a time, and no more for one

@@ -38,7 +38,7 @@ use crate::repo::layout;
 use crate::repo::recent::{RecentMoves, RootMove};
 use crate::repo::record::{
     Act, Actor, CHECKPOINT_EVERY, Checkpoint, Listed, MAX_LEN, Record, RecordError, RefMove,
-    RetiredFile, VERSION, digest,
+    RetiredFile, digest, version_of,
 };
 use crate::repo::side::SideLists;
 use crate::repo::state::{Delta, State};
@@ -63,6 +63,8 @@ pub struct Draft {
     pub added: Vec<StoredFile>,
     /// The files that it retires.
     pub retired: Vec<UploadId>,
+    /// The files that it releases.
+    pub released: Vec<UploadId>,
 }
 
 impl Draft {
@@ -70,6 +72,7 @@ impl Draft {
         Delta {
             added: self.added.clone(),
             retired: self.retired.clone(),
+            released: self.released.clone(),
         }
     }
 }
@@ -171,6 +174,7 @@ impl Log {
         Ok(Delta {
             added: self.list(&record.added).await?,
             retired: self.list(&record.retired).await?,
+            released: self.list(&record.released).await?,
         })
     }
 
@@ -287,7 +291,7 @@ impl Log {
         let sequence = state.sequence + 1;
         let side = self.side_lists();
         let mut record = Record {
-            version: VERSION,
+            version: version_of(draft.released.len()),
             sequence,
             time: self.clock.now().max(state.time),
             stamp,
@@ -299,6 +303,7 @@ impl Log {
             refs: side.set_aside(stamp, "refs", &draft.refs).await?,
             added: side.set_aside(stamp, "added", &draft.added).await?,
             retired: side.set_aside(stamp, "retired", &draft.retired).await?,
+            released: side.set_aside(stamp, "released", &draft.released).await?,
             checkpoint: None,
         };
         if sequence.is_multiple_of(CHECKPOINT_EVERY) {

@@ -23,6 +23,7 @@ use crate::id::UploadId;
 use crate::objects::ObjectError;
 use crate::repo::check::UploadError;
 use crate::repo::conjoin;
+use crate::repo::damage::damage_of_input;
 use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::StoredFile;
 use crate::repo::layout;
@@ -155,7 +156,13 @@ impl Repository {
     pub async fn merge(&self) -> Result<Option<Merged>, UploadFailure> {
         let merging = &self.shared.merging;
         let _turn = merging.turn.lock().await;
-        let Some(parts) = merging.due(&*self.state().await?) else {
+        let state = self.state().await?;
+        merging.leave_out(
+            self.damaged_in(&state)
+                .into_iter()
+                .map(|(upload, _)| upload),
+        );
+        let Some(parts) = merging.due(&state) else {
             return Ok(None);
         };
         let merged = self.merge_parts(&parts).await;
@@ -225,6 +232,7 @@ impl Repository {
         let fault = source.input_at_fault();
         if let Some(input) = inputs.iter().find(|input| Some(&input.key) == fault) {
             self.shared.merging.leave_out([input.file.upload]);
+            self.note_damage(&input.file, damage_of_input(&source));
         }
         RepositoryError::Derive {
             action: "put small files together",
@@ -239,6 +247,7 @@ impl Repository {
         for part in parts {
             if !self.is_intact(part).await? {
                 damaged.push(part.upload);
+                self.note_damage(part, "its SHA-256 is not the recorded one".to_owned());
             }
         }
         if damaged.is_empty() {
@@ -249,7 +258,7 @@ impl Repository {
     }
 
     /// Whether the bytes of a file are the recorded ones.
-    async fn is_intact(&self, file: &StoredFile) -> Result<bool, RepositoryError> {
+    pub(crate) async fn is_intact(&self, file: &StoredFile) -> Result<bool, RepositoryError> {
         let reading = object("read a small file again");
         let parts = &self.shared.parts;
         let key = layout::file(self.shared.pool, file);
@@ -301,6 +310,7 @@ impl Repository {
                 refs: Vec::new(),
                 added: vec![file.clone()],
                 retired: retired.clone(),
+                released: Vec::new(),
             };
             if self.append(&state, &draft).await? {
                 return Ok(true);

@@ -81,4 +81,12 @@ pub trait ReadChunks: Send + Sync + fmt::Debug {
         &self,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Option<Bytes>>, RepositoryError>;
+
+    /// Reads the first `len` bytes of each chunk, or all of a shorter one, of which the whole was checked; nothing
+    /// where it is absent. However long the chunks are, a few of them are held at a time.
+    async fn read_heads(
+        &self,
+        addresses: &[ChunkAddress],
+        len: usize,
+    ) -> Result<Vec<Option<Bytes>>, RepositoryError>;
 }

@@ -9,9 +9,12 @@ use crate::address::ChunkAddress;
 use crate::format::MAX_CHUNK_LEN;
 use crate::format::archive::{Decoder, Dictionary};
 use crate::hash;
+use crate::id::UploadId;
 use crate::index::{ByteSpan, ChunkLocation, ChunkSpan};
 use crate::objects::{ObjectKey, ObjectStoreExt as _};
+use crate::repo::damage::damage_of;
 use crate::repo::error::{RepositoryError, object};
+use crate::repo::file::StoredFile;
 use crate::repo::locate::Named;
 use crate::repo::parts::ReadChunks;
 use crate::repo::repository::Repository;
@@ -21,6 +24,8 @@ use crate::repo::served::View;
 const GAP: u64 = 16 << 10;
 /// A request is not made longer than this by joining.
 const LONGEST_FETCH: u64 = 4 << 20;
+/// How many bytes of chunks are held of which only the beginnings are wanted.
+const MOST_HELD: usize = 16 << 20;
 /// The longest single span that is read.
 const LONGEST_SPAN: u64 = 32 << 20;
 
@@ -37,22 +42,127 @@ impl ReadChunks for NamedChunks<'_> {
         &self,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
-        let found = self.repository.locate_in(self.named, addresses).await?;
-        let mut by_file: HashMap<ObjectKey, Vec<(usize, ChunkSpan)>> = HashMap::new();
-        for (position, location) in found.into_iter().enumerate() {
-            if let Some(ChunkLocation { file, span }) = location {
-                let key = self.named.key(file);
-                by_file.entry(key).or_default().push((position, span));
-            }
-        }
+        self.read(addresses, usize::MAX).await
+    }
+
+    async fn read_heads(
+        &self,
+        addresses: &[ChunkAddress],
+        len: usize,
+    ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
+        self.read(addresses, len).await
+    }
+}
+
+/// What could not be read, and the damaged files that it was looked for in: never none if something was not read.
+struct Unread {
+    positions: Vec<usize>,
+    damaged: Vec<StoredFile>,
+}
+
+impl NamedChunks<'_> {
+    /// Reads the first `len` bytes of each chunk, of damaged files from another place.
+    async fn read(
+        &self,
+        addresses: &[ChunkAddress],
+        len: usize,
+    ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
         let mut chunks = vec![None; addresses.len()];
-        for (key, wanted) in by_file {
-            self.repository
-                .read_from(&key, &wanted, addresses, &mut chunks)
+        let mut unread: Vec<usize> = (0..addresses.len()).collect();
+        let mut sound = None;
+        while !unread.is_empty() {
+            let named = sound.as_ref().unwrap_or(self.named);
+            let Unread { positions, damaged } = self
+                .read_some(named, addresses, &unread, len, &mut chunks)
                 .await?;
+            unread = positions;
+            if !unread.is_empty() {
+                sound = Some(named.without(&damaged));
+            }
         }
         Ok(chunks)
     }
+
+    /// Reads the chunks at some positions from one place each.
+    async fn read_some(
+        &self,
+        named: &Named,
+        addresses: &[ChunkAddress],
+        positions: &[usize],
+        len: usize,
+        chunks: &mut [Option<Bytes>],
+    ) -> Result<Unread, RepositoryError> {
+        let repository = self.repository;
+        let wanted: Vec<ChunkAddress> = positions.iter().map(|at| addresses[*at]).collect();
+        let found = repository.locate_in(named, &wanted).await?;
+        repository.check_not_lost(named, &wanted, &found).await?;
+        let mut by_file: HashMap<UploadId, Vec<(usize, ChunkSpan)>> = HashMap::new();
+        for (position, location) in positions.iter().zip(found) {
+            if let Some(ChunkLocation { file, span }) = location {
+                by_file.entry(file).or_default().push((*position, span));
+            }
+        }
+        let mut unread = Unread {
+            positions: Vec::new(),
+            damaged: Vec::new(),
+        };
+        for (upload, mut wanted) in by_file {
+            wanted.sort_unstable_by_key(|(_, span)| span.data.offset);
+            let key = named.key(upload);
+            let mut read = read_parts(repository, &key, &wanted, addresses, len, chunks).await;
+            // What came wrong once may have been damaged on its way.
+            if read.as_ref().is_err_and(|error| damage_of(error).is_some()) {
+                read = read_parts(repository, &key, &wanted, addresses, len, chunks).await;
+            }
+            let Err(error) = read else { continue };
+            let file = named
+                .file(upload)
+                .filter(|file| repository.as_served(file).key == key);
+            let (Some(file), Some(what)) = (file, damage_of(&error)) else {
+                return Err(error);
+            };
+            repository.note_damage(file, what);
+            unread.positions.extend(wanted.iter().map(|(at, _)| *at));
+            unread.damaged.push(file.clone());
+        }
+        Ok(unread)
+    }
+}
+
+/// Reads chunks of one file whose spans ascend: all at once, or so many at a time that no more than one fetch is held
+/// where only their beginnings are wanted.
+async fn read_parts(
+    repository: &Repository,
+    key: &ObjectKey,
+    wanted: &[(usize, ChunkSpan)],
+    addresses: &[ChunkAddress],
+    len: usize,
+    chunks: &mut [Option<Bytes>],
+) -> Result<(), RepositoryError> {
+    let most = match len {
+        usize::MAX => u64::MAX,
+        _ => LONGEST_FETCH,
+    };
+    let mut rest = wanted;
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(within(rest, most));
+        repository
+            .read_from(key, part, addresses, len, chunks)
+            .await?;
+        rest = behind;
+    }
+    Ok(())
+}
+
+/// How many of some spans are not longer than `most` together; one at least.
+fn within(wanted: &[(usize, ChunkSpan)], most: u64) -> usize {
+    let mut len = 0_u64;
+    let end = wanted.iter().position(|(_, span)| {
+        let dictionary = span.dictionary.map_or(0, |at| u64::from(at.len));
+        len += u64::from(span.data.len) + dictionary;
+        len > most
+    });
+    end.unwrap_or(wanted.len()).max(1)
 }
 
 #[async_trait]
@@ -70,14 +180,31 @@ impl ReadChunks for Repository {
         .read_chunks(addresses)
         .await
     }
+
+    async fn read_heads(
+        &self,
+        addresses: &[ChunkAddress],
+        len: usize,
+    ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
+        let state = self.state().await?;
+        let named = self.named(&state, View::Current).await?;
+        NamedChunks {
+            repository: self,
+            named: &named,
+        }
+        .read_heads(addresses, len)
+        .await
+    }
 }
 
 impl Repository {
+    /// Reads chunks of one file, and keeps the first `len` bytes of each.
     async fn read_from(
         &self,
         key: &ObjectKey,
         wanted: &[(usize, ChunkSpan)],
         addresses: &[ChunkAddress],
+        len: usize,
         chunks: &mut [Option<Bytes>],
     ) -> Result<(), RepositoryError> {
         let spans = wanted
@@ -88,6 +215,7 @@ impl Repository {
         let mut dictionaries: HashMap<ByteSpan, Dictionary> = HashMap::new();
         let mut decoder = Decoder::new();
         let mut read = Vec::with_capacity(wanted.len());
+        let mut held = 0;
         for (position, span) in wanted {
             let data = fetched.get(span.data);
             let mut chunk = Vec::new();
@@ -98,25 +226,15 @@ impl Repository {
             dictionary
                 .and_then(|dictionary| decoder.decode(data, dictionary, MAX_CHUNK_LEN, &mut chunk))
                 .map_err(|error| damaged(key, addresses[*position], &error))?;
+            held += chunk.len();
             read.push((*position, chunk));
-        }
-        let computed = hash::hash_chunks(
-            &read
-                .iter()
-                .map(|(_, chunk)| chunk.as_slice())
-                .collect::<Vec<_>>(),
-        );
-        for ((position, chunk), computed) in read.into_iter().zip(computed) {
-            if computed != addresses[position] {
-                return Err(damaged(
-                    key,
-                    addresses[position],
-                    &"its bytes have another address",
-                ));
+            // What is wanted whole stays in any case.
+            if len != usize::MAX && held > MOST_HELD {
+                keep(key, std::mem::take(&mut read), addresses, len, chunks)?;
+                held = 0;
             }
-            chunks[position] = Some(Bytes::from(chunk));
         }
-        Ok(())
+        keep(key, read, addresses, len, chunks)
     }
 
     /// Fetches spans of one object, near ones together.
@@ -153,6 +271,36 @@ impl Repository {
         }
         Ok(fetched)
     }
+}
+
+/// Checks chunks against their addresses, and keeps the first `len` bytes of each.
+fn keep(
+    key: &ObjectKey,
+    read: Vec<(usize, Vec<u8>)>,
+    addresses: &[ChunkAddress],
+    len: usize,
+    chunks: &mut [Option<Bytes>],
+) -> Result<(), RepositoryError> {
+    let computed = hash::hash_chunks(
+        &read
+            .iter()
+            .map(|(_, chunk)| chunk.as_slice())
+            .collect::<Vec<_>>(),
+    );
+    for ((position, chunk), computed) in read.into_iter().zip(computed) {
+        if computed != addresses[position] {
+            return Err(damaged(
+                key,
+                addresses[position],
+                &"its bytes have another address",
+            ));
+        }
+        chunks[position] = Some(match chunk.len() <= len {
+            true => Bytes::from(chunk),
+            false => Bytes::copy_from_slice(&chunk[..len]),
+        });
+    }
+    Ok(())
 }
 
 /// Stretches of one object, ascending.

@@ -98,6 +98,7 @@ mod tests {
             refs: Listed::default(),
             added: Listed::default(),
             retired: Listed::default(),
+            released: Listed::default(),
             checkpoint: None,
         }
     }

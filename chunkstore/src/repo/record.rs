@@ -15,8 +15,10 @@ use crate::id::{Stamp, UploadId};
 use crate::objects::ObjectKey;
 use crate::repo::file::{Sha256, StoredFile};
 
-/// The version of the layout that this code writes.
-pub const VERSION: u32 = 1;
+/// The highest version of the layout that this code reads. A record has the lowest that can say what it says.
+pub const VERSION: u32 = 2;
+/// The version of a record that releases files; one that does not has version 1.
+const RELEASES: u32 = 2;
 /// Each record whose sequence is a multiple of this carries a checkpoint.
 pub const CHECKPOINT_EVERY: u64 = 256;
 /// The most entries of a list that stands in the record itself.
@@ -146,6 +148,9 @@ pub struct Record {
     /// The files that were retired.
     #[serde(default, skip_serializing_if = "Listed::is_empty")]
     pub retired: Listed<UploadId>,
+    /// The files that are gone: they count no more, and their bytes are promised to nobody.
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub released: Listed<UploadId>,
     /// The whole state after it, in every [`CHECKPOINT_EVERY`]th record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Checkpoint>,
@@ -209,6 +214,14 @@ impl Record {
     }
 }
 
+/// The version of a record that releases so many files.
+pub fn version_of(released: usize) -> u32 {
+    match released {
+        0 => 1,
+        _ => RELEASES,
+    }
+}
+
 /// Writes down a list that is to stand beside a record.
 pub fn encode_list<T: serde::Serialize>(list: &[T]) -> Bytes {
     Bytes::from(serde_json::to_vec(list).expect("a list of records has only text keys"))
@@ -251,6 +264,7 @@ mod tests {
             }]),
             added: Listed::default(),
             retired: Listed::Inline(vec![UploadId::new([3; 16])]),
+            released: Listed::Inline(vec![UploadId::new([4; 16])]),
             checkpoint: None,
         }
     }
@@ -264,10 +278,10 @@ mod tests {
     #[test]
     fn a_later_version_is_refused_by_its_number() {
         let key = ObjectKey::parse("log").unwrap();
-        let bytes = br#"{"version": 2, "something": "else"}"#;
+        let bytes = br#"{"version": 3, "something": "else"}"#;
         assert!(matches!(
             Record::decode(&key, bytes),
-            Err(RecordError::Newer { version: 2, .. })
+            Err(RecordError::Newer { version: 3, .. })
         ));
         assert!(matches!(
             Record::decode(&key, b"{}"),

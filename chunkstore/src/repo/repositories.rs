@@ -5,9 +5,12 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use crate::id::RepoId;
+use crate::id::{PoolId, RepoId};
+use crate::objects::ObjectKey;
 use crate::repo::catalog::{self, Binding};
+use crate::repo::damage::{DamagedFile, DamagedFiles, wrong_len};
 use crate::repo::error::RepositoryError;
+use crate::repo::layout;
 use crate::repo::name::RepoName;
 use crate::repo::parts::Parts;
 use crate::repo::repository::{Repository, Shared};
@@ -28,6 +31,9 @@ struct Inner {
     bindings: quick_cache::sync::Cache<RepoName, Binding>,
     /// One handle per repository at any time: in an exclusive store its state is what is true.
     open: Mutex<HashMap<RepoId, Weak<Shared>>>,
+    /// The same, by where their files are.
+    pools: Mutex<HashMap<PoolId, Weak<Shared>>>,
+    damaged: Arc<DamagedFiles>,
     kept: quick_cache::sync::Cache<RepoId, Arc<Shared>>,
 }
 
@@ -41,6 +47,8 @@ impl Repositories {
                 defaults,
                 bindings: quick_cache::sync::Cache::new(KEPT_OPEN),
                 open: Mutex::default(),
+                pools: Mutex::default(),
+                damaged: Arc::default(),
                 kept: quick_cache::sync::Cache::new(KEPT_OPEN),
             }),
         })
@@ -113,17 +121,59 @@ impl Repositories {
         catalog::check_forge(&self.inner.parts).await
     }
 
+    /// The data files of which this process knows that they are damaged, by repository.
+    pub fn damaged(&self) -> Vec<DamagedFile> {
+        self.inner.damaged.all()
+    }
+
+    /// Looks again at a data file that could not be read by its key, or was short. Nothing if it is what it should be,
+    /// or if no repository that is open names it.
+    pub async fn look_at(&self, key: &ObjectKey) -> Result<Option<DamagedFile>, RepositoryError> {
+        let Some((pool, upload)) = layout::parse_file(key) else {
+            return Ok(None);
+        };
+        let Some(repository) = self.of_pool(pool) else {
+            return Ok(None);
+        };
+        match repository.state().await?.files.get(&upload) {
+            Some(file) => repository.look_at(file).await,
+            None => Ok(None),
+        }
+    }
+
+    /// What is wrong with a data file that was opened: that it is known to be damaged, or has another length than its
+    /// record says, as far as that is at hand.
+    pub fn check_len(&self, key: &ObjectKey, len: u64) -> Option<DamagedFile> {
+        let (pool, upload) = layout::parse_file(key)?;
+        if let Some(known) = self.inner.damaged.get(upload) {
+            return Some(known);
+        }
+        let repository = self.of_pool(pool)?;
+        let file = repository.file_at_hand(upload)?;
+        let is_right = file.len == len;
+        (!is_right).then(|| repository.note_damage(&file, wrong_len(len, file.len)))
+    }
+
+    fn of_pool(&self, pool: PoolId) -> Option<Repository> {
+        let shared = self.inner.pools.lock().get(&pool)?.upgrade()?;
+        Some(Repository::from_shared(shared))
+    }
+
     fn handle(&self, name: &RepoName, binding: Binding) -> Repository {
         let mut open = self.inner.open.lock();
         if let Some(shared) = open.get(&binding.repo).and_then(Weak::upgrade) {
             self.inner.kept.insert(binding.repo, Arc::clone(&shared));
             return Repository::from_shared(shared);
         }
-        let mut parts = self.inner.parts.clone();
+        let (mut parts, damaged) = (self.inner.parts.clone(), Arc::clone(&self.inner.damaged));
         if let Some(meaning) = parts.meaning.of_repository(name) {
             parts.meaning = meaning;
         }
-        let shared = Arc::new(Shared::new(parts, name.clone(), binding));
+        let shared = Arc::new(Shared::new(parts, damaged, name.clone(), binding));
+        let mut pools = self.inner.pools.lock();
+        pools.retain(|_, weak| weak.strong_count() > 0);
+        pools.insert(binding.pool, Arc::downgrade(&shared));
+        drop(pools);
         open.retain(|_, weak| weak.strong_count() > 0);
         open.insert(binding.repo, Arc::downgrade(&shared));
         self.inner.kept.insert(binding.repo, Arc::clone(&shared));

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::address::TableFileId;
 use crate::id::{PoolId, RepoId};
 use crate::repo::catalog::Binding;
+use crate::repo::damage::DamagedFiles;
 use crate::repo::error::RepositoryError;
 use crate::repo::locate::Named;
 use crate::repo::log::Log;
@@ -21,6 +22,7 @@ use crate::repo::merge::Merging;
 use crate::repo::name::RepoName;
 use crate::repo::parts::Parts;
 use crate::repo::record::{Record, RefMove};
+use crate::repo::release::Lacking;
 use crate::repo::state::State;
 use crate::repo::twins::Twins;
 use crate::repo::uploads::UploadNote;
@@ -54,8 +56,12 @@ pub(crate) struct Shared {
     pub(crate) notes: quick_cache::sync::Cache<TableFileId, Arc<UploadNote>>,
     /// The classic twins that are known.
     pub(crate) twins: Twins,
-    /// The files of one state, by its sequence.
-    pub(crate) named: parking_lot::Mutex<Option<(u64, Arc<Named>)>>,
+    /// The damaged files of the forge.
+    pub(crate) damaged: Arc<DamagedFiles>,
+    /// What is known of what the repository lacks because of them.
+    pub(crate) lacking: Lacking,
+    /// The files of one state, by its sequence and by the changes of the damaged files.
+    pub(crate) named: parking_lot::Mutex<Option<((u64, u64), Arc<Named>)>>,
     /// How many rounds of confirmation have begun.
     rounds: AtomicU64,
     /// The highest number of a record that this process has tried to write: it may be there, now or later.
@@ -73,7 +79,12 @@ struct Seen {
 }
 
 impl Shared {
-    pub(crate) fn new(parts: Parts, name: RepoName, binding: Binding) -> Self {
+    pub(crate) fn new(
+        parts: Parts,
+        damaged: Arc<DamagedFiles>,
+        name: RepoName,
+        binding: Binding,
+    ) -> Self {
         let log = Log::new(
             Arc::clone(&parts.objects),
             Arc::clone(&parts.clock),
@@ -90,6 +101,8 @@ impl Shared {
             filling: tokio::sync::Mutex::default(),
             notes: quick_cache::sync::Cache::new(NOTES_KEPT),
             twins: Twins::default(),
+            damaged,
+            lacking: Lacking::default(),
             named: parking_lot::Mutex::default(),
             rounds: AtomicU64::new(0),
             attempted: AtomicU64::new(0),

@@ -40,7 +40,12 @@ impl Repository {
     /// Lists the files of the last state: root and files are one snapshot.
     pub async fn listing(&self, view: View) -> Result<Listing, RepositoryError> {
         let state = self.state().await?;
-        let mut files = self.served_files(&state, view).await?;
+        if let Some((_, damaged)) = self.damaged_in(&state).into_iter().next()
+            && !self.is_whole_below_root(&state).await?
+        {
+            return Err(damaged.error());
+        }
+        let mut files = self.named(&state, view).await?.files();
         files.sort_by(|a, b| {
             b.file
                 .len
@@ -91,14 +96,15 @@ impl Repository {
         Ok(made.filter(|served| served.file.upload == twin))
     }
 
-    /// The files of a state as `view` sees them; makes the twins that are missing.
+    /// The files of a state as `view` sees them, without those that are damaged; makes the twins that are missing.
     pub(crate) async fn served_files(
         &self,
         state: &State,
         view: View,
     ) -> Result<Vec<ServedFile>, RepositoryError> {
         let mut files = Vec::with_capacity(state.files.len());
-        for file in state.files.values() {
+        let is_sound = |file: &&StoredFile| self.damage(file.upload).is_none();
+        for file in state.files.values().filter(is_sound) {
             files.push(match (view, file.kind) {
                 (View::Current, _) | (View::Classic, FileKind::Table) => self.as_served(file),
                 (View::Classic, FileKind::Archive) => self.twin(file).await?,

@@ -16,6 +16,8 @@ pub struct Delta {
     pub added: Vec<StoredFile>,
     /// The files that it retires.
     pub retired: Vec<UploadId>,
+    /// The files that it releases.
+    pub released: Vec<UploadId>,
 }
 
 /// What a repository holds after the record `sequence`.
@@ -55,6 +57,10 @@ impl State {
             mut retired,
             ..
         } = self;
+        for upload in delta.released {
+            Arc::make_mut(&mut files).remove(&upload);
+            Arc::make_mut(&mut retired).remove(&upload);
+        }
         if !(delta.added.is_empty() && delta.retired.is_empty()) {
             let files = Arc::make_mut(&mut files);
             files.extend(delta.added.into_iter().map(|file| (file.upload, file)));

@@ -167,13 +167,15 @@ impl Repository {
     /// Whether a file need not be sent: it is named already, or was checked not long ago.
     pub async fn knows(&self, declared: &DeclaredFile) -> Result<bool, RepositoryError> {
         let state = self.state().await?;
-        if state.files.values().any(|file| is_same(file, declared)) {
-            return Ok(true);
+        for file in state.files.values().filter(|file| is_same(file, declared)) {
+            if self.look_at(file).await?.is_none() {
+                return Ok(true);
+            }
         }
         let now = self.shared.parts.clock.now();
         let is_it = |note: &UploadNote| {
             let is_kept = state.retired.contains_key(&note.file.upload) || note.is_relied_on(now);
-            is_kept && is_same(&note.file, declared)
+            is_kept && is_same(&note.file, declared) && self.damage(note.file.upload).is_none()
         };
         if self
             .note_at_hand(declared.id)

@@ -5,6 +5,7 @@
 //! the log was listed. Memory is bounded; sets of addresses are sorted on disk.
 
 mod beside;
+pub(crate) mod closed;
 mod contents;
 mod history;
 mod indexed;

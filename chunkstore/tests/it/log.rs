@@ -49,6 +49,7 @@ fn draft(number: u64) -> Draft {
         refs: Vec::new(),
         added: Vec::new(),
         retired: Vec::new(),
+        released: Vec::new(),
     }
 }
 

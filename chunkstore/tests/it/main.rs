@@ -6,6 +6,7 @@
     reason = "these are tests, the helpers too"
 )]
 
+mod damage;
 mod every_step;
 mod fixtures;
 mod forward;

@@ -103,15 +103,14 @@ pub(crate) struct VerifyBackup {
 }
 
 #[derive(Debug, Args)]
-#[command(allow_missing_positional = true)]
 pub(crate) struct RestoreBackup {
     /// Where the backups are.
     pub(crate) target: String,
-    /// The number of the backup; the newest one unless given.
-    #[arg(conflicts_with = "at")]
-    pub(crate) id: Option<BackupId>,
     /// Where to: a directory that is missing or empty.
     pub(crate) directory: PathBuf,
+    /// The number of the backup; the newest one unless given.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "at")]
+    pub(crate) backup: Option<BackupId>,
     /// Restore only what this branch reaches; may be given several times.
     #[arg(long = "branch", short, value_name = "BRANCH")]
     pub(crate) branches: Vec<String>,

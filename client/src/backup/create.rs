@@ -7,6 +7,7 @@ use bytes::Bytes;
 use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_doltdb::RefName;
 
 use super::error::BackupError;
 use super::listing::Catalog;
@@ -14,7 +15,9 @@ use super::origin::{BackupSource, Opened, Workplace};
 use super::record::{Added, BackupId, BackupRecord, Last, RecordedFile};
 use crate::remote::{Budget, Put, Remote, RemoteSource, Shelf, Swap, WorkingSets};
 use crate::transfer::datasets::Datasets;
+use crate::transfer::losses::{Both, losses};
 use crate::transfer::send::{Sender, Sent};
+use crate::transfer::usable::Usable;
 use crate::transfer::{Extent, Observer};
 
 /// How often a number that is taken, or a root that moved, is tried again.
@@ -144,6 +147,7 @@ impl Maker<'_> {
             return Ok(created(id, Sent::default(), Outcome::Unchanged));
         }
         self.check_place(there, last.as_ref()).await?;
+        self.check_refs(there).await?;
         let sender = Sender {
             remote: Arc::clone(target),
             is_empty: there.is_zero() && metadata.size == 0,
@@ -190,8 +194,15 @@ impl Maker<'_> {
             // The database may have moved.
             (true, _) => self.knows(there, |heads, absent| absent < heads).await?,
             (false, Some(_)) => false,
-            // A server keeps no records: what it has must be known here.
-            (false, None) => self.knows(there, |_, absent| absent == 0).await?,
+            // A server keeps no records: what its refs reach must still be reached.
+            (false, None) => {
+                let is_known = |heads, absent| absent < heads || heads == 0;
+                let is_ours = self.knows(there, is_known).await?;
+                if is_ours {
+                    self.check_losses(there).await?;
+                }
+                is_ours
+            }
         };
         match is_ours {
             true => Ok(()),
@@ -213,6 +224,59 @@ impl Maker<'_> {
         let count = heads.len();
         let absent = self.opened.absent(heads, self.pool).await?;
         Ok(judge(count, absent.len()))
+    }
+
+    /// Refuses to leave commits of a server behind.
+    async fn check_losses(&self, there: RootAddress) -> Result<(), BackupError> {
+        let target = RemoteSource::new(Arc::clone(&self.request.target));
+        let before = Datasets::read(&target, there).await?;
+        let after = Datasets::read(&*self.opened.source, self.opened.root).await?;
+        let both = Both {
+            first: &*self.opened.source,
+            second: &target,
+        };
+        let losses = losses(&before, &after, &both).await?;
+        match losses.is_empty() {
+            true => Ok(()),
+            false => Err(BackupError::Ahead {
+                target: self.request.target.address(),
+                losses,
+            }),
+        }
+    }
+
+    /// Looks at the refs that are new at the target. A vault takes all of them as they are, and a restore leaves out
+    /// what Dolt could not use; a server refuses that, and is sent nothing.
+    async fn check_refs(&self, there: RootAddress) -> Result<(), BackupError> {
+        let target = RemoteSource::new(Arc::clone(&self.request.target));
+        let before = Datasets::read(&target, there).await?;
+        let after = Datasets::read(&*self.opened.source, self.opened.root).await?;
+        let all = after.clone();
+        let is_new = |name: &RefName, at| before.get(name) != Some(at);
+        let is_vault = self.request.target.shelf().is_some();
+        let refused = all
+            .iter()
+            .filter(|(name, at)| !is_vault && is_new(name, *at));
+        let refused = refused.filter_map(|(name, _)| Some((name.check_placed().err()?, name)));
+        let refused: Vec<_> = refused.map(|(fault, name)| (name, fault.into())).collect();
+        let unusable = Usable::by_kind(&*self.opened.source, after, is_new).await?;
+        let unusable = unusable.passed_over.into_iter();
+        for (name, source) in refused.into_iter().chain(unusable) {
+            if before.get(&name) == all.get(&name) {
+                continue;
+            }
+            if !is_vault {
+                return Err(BackupError::UnusableRef {
+                    target: self.request.target.address(),
+                    command: name.dolt_removal(),
+                    source,
+                });
+            }
+            let origin = self.request.source.name();
+            let warning = format!("{origin}: {source}; a restore of this backup leaves it out");
+            self.observer.warn(&warning);
+        }
+        Ok(())
     }
 
     fn foreign(&self, root: RootAddress) -> BackupError {

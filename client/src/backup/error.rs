@@ -1,15 +1,14 @@
 //! Why a backup was not made, checked or restored.
 
-use std::path::PathBuf;
-
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::{ErrorKind, RootAddress};
-use holdfast_doltdb::ReadError;
+use holdfast_doltdb::{ReadError, RefFault};
 
 use super::record::{BackupId, RecordError};
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, LockError};
 use crate::remote::RemoteError;
-use crate::transfer::TransferError;
+use crate::transfer::losses::in_a_line;
+use crate::transfer::{Loss, TransferError};
 
 /// Why a backup was not made, checked or restored.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +106,28 @@ pub enum BackupError {
         /// Its root.
         root: RootAddress,
     },
+    /// Commits would be lost.
+    #[error(
+        "could not back up: {target} would lose commits of {}",
+        in_a_line(losses)
+    )]
+    Ahead {
+        /// Where.
+        target: String,
+        /// Which commits of which refs.
+        losses: Vec<Loss>,
+    },
+    /// A ref that Dolt could not use, which a server does not take.
+    #[error("could not back up to {target}{}", removal(command.as_deref()))]
+    UnusableRef {
+        /// Where to.
+        target: String,
+        /// The dolt command that removes it here, where there is one.
+        command: Option<String>,
+        /// What is wrong with it.
+        #[source]
+        source: RefFault,
+    },
     /// A server, which keeps no records.
     #[error("{target} is a server, which keeps no records of backups")]
     NoRecords {
@@ -114,10 +135,11 @@ pub enum BackupError {
         target: String,
     },
     /// Another process makes the same backup.
-    #[error("another process uses {}", path.display())]
-    Busy {
-        /// The folder that it uses.
-        path: PathBuf,
+    #[error(transparent)]
+    Lock {
+        /// Which.
+        #[from]
+        source: LockError,
     },
     /// Others wrote to the target each time.
     #[error("others wrote to {target} each time we tried")]
@@ -147,8 +169,11 @@ impl BackupError {
             Self::Shallow { .. }
             | Self::Live { .. }
             | Self::Foreign { .. }
+            | Self::Ahead { .. }
+            | Self::UnusableRef { .. }
             | Self::NoRecords { .. } => ErrorKind::Refused,
-            Self::Busy { .. } | Self::Contended { .. } => ErrorKind::Unavailable,
+            Self::Lock { source } => source.kind(),
+            Self::Contended { .. } => ErrorKind::Unavailable,
             Self::NoRules => ErrorKind::Invalid,
         }
     }
@@ -165,4 +190,11 @@ impl BackupError {
             _ => false,
         }
     }
+}
+
+/// Names the command that takes a ref out of the way.
+fn removal(command: Option<&str>) -> String {
+    command.map_or_else(String::new, |command| {
+        format!(" before the database is without a ref; this removes it: {command}")
+    })
 }

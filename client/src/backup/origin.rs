@@ -1,17 +1,15 @@
 //! What is backed up, and where files of a backup gather meanwhile.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreStamp};
-use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_doltdb::ChunkSource;
 
 use super::error::BackupError;
-use crate::database::{DatabaseError, DatabasePaths, StoreSource, io, remove};
+use crate::database::{DatabaseError, DatabasePaths, FolderLock, StoreSource, remove};
 use crate::remote::{Remote, RemoteSource};
 use crate::transfer::send::Origin;
 
@@ -112,38 +110,21 @@ fn open_store(path: &Path) -> Result<NomsDir, BackupError> {
 /// A folder where files gather before they are sent, for one process at a time. What is left there by one that was cut
 /// off is gone on with.
 pub(crate) struct Workplace {
-    folder: PathBuf,
-    _lock: File,
+    lock: FolderLock,
 }
 
 impl Workplace {
     pub(crate) async fn open(folder: &Path, pool: &BlockingPool) -> Result<Self, BackupError> {
         let folder = folder.to_owned();
-        pool.run(move || Self::take(folder)).await
-    }
-
-    fn take(folder: PathBuf) -> Result<Self, BackupError> {
-        durable::create_root(&folder).map_err(io("make", &folder))?;
-        let path = folder.join("LOCK");
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(io("open", &path))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                folder,
-                _lock: lock,
-            }),
-            Err(TryLockError::WouldBlock) => Err(BackupError::Busy { path: folder }),
-            Err(TryLockError::Error(error)) => Err(io("lock", &path)(error).into()),
-        }
+        let lock = pool.run(move || FolderLock::take(&folder)).await?;
+        Ok(Self {
+            lock: lock.disposable(),
+        })
     }
 
     /// Where files gather.
     pub(crate) fn outgoing(&self) -> PathBuf {
-        self.folder.join("outgoing")
+        self.lock.folder().join("outgoing")
     }
 
     /// Removes what gathered: all of it arrived.

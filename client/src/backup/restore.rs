@@ -21,12 +21,13 @@ use super::listing::Catalog;
 use super::record::{BackupId, BackupRecord};
 use crate::database::{DatabasePaths, RepoState, StoreSource};
 use crate::remote::{ListedFiles, Reach, Remote, RemoteSource, Shelf};
-use crate::transfer::clone::{Form, Place};
+use crate::transfer::clone::{Form, Place, lock_unfinished};
 use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::download::{Downloader, Folders};
-use crate::transfer::fetch::{UnknownTag, unknown_tags};
+use crate::transfer::fetch::{TagReader, UnknownTag};
 use crate::transfer::gather::Gather;
-use crate::transfer::refs::{RemoteRefs, check_names};
+use crate::transfer::refs::RemoteRefs;
+use crate::transfer::usable::{Usable, passed_over};
 use crate::transfer::{Observer, TransferError};
 
 /// What is to be restored.
@@ -173,7 +174,10 @@ async fn having(
     ids.reverse();
     for id in ids {
         let record = catalog.load(shelf, id).await?.record;
-        let refs = RemoteRefs::read(&source, record.root).await?;
+        let datasets = Datasets::read(&source, record.root).await?;
+        let is_branch = |name: &RefName, _| matches!(name, RefName::Branch(_));
+        let usable = Usable::by_kind(&source, datasets, is_branch).await?;
+        let refs = RemoteRefs::among(&usable.datasets);
         for head in refs.branches.into_values() {
             if known.insert(head) && (head == commit || history.is_ancestor(commit, head).await?) {
                 return Ok(Some(id));
@@ -183,8 +187,25 @@ async fn having(
     Ok(None)
 }
 
-/// Restores a backup into `directory`, which must be missing, empty, or of an unfinished restore of the same.
+/// Restores a backup into `directory`, which must be missing, empty, or of an unfinished restore of the same. It is locked
+/// from beginning to end.
 pub async fn restore(
+    request: &RestoreRequest,
+    directory: &Path,
+    pool: &BlockingPool,
+    clock: &Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+) -> Result<Restored, BackupError> {
+    let paths = DatabasePaths::new(directory);
+    let lock = pool.run(move || lock_unfinished(&paths)).await?;
+    let restored = restore_locked(request, directory, pool, clock, observer).await;
+    // What an error left running writes there.
+    pool.quiet().await;
+    drop(lock);
+    restored
+}
+
+async fn restore_locked(
     request: &RestoreRequest,
     directory: &Path,
     pool: &BlockingPool,
@@ -194,7 +215,7 @@ pub async fn restore(
     let chosen = choose(&request.target, request.which).await?;
     let source = RemoteSource::new(Arc::clone(&request.target));
     let all = Datasets::read(&source, chosen.root).await?;
-    let part = Part::of(request, &source, &all).await?;
+    let part = Part::of(request, &source, &all, &*observer).await?;
     let restorer = Restorer {
         request,
         chosen: &chosen,
@@ -207,6 +228,7 @@ pub async fn restore(
                 chosen.root,
                 request.branches.join(" ")
             ),
+            is_move: false,
         },
         pool,
         clock,
@@ -232,18 +254,30 @@ struct Part {
 }
 
 impl Part {
-    /// What the request wants of the datasets of a backup; nothing where it wants everything. Names are checked before
-    /// anything is written.
+    /// What the request wants of the datasets of a backup; nothing where it wants everything. A branch that is wanted
+    /// and that Dolt could not use is refused before anything is written.
     async fn of(
         request: &RestoreRequest,
         source: &RemoteSource,
         all: &Datasets,
+        observer: &dyn Observer,
     ) -> Result<Option<Self>, BackupError> {
         let address = request.target.address();
         if request.branches.is_empty() {
-            all.check_names(&address)?;
             return Ok(None);
         }
+        let is_wanted = |name: &RefName, _| match name {
+            RefName::Branch(branch) | RefName::WorkingSet(branch) => {
+                request.branches.contains(branch)
+            }
+            _ => false,
+        };
+        let usable = Usable::by_kind(source, all.clone(), is_wanted).await?;
+        for branch in &request.branches {
+            usable.check_asked(&address, &RefName::Branch(branch.clone()))?;
+        }
+        usable.warn_of_tags(&address, observer);
+        let all = &usable.datasets;
         let mut part = Self {
             kept: Datasets::default(),
             roots: Vec::new(),
@@ -261,9 +295,11 @@ impl Part {
                 part.roots.extend(address);
             }
         }
-        part.tags = unknown_tags(source, all, &Datasets::default()).await?;
-        part.kept.check_names(&address)?;
-        check_names(&address, part.tags.iter().map(|tag| &tag.name))?;
+        let tags = TagReader {
+            of: &address,
+            observer,
+        };
+        part.tags = tags.unknown(source, all, &Datasets::default()).await?;
         Ok(Some(part))
     }
 }
@@ -341,7 +377,10 @@ impl Restorer<'_> {
         let store = Arc::new(self.pool.run(open).await?);
         let root = store.root();
         let source = StoreSource::new(store, self.pool.clone());
-        let refs = RemoteRefs::read(&source, root).await?;
+        let datasets = Datasets::read(&source, root).await?;
+        let usable = Usable::by_kind(&source, datasets, |_, _| true).await?;
+        self.leave_out(&usable).await?;
+        let refs = RemoteRefs::among(&usable.datasets);
         let branch = match self.request.branches.first() {
             Some(first) => first.clone(),
             None => refs.choose(None, None)?.to_owned(),
@@ -355,6 +394,26 @@ impl Restorer<'_> {
             branches: refs.branches.len(),
             chunks,
         })
+    }
+}
+
+impl Restorer<'_> {
+    /// Moves the root of the new store to one without the refs that Dolt could not use, and says so.
+    async fn leave_out(&self, usable: &Usable) -> Result<(), BackupError> {
+        if usable.passed_over.is_empty() {
+            return Ok(());
+        }
+        let of = self.request.target.address();
+        for (_, fault) in &usable.passed_over {
+            self.observer.warn(&passed_over(&of, fault));
+        }
+        let written = usable.datasets.write().map_err(TransferError::from)?;
+        let (store, now) = (self.place.store(), self.clock.now().seconds());
+        let commit = move || {
+            StoreWriter::open(&store)?.commit(written.root, &[], &pairs(&written.chunks), now)
+        };
+        self.pool.run(commit).await?;
+        Ok(())
     }
 }
 

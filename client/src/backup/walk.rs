@@ -20,7 +20,7 @@ pub(super) async fn check_commits(
     root: RootAddress,
     told: &mut (dyn FnMut(String) + Send),
 ) -> Result<u64, BackupError> {
-    let mut waiting = heads(source, root).await?;
+    let mut waiting = heads(source, root, told).await?;
     let mut seen: HashSet<_> = waiting.iter().copied().collect();
     let mut count = 0;
     while !waiting.is_empty() {
@@ -57,6 +57,7 @@ pub(super) async fn check_commits(
 async fn heads(
     source: &Forgiving<'_>,
     root: RootAddress,
+    told: &mut (dyn FnMut(String) + Send),
 ) -> Result<Vec<ChunkAddress>, BackupError> {
     let (mut heads, mut tags) = (HashSet::new(), Vec::new());
     let mut refs = Refs::open(source, root).await?;
@@ -72,10 +73,10 @@ async fn heads(
     for batch in tags.chunks(BATCH) {
         for (address, chunk) in batch.iter().zip(get(source, batch).await?) {
             let chunk = chunk.ok_or(ReadError::Missing { address: *address })?;
-            let address = *address;
-            let tag =
-                Tag::decode(&chunk).map_err(|source| ReadError::Decode { address, source })?;
-            heads.insert(tag.commit);
+            match Tag::decode(&chunk) {
+                Ok(tag) => drop(heads.insert(tag.commit)),
+                Err(error) => told(format!("chunk {address} is no tag: {error}")),
+            }
         }
     }
     Ok(heads.into_iter().collect())

@@ -3,7 +3,7 @@
 use holdfast_doltdb::{RefName, Refs};
 use serde_json::json;
 
-use super::place;
+use super::{place, unusable};
 use crate::args::{Environment, Format, Output, Place};
 use crate::ui::{self, paint::Paint};
 
@@ -16,6 +16,9 @@ pub(super) async fn branch(
     let current = looked.current_branch();
     let mut refs = Refs::open(&*looked.source, looked.root).await?;
     while let Some((name, address)) = refs.next().await? {
+        if !unusable::is_shown(&name, &looked.name) {
+            continue;
+        }
         let (kind, text) = match &name {
             RefName::Branch(branch) => ("branch", branch.clone()),
             RefName::Tag(tag) => ("tag", tag.clone()),

@@ -28,7 +28,7 @@ pub(super) async fn clone(
     };
     let request = CloneRequest {
         remote: speaker.open(&arguments.url).await?,
-        remote_name: arguments.remote,
+        remote_name: Some(arguments.remote),
         branch: arguments.branch,
         scope: match (arguments.single_branch, arguments.depth, arguments.at) {
             (false, None, None) => Scope::Everything,

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_client::transfer::{
-    self, Extent, FetchRequest, Fetched, Observer, RefUpdate, Vanished,
+    self, Extent, FetchRequest, Fetched, MovedTags, Observer, RefUpdate, Vanished,
 };
 use holdfast_doltdb::RefName;
 use serde_json::json;
 
 use super::remotes::Followed;
-use super::{estimate, pool};
+use super::{Complaint, estimate, pool};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -24,7 +24,11 @@ pub(super) async fn fetch(
     let request = FetchRequest {
         remote: followed.remote,
         remote_name: followed.name,
-        branches: (!arguments.branches.is_empty()).then_some(arguments.branches),
+        refs: (!arguments.refs.is_empty()).then_some(arguments.refs),
+        moved_tags: match arguments.force {
+            true => MovedTags::Taken,
+            false => MovedTags::Kept,
+        },
         vanished: match arguments.prune {
             true => Vanished::Pruned,
             false => Vanished::Kept,
@@ -36,7 +40,25 @@ pub(super) async fn fetch(
     let (directory, clock) = (&how.database.directory, &followed.speaker.clock);
     let fetched = transfer::fetch(&request, directory, &pool(), &**clock, observer).await;
     progress.finish();
-    show(&request, &fetched?, output)
+    let fetched = fetched?;
+    show(&request, &fetched, output)?;
+    check(&request, &fetched)
+}
+
+/// Checks that no ref stayed where it is that was to be fetched: any, unless some were named.
+fn check(request: &FetchRequest, fetched: &Fetched) -> anyhow::Result<()> {
+    let is_named = |name: &RefName, text: &str| {
+        let there = text.split(':').next().unwrap_or(text);
+        there.trim_start_matches('+') == name.to_string()
+    };
+    let is_meant = |update: &&RefUpdate| match &request.refs {
+        Some(refs) => refs.iter().any(|text| is_named(&update.name, text)),
+        None => true,
+    };
+    match fetched.rejected.iter().filter(is_meant).count() {
+        0 => Ok(()),
+        count => Err(Complaint::Clobbered { count }.into()),
+    }
 }
 
 pub(super) fn extent(is_dry: bool) -> Extent {
@@ -55,21 +77,26 @@ pub(super) fn show(
     let address = request.remote.address();
     if output.format == Format::Json {
         let updates: Vec<_> = fetched.updates.iter().map(update_json).collect();
+        let rejected: Vec<_> = fetched.rejected.iter().map(update_json).collect();
         let told = json!({
             "remote": address,
             "updates": updates,
+            "rejected": rejected,
             "chunks": fetched.chunks,
             "bytes": fetched.bytes,
             "at_least": fetched.is_least,
         });
         return ui::print(&told.to_string());
     }
-    if fetched.updates.is_empty() {
+    if fetched.updates.is_empty() && fetched.rejected.is_empty() {
         return Ok(());
     }
     ui::print(&format!("From {address}"))?;
     for update in &fetched.updates {
         ui::print(&line(update))?;
+    }
+    for update in &fetched.rejected {
+        ui::print(&rejected_line(update))?;
     }
     match request.extent {
         Extent::DryRun => ui::print(&estimate::line(
@@ -94,6 +121,17 @@ fn line(update: &RefUpdate) -> String {
         (None, Some(_)) => format!(" * {:<19} {there} -> {here}", format!("[new {what}]")),
         (Some(old), Some(new)) => format!("   {:<19} {there} -> {here}", span(old, new)),
     }
+}
+
+/// A tag that stays where it is, in git's words.
+fn rejected_line(update: &RefUpdate) -> String {
+    let tag = match &update.name {
+        RefName::Tag(tag) => tag.clone(),
+        other => other.to_string(),
+    };
+    let what = "[rejected]";
+    let tag = ui::plain(&tag);
+    format!(" ! {what:<19} {tag} -> {tag} (would clobber existing tag)")
 }
 
 /// Two commits in the width of a column.

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 
+use super::Complaint;
 use crate::args::{self, Arguments};
 use crate::ui;
 
@@ -36,14 +37,60 @@ fn command() -> clap::Command {
 fn write_pages(directory: &Path) -> anyhow::Result<()> {
     let action = || format!("write manual pages to {}", directory.display());
     std::fs::create_dir_all(directory).with_context(action)?;
+    check_pages(directory)?;
     clap_mangen::generate_to(command(), directory).with_context(action)?;
     ui::say(&format!("manual pages are in {}", directory.display()));
     Ok(())
 }
 
+/// Checks that pages take the place of nothing but earlier pages.
+fn check_pages(directory: &Path) -> anyhow::Result<()> {
+    let mut top = command();
+    top.build();
+    let mut commands = vec![&top];
+    while let Some(command) = commands.pop() {
+        commands.extend(command.get_subcommands());
+        let name = command.get_display_name().unwrap_or(command.get_name());
+        let path = directory.join(format!("{name}.1"));
+        let is_page = match std::fs::read(&path) {
+            Ok(bytes) => contains(&bytes, b".TH holdfast"),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        // What a link leads to would be written over.
+        if !is_page || path.is_symlink() {
+            return Err(Complaint::NoPage { path }.into());
+        }
+    }
+    Ok(())
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_take_the_place_of_pages_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        write_pages(directory.path()).unwrap();
+        write_pages(directory.path()).unwrap();
+        let pages = std::fs::read_dir(directory.path()).unwrap();
+        for page in pages.map(|entry| entry.unwrap().path()) {
+            let text = std::fs::read(&page).unwrap();
+            let own: &[u8] = b".TH of the user";
+            holdfast_chunkstore::objects::durable::write_over(&page, "new-", 0o644, own).unwrap();
+            let error = write_pages(directory.path()).unwrap_err();
+            assert!(
+                error.to_string().contains("is no page of holdfast"),
+                "{error}"
+            );
+            assert_eq!(std::fs::read(&page).unwrap(), own, "{}", page.display());
+            holdfast_chunkstore::objects::durable::write_over(&page, "new-", 0o644, &text).unwrap();
+        }
+    }
 
     /// Each command with the name of its page and its flags.
     fn commands() -> Vec<(String, Vec<String>)> {

@@ -1,5 +1,6 @@
 //! `holdfast mirror`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_client::mirror::{self, Ahead, MirrorRequest, Mirrored};
@@ -18,7 +19,7 @@ pub(super) async fn mirror(
     output: Output,
     environment: &Environment,
 ) -> anyhow::Result<()> {
-    let speaker = Speaker::new(arguments.who.user, environment)?;
+    let speaker = Speaker::of(Path::new(&arguments.from), arguments.who.user, environment)?;
     let source = speaker.source(&arguments.from).await?;
     let target = speaker.target(&arguments.to).await?;
     let request = MirrorRequest {

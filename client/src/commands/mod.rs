@@ -16,7 +16,9 @@ mod pull;
 mod push;
 mod refs;
 mod remotes;
+mod repair;
 mod status;
+mod unusable;
 mod user;
 mod verify;
 
@@ -79,6 +81,9 @@ pub(crate) enum Complaint {
         /// The branch.
         branch: String,
     },
+    /// A pull by the address of a remote that the database does not follow.
+    #[error("could not tell which branch to pull: the address is of no remote of this database")]
+    NoBranch,
     /// A place that is on another machine.
     #[error("an inventory is checked against a directory, and {place} is none")]
     NoStore {
@@ -91,9 +96,33 @@ pub(crate) enum Complaint {
         /// How many.
         count: usize,
     },
+    /// Tags that are elsewhere at the remote stayed where they are.
+    #[error("{count} refs were rejected")]
+    Clobbered {
+        /// How many.
+        count: usize,
+    },
+    /// A remote that a branch cannot follow.
+    #[error("could not let a branch follow {address}: no remote of this database has that address")]
+    Unnamed {
+        /// Its address.
+        address: String,
+    },
     /// A backup of nothing, or to nowhere.
     #[error("name what to back up, and where to")]
     NoEnds,
+    /// A directory to restore into that may be the number of a backup as well.
+    #[error("could not tell whether {text} is a directory or the number of a backup")]
+    Number {
+        /// What was given.
+        text: String,
+    },
+    /// A file where a manual page goes.
+    #[error("could not write the manual pages: {} exists, and is no page of holdfast", path.display())]
+    NoPage {
+        /// Which file.
+        path: PathBuf,
+    },
     /// A value on the command line that is none.
     #[error("{text:?} is not {wanted}")]
     Value {
@@ -102,11 +131,19 @@ pub(crate) enum Complaint {
         /// What was wanted.
         wanted: &'static str,
     },
-    /// A move that another run of the same command makes.
-    #[error("a move of the same branches to the same place is under way, in {}", directory.display())]
-    Underway {
-        /// Where its chunks gather.
-        directory: PathBuf,
+    /// A remote that is to be kept in a database that does not stay.
+    #[error("could not keep the remote: the branches go to {to}, and no database stays on the way")]
+    NothingStays {
+        /// Where they go.
+        to: String,
+    },
+    /// A setting of dolt's that is neither on nor off.
+    #[error("could not read the setting {name}: {text:?} is neither true nor false")]
+    Setting {
+        /// Which.
+        name: &'static str,
+        /// What it says.
+        text: String,
     },
     /// Something in the user's settings or keys.
     #[error("{text}")]
@@ -125,14 +162,19 @@ impl Complaint {
             | Self::Nothing { .. }
             | Self::NoPlace { .. }
             | Self::NoBranches { .. } => ErrorKind::NotFound,
-            Self::Rejected { .. } => ErrorKind::Refused,
+            Self::Rejected { .. } | Self::Clobbered { .. } => ErrorKind::Refused,
             Self::Damaged { .. } => ErrorKind::Corrupt,
-            Self::Underway { .. } => ErrorKind::Unavailable,
+            Self::NoPage { .. } => ErrorKind::Conflict,
             Self::NoName
             | Self::NoPassword
             | Self::NoUpstream { .. }
+            | Self::Unnamed { .. }
+            | Self::Setting { .. }
             | Self::NoStore { .. }
             | Self::NoEnds
+            | Self::NoBranch
+            | Self::Number { .. }
+            | Self::NothingStays { .. }
             | Self::Value { .. }
             | Self::User { .. } => ErrorKind::Invalid,
         }

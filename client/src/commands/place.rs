@@ -175,7 +175,7 @@ async fn open(target: Target, place: &Place, environment: &Environment) -> anyho
         Target::Directory(directory) => return open_directory(&directory).await,
         Target::Remote(text) => text,
     };
-    let speaker = Speaker::new(place.user.clone(), environment)?;
+    let speaker = Speaker::of(&place.database.directory, place.user.clone(), environment)?;
     let url = speaker
         .parse(&text)
         .map_err(|error| match error.downcast() {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use holdfast_client::transfer::{self, FetchRequest, Observer, PullRequest, Vanished};
+use holdfast_client::transfer::{self, FetchRequest, MovedTags, Observer, PullRequest, Vanished};
 use serde_json::json;
 
 use super::fetch::{extent, show, span, update_json};
-use super::pool;
 use super::remotes::Followed;
+use super::{Complaint, pool};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -18,11 +18,16 @@ pub(super) async fn pull(
 ) -> anyhow::Result<()> {
     let how = &arguments.how;
     let followed = Followed::open(how, arguments.remote, environment).await?;
+    if followed.is_by_address && arguments.branch.is_none() {
+        return Err(Complaint::NoBranch.into());
+    }
     let request = PullRequest {
         fetch: FetchRequest {
             remote: followed.remote,
             remote_name: followed.name,
-            branches: None,
+            // As with dolt, a branch that is named comes alone.
+            refs: arguments.branch.clone().map(|branch| vec![branch]),
+            moved_tags: MovedTags::Kept,
             vanished: Vanished::Kept,
             extent: extent(how.dry_run),
         },
@@ -37,9 +42,11 @@ pub(super) async fn pull(
     let pulled = pulled?;
     if output.format == Format::Json {
         let updates: Vec<_> = pulled.fetched.updates.iter().map(update_json).collect();
+        let rejected: Vec<_> = pulled.fetched.rejected.iter().map(update_json).collect();
         let told = json!({
             "remote": request.fetch.remote.address(),
             "updates": updates,
+            "rejected": rejected,
             "branch": pulled.branch,
             "old": pulled.old,
             "new": pulled.new,

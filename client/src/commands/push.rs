@@ -12,7 +12,7 @@ use serde_json::json;
 use super::fetch::{extent, span};
 use super::remotes::open_database;
 use super::remotes::{self, Named, Speaker};
-use super::{Complaint, estimate, pool};
+use super::{Complaint, estimate, pool, repair};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -24,13 +24,18 @@ pub(super) async fn push(
     let directory = arguments.how.database.directory.clone();
     let (database, source) = open_database(&directory).await?;
     let state = database.repo_state();
-    let refs = refs_of(&arguments, &database, &source).await?;
-    let speaker = Speaker::new(arguments.how.user, environment)?;
+    let speaker = Speaker::of(&directory, arguments.how.user.clone(), environment)?;
+    let upstream = set_upstream(&arguments, state, &speaker)?;
+    let refs = refs_of(&arguments, &database, &source, upstream).await?;
     let text = match &arguments.remote {
         Some(text) => text.as_str(),
         None => remotes::followed(state),
     };
     let Named { name, remote } = speaker.find(state, text).await?;
+    if name.is_none() && arguments.set_upstream {
+        let address = remote.address();
+        return Err(Complaint::Unnamed { address }.into());
+    }
     let request = PushRequest {
         remote,
         remote_name: name,
@@ -39,18 +44,35 @@ pub(super) async fn push(
             true => Force::WithLease,
             false => Force::No,
         },
-        upstream: match arguments.set_upstream {
-            true => SetUpstream::Pushed,
-            false => SetUpstream::Unchanged,
-        },
+        upstream,
         extent: extent(arguments.how.dry_run),
         identity: speaker.identity(),
     };
     let progress = Arc::new(Progress::new(output.quiet));
     let observer = Arc::clone(&progress) as Arc<dyn Observer>;
+    let repaired = match arguments.repair {
+        true => {
+            let observer = Arc::clone(&observer);
+            let repaired = repair::repair(&request, &directory, observer).await;
+            if repaired.is_err() {
+                progress.finish();
+            }
+            Some(repaired?)
+        }
+        false => None,
+    };
     let pushed = transfer::push(&request, &directory, &pool(), &speaker.clock, observer).await;
     progress.finish();
     let pushed = pushed?;
+    match (&repaired, output.format) {
+        (Some(repaired), Format::Text) => repair::print(&request, repaired)?,
+        (Some(repaired), Format::Json) => {
+            let told = repair::told(told(&request, &pushed), repaired);
+            ui::print(&told.to_string())?;
+            return check(&pushed);
+        }
+        (None, _) => {}
+    }
     show(&request, &pushed, output)
 }
 
@@ -73,11 +95,32 @@ pub(super) fn check(pushed: &Pushed) -> anyhow::Result<()> {
     }
 }
 
+/// Whether what is pushed is followed from now on: where that was asked for, or where nothing was named, nothing is
+/// followed, and the settings say so.
+fn set_upstream(
+    arguments: &args::Push,
+    state: &RepoState,
+    speaker: &Speaker<'_>,
+) -> Result<SetUpstream, Complaint> {
+    let is_named = arguments.remote.is_some() || arguments.all || arguments.tags;
+    let follows = |branch: &str| state.branches.contains_key(branch);
+    let is_set = match state.branch() {
+        _ if arguments.set_upstream => true,
+        Some(branch) if !is_named && !follows(branch) => speaker.is_on("push.autosetupremote")?,
+        _ => false,
+    };
+    Ok(match is_set {
+        true => SetUpstream::Pushed,
+        false => SetUpstream::Unchanged,
+    })
+}
+
 /// What the command line names.
 async fn refs_of(
     arguments: &args::Push,
     database: &Database,
     source: &StoreSource,
+    upstream: SetUpstream,
 ) -> anyhow::Result<Vec<PushRef>> {
     let mut known = Vec::new();
     let mut refs = Refs::open(source, database.store().root()).await?;
@@ -109,7 +152,14 @@ async fn refs_of(
         });
     }
     if pushed.is_empty() && !arguments.all && !arguments.tags {
-        pushed.push(usual(arguments.remote.as_deref(), database.repo_state())?);
+        let remote = match (arguments.remote.as_deref(), upstream) {
+            // The settings say so.
+            (None, SetUpstream::Pushed) if !arguments.set_upstream => {
+                Some(remotes::followed(database.repo_state()))
+            }
+            (named, _) => named,
+        };
+        pushed.push(usual(remote, database.repo_state())?);
     }
     Ok(pushed)
 }
@@ -220,11 +270,13 @@ fn line(pushed: &PushRef, result: &PushResult) -> String {
     }
 }
 
+/// How people are shown a ref; a bad name that goes gives a terminal no orders.
 fn short(name: &RefName) -> String {
-    match name {
+    let text = match name {
         RefName::Branch(name) | RefName::Tag(name) => name.clone(),
         other => other.to_string(),
-    }
+    };
+    ui::plain(&text).into_owned()
 }
 
 /// Why a ref was rejected, in git's words, and as programs read it.

@@ -3,7 +3,7 @@
 use holdfast_doltdb::{RefName, Refs};
 use serde_json::json;
 
-use super::place;
+use super::{place, unusable};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, paint::Paint};
 
@@ -15,6 +15,9 @@ pub(super) async fn refs(
     let looked = place::look_at(&arguments.place, environment).await?;
     let mut refs = Refs::open(&*looked.source, looked.root).await?;
     while let Some((name, address)) = refs.next().await? {
+        if !unusable::is_shown(&name, &looked.name) {
+            continue;
+        }
         let kind = kind(&name);
         if !arguments.all && !matches!(kind, "branch" | "tag" | "remote") {
             continue;

@@ -14,6 +14,10 @@ use crate::args::{Environment, How};
 /// The name of the remote that is meant when none is given and none followed.
 const USUAL: &str = "origin";
 
+/// What follows a remote that is named by its address alone: `refs/remotes/fetched/<branch>`. Such a ref keeps what came
+/// from being collected, and dolt merges it by its name.
+const BY_ADDRESS: &str = "fetched";
+
 /// A remote, and what the database calls it.
 pub(super) struct Named {
     pub(super) name: Option<String>,
@@ -39,25 +43,36 @@ pub(super) struct Followed<'a> {
     pub(super) speaker: Speaker<'a>,
     /// What the database calls the remote.
     pub(super) name: String,
+    /// Whether the remote has no name in the database, and `name` only stands for it.
+    pub(super) is_by_address: bool,
     pub(super) remote: Arc<dyn Remote>,
 }
 
 impl<'a> Followed<'a> {
-    /// Opens a database, and finds its remote of that name, else the one that is followed.
+    /// Opens a database, and finds its remote of that name or address, else the one that is followed.
     pub(super) async fn open(
         how: &How,
         remote: Option<String>,
         environment: &'a Environment,
     ) -> anyhow::Result<Self> {
         let (database, _) = open_database(&how.database.directory).await?;
-        let speaker = Speaker::new(how.user.clone(), environment)?;
+        let speaker = Speaker::of(&how.database.directory, how.user.clone(), environment)?;
         let state = database.repo_state();
         let text = remote.unwrap_or_else(|| followed(state).to_owned());
         let Named { name, remote } = speaker.find(state, &text).await?;
-        let name = name.ok_or(Complaint::NoRemote { name: text })?;
+        let is_by_address = name.is_none();
+        let name = match name {
+            Some(name) => name,
+            // A remote that the user calls so is followed by the same refs.
+            None if state.remotes.contains_key(BY_ADDRESS) => {
+                return Err(Complaint::NoRemote { name: text }.into());
+            }
+            None => BY_ADDRESS.to_owned(),
+        };
         Ok(Self {
             speaker,
             name,
+            is_by_address,
             remote,
         })
     }
@@ -73,12 +88,30 @@ pub(super) struct Speaker<'a> {
 
 impl<'a> Speaker<'a> {
     pub(super) fn new(name: Option<String>, environment: &'a Environment) -> anyhow::Result<Self> {
-        Ok(Self {
-            user: User::read(environment)?,
+        Ok(Self::from(
+            User::read(environment, None)?,
+            name,
+            environment,
+        ))
+    }
+
+    /// The same for what is done with the database in a directory, whose settings count first.
+    pub(super) fn of(
+        database: &Path,
+        name: Option<String>,
+        environment: &'a Environment,
+    ) -> anyhow::Result<Self> {
+        let user = User::read(environment, Some(database))?;
+        Ok(Self::from(user, name, environment))
+    }
+
+    fn from(user: User, name: Option<String>, environment: &'a Environment) -> Self {
+        Self {
+            user,
             name,
             environment,
             clock: Arc::new(SystemClock::new()),
-        })
+        }
     }
 
     /// The remote of that name, or at that address.
@@ -116,6 +149,18 @@ impl<'a> Speaker<'a> {
     pub(super) fn parse(&self, text: &str) -> anyhow::Result<RemoteUrl> {
         let host = self.user.settings.get("remotes.default_host");
         Ok(RemoteUrl::parse(text, host.unwrap_or(DEFAULT_HOST))?)
+    }
+
+    /// Whether a setting is on, in the words that Dolt reads.
+    pub(super) fn is_on(&self, name: &'static str) -> Result<bool, Complaint> {
+        match self.user.settings.get(name) {
+            Some("1" | "t" | "T" | "TRUE" | "true" | "True") => Ok(true),
+            None | Some("0" | "f" | "F" | "FALSE" | "false" | "False") => Ok(false),
+            Some(other) => Err(Complaint::Setting {
+                name,
+                text: other.to_owned(),
+            }),
+        }
     }
 
     /// Who is written into working sets.

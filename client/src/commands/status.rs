@@ -5,11 +5,11 @@ use holdfast_chunkstore::noms_dir::{LockState, probe_lock};
 use holdfast_client::database::{
     Database, DatabaseError, DatabasePaths, StoreSource, Unfinished, Upstream,
 };
-use holdfast_doltdb::ReadError;
 use holdfast_doltdb::history::{Distance, History};
 use holdfast_doltdb::model::{Commit, WorkingSet};
 use holdfast_doltdb::source::get_one;
 use holdfast_doltdb::tree::AddressMap;
+use holdfast_doltdb::{ReadError, RefName, unusable_refs};
 use indicatif::BinaryBytes;
 use serde_json::json;
 
@@ -94,16 +94,16 @@ impl Status {
         status.branch = Some(branch.to_owned());
         let source = StoreSource::new(std::sync::Arc::clone(store), pool());
         let refs = AddressMap::open(&source, store.root()).await?;
-        let head = refs.get(format!("refs/heads/{branch}").as_bytes()).await?;
+        let find = async |name: String| find(&source, &refs, &name).await;
+        let head = find(format!("refs/heads/{branch}")).await?;
         status.head = head;
         let set = format!("workingSets/heads/{branch}");
-        if let (Some(head), Some(set)) = (head, refs.get(set.as_bytes()).await?) {
+        if let (Some(head), Some(set)) = (head, find(set).await?) {
             status.work = Some(read_work(&source, head, set).await?);
         }
         if let Some(upstream) = database.repo_state().branches.get(branch) {
             let name = short_name(upstream);
-            let theirs = format!("refs/remotes/{name}");
-            let theirs = refs.get(theirs.as_bytes()).await?;
+            let theirs = find(format!("refs/remotes/{name}")).await?;
             let distance = match (head, theirs) {
                 (Some(ours), Some(theirs)) => {
                     let history = History::new(&source, store.ghosts());
@@ -195,6 +195,25 @@ fn short_name(upstream: &Upstream) -> String {
     let head = &upstream.head;
     let branch = head.strip_prefix("refs/heads/").unwrap_or(head);
     format!("{}/{branch}", upstream.remote)
+}
+
+/// Where a dataset stands; one that Dolt could not use is passed over with a warning.
+async fn find(
+    source: &StoreSource,
+    refs: &AddressMap<'_, StoreSource>,
+    name: &str,
+) -> anyhow::Result<Option<ChunkAddress>> {
+    let Some(address) = refs.get(name.as_bytes()).await? else {
+        return Ok(None);
+    };
+    let named = [(RefName::parse(name), address)];
+    Ok(match unusable_refs(source, named).await?.pop() {
+        None => Some(address),
+        Some((_, fault)) => {
+            ui::say(&format!("warning: {fault}; it is passed over"));
+            None
+        }
+    })
 }
 
 async fn read_work(

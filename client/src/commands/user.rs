@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use holdfast_client::database::DoltSettings;
+use holdfast_client::database::{DatabasePaths, DoltSettings};
 use holdfast_client::remote::credentials::{Credentials, Secret, SigningKey};
 
 use super::Complaint;
@@ -16,8 +16,18 @@ pub(super) struct User {
 }
 
 impl User {
-    /// Reads the settings of the user whose environment this is; none where there are none.
-    pub(super) fn read(environment: &Environment) -> anyhow::Result<Self> {
+    /// Reads the settings of the user whose environment this is, and over them those of a database; none where there are
+    /// none.
+    pub(super) fn read(environment: &Environment, database: Option<&Path>) -> anyhow::Result<Self> {
+        let mut user = Self::of(environment)?;
+        if let Some(database) = database {
+            let own = DoltSettings::load(&DatabasePaths::new(database))?;
+            user.settings = own.over(user.settings);
+        }
+        Ok(user)
+    }
+
+    fn of(environment: &Environment) -> anyhow::Result<Self> {
         let Some(home) = &environment.home else {
             return Ok(Self::default());
         };
@@ -78,5 +88,49 @@ fn read_key(directory: &Path, id: &str) -> anyhow::Result<SigningKey> {
     match key.id() == id {
         true => Ok(key),
         false => Err(wrong("it holds another key than its name says").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_chunkstore::objects::durable;
+    use holdfast_client::remote::ProxySettings;
+
+    use super::*;
+
+    fn write(directory: &Path, name: &str, text: &str) {
+        let dolt = directory.join(".dolt");
+        durable::create_root(&dolt).unwrap();
+        durable::write_over(&dolt.join(name), "new-", 0o644, text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn the_settings_of_a_database_count_before_those_of_its_user() {
+        let (home, database) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let environment = Environment {
+            home: Some(home.path().into()),
+            password: None,
+            proxies: ProxySettings::default(),
+            is_plain: true,
+        };
+        let read = || User::read(&environment, Some(database.path()));
+        assert_eq!(read().unwrap().settings.get("user.name"), None);
+        let text = r#"{"user.name":"Ada","remotes.default_host":"example.org","user.creds":"a"}"#;
+        write(home.path(), "config_global.json", text);
+        assert_eq!(read().unwrap().settings.get("user.name"), Some("Ada"));
+        let text = r#"{"remotes.default_host":"forge.test","user.creds":"b"}"#;
+        write(database.path(), "config.json", text);
+        let user = read().unwrap();
+        assert_eq!(user.settings.get("user.name"), Some("Ada"));
+        let host = user.settings.get("remotes.default_host");
+        assert_eq!(host, Some("forge.test"));
+        let error = user.key().unwrap_err().to_string();
+        assert!(error.contains("b.jwk"), "{error}");
+        let alone = User::read(&environment, None).unwrap();
+        let host = alone.settings.get("remotes.default_host");
+        assert_eq!(host, Some("example.org"));
+        write(database.path(), "config.json", "{");
+        let error = read().unwrap_err().to_string();
+        assert!(error.contains("config.json"), "{error}");
     }
 }

@@ -10,7 +10,7 @@ use holdfast_client::transfer::{self, Forgiving, check_file, check_journal, desc
 use serde_json::json;
 
 use super::place::{self, Looked};
-use super::{Complaint, pool};
+use super::{Complaint, pool, unusable};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -84,6 +84,13 @@ async fn check_inventory(
     }
     if compared.extra > 0 {
         let text = format!("{} chunks are not in the inventory", compared.extra);
+        report.problem(&text)?;
+    }
+    if compared.unreached > 0 {
+        let text = format!(
+            "{} chunks of the inventory are reached by none of its branches and tags",
+            compared.unreached
+        );
         report.problem(&text)?;
     }
     Ok(())
@@ -164,5 +171,16 @@ async fn check_references(looked: &Looked, report: &mut Report<'_>) -> anyhow::R
             report.problem(&format!("not all references could be followed: {error}"))?;
         }
     }
+    check_refs(looked, report).await?;
     Ok(reached)
+}
+
+/// Looks for refs that Dolt could not use.
+async fn check_refs(looked: &Looked, report: &mut Report<'_>) -> anyhow::Result<()> {
+    let source = Forgiving::new(&*looked.source, report.progress);
+    // Where refs cannot be read, the walk told why.
+    for problem in unusable::find(looked, &source).await.unwrap_or_default() {
+        report.problem(&problem)?;
+    }
+    Ok(())
 }

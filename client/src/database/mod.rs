@@ -7,11 +7,14 @@
 //! <dir>/.dolt/noms/             its chunks and its root
 //! ```
 
+mod folder_lock;
 mod repo_state;
 mod settings;
 mod source;
 mod unfinished;
+mod upstreams;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,16 +23,21 @@ use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
 use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::pool::BlockingPool;
 
+pub use folder_lock::{FolderLock, LockError};
 pub use repo_state::{RemoteEntry, RepoState, Upstream};
 pub use settings::DoltSettings;
 pub use source::StoreSource;
 pub use unfinished::Unfinished;
+pub(crate) use upstreams::set_upstreams;
 
 /// The directory in a database's directory where everything lies.
 const DOLT: &str = ".dolt";
 
-/// The permissions of the files that we write: everybody may read them.
-const FILE_MODE: u32 = 0o644;
+/// The permissions that a file of ours can have: it is nothing that is run.
+const FILE_MODE: u32 = 0o666;
+
+/// Says, among what we keep of transfers, what was moved here.
+const MOVED: &str = "moved";
 
 /// Says that a database is being made.
 const UNFINISHED: &str = ".dolt_safe_to_ignore";
@@ -77,19 +85,22 @@ impl DatabaseError {
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { source, .. } => match source.kind() {
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                    ErrorKind::Denied
-                }
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                    ErrorKind::Exhausted
-                }
-                _ => ErrorKind::Internal,
-            },
+            Self::Io { source, .. } => kind_of_io(source),
             Self::None { .. } => ErrorKind::NotFound,
             Self::File { .. } => ErrorKind::Corrupt,
             Self::Store { source } => source.kind(),
         }
+    }
+}
+
+/// The class of what the system said.
+fn kind_of_io(error: &std::io::Error) -> ErrorKind {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            ErrorKind::Denied
+        }
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+        _ => ErrorKind::Internal,
     }
 }
 
@@ -162,6 +173,11 @@ impl DatabasePaths {
         self.holdfast().join("clone-origin")
     }
 
+    /// What was moved here, until the move has come to its end.
+    pub(crate) fn moved(&self) -> PathBuf {
+        self.holdfast().join(MOVED)
+    }
+
     pub(crate) fn unfinished(&self) -> PathBuf {
         self.directory.join(UNFINISHED)
     }
@@ -209,9 +225,23 @@ impl Database {
     }
 }
 
-/// Puts a file of Dolt's in the place of the one there is, if there is one; durably. Blocks.
+/// Puts a file of Dolt's in the place of the one there is, with its permissions, if there is one; durably. Blocks.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DatabaseError> {
-    durable::write_over(path, "holdfast-", FILE_MODE, bytes).map_err(io("write", path))
+    // Where the file is a link, what it leads to is replaced.
+    let path = match path.is_symlink() {
+        true => &std::fs::canonicalize(path).map_err(io("follow", path))?,
+        false => path,
+    };
+    let mode = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.permissions().mode() & 0o777,
+        // The user's mask shows in the directory: those who may write there may write the file.
+        Err(_) => {
+            let directory = path.parent().unwrap_or(path);
+            let metadata = std::fs::metadata(directory).map_err(io("look at", directory))?;
+            metadata.permissions().mode() & FILE_MODE
+        }
+    };
+    durable::write_over(path, "holdfast-", mode, bytes).map_err(io("write", path))
 }
 
 /// Removes a file, or a directory with what is in it, if it is there. Blocks.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::{DatabaseError, DatabasePaths, io};
+
 /// Settings of a user or of a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DoltSettings(BTreeMap<String, String>);
@@ -10,6 +12,16 @@ impl DoltSettings {
     /// Reads the text of a settings file.
     pub fn decode(text: &[u8]) -> Result<Self, serde_json::Error> {
         Ok(Self(serde_json::from_slice(text)?))
+    }
+
+    /// Reads those of a database; none where it has no file of them. Blocks.
+    pub fn load(paths: &DatabasePaths) -> Result<Self, DatabaseError> {
+        let path = paths.settings();
+        match std::fs::read(&path) {
+            Ok(text) => Self::decode(&text).map_err(|source| DatabaseError::File { path, source }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(io("read", &path)(error)),
+        }
     }
 
     /// A setting by its name, such as `user.name`; an empty one counts as none.

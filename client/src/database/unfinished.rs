@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{DatabaseError, DatabasePaths, io};
+use super::{DatabaseError, DatabasePaths, MOVED, io};
 
 /// What an unfinished transfer left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,9 @@ impl Unfinished {
         for entry in entries {
             let entry = entry.map_err(io("list", directory))?;
             let path = entry.path();
+            if entry.file_name() == MOVED {
+                continue;
+            }
             let metadata = entry.metadata().map_err(io("read", &path))?;
             if metadata.is_dir() {
                 self.add(&path)?;
@@ -69,6 +72,8 @@ mod tests {
         assert_eq!(Unfinished::find(&paths).unwrap(), None);
         durable::create_root(&paths.incoming()).unwrap();
         assert_eq!(Unfinished::find(&paths).unwrap(), None, "an empty folder");
+        durable::write_over(&paths.moved(), "new-", 0o644, b"https://h/a/b").unwrap();
+        assert_eq!(Unfinished::find(&paths).unwrap(), None, "a move is whole");
         let part = paths.incoming().join("one");
         durable::write_over(&part, "new-", 0o644, b"12345").unwrap();
         let found = Unfinished::find(&paths).unwrap().unwrap();

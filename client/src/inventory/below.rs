@@ -20,10 +20,20 @@ const BATCH: usize = 512;
 /// What the newest of the addresses that were seen may take in memory; the rest goes to the disk.
 const SEEN_IN_MEMORY: usize = 24 << 20;
 
+/// What becomes of a chunk that is reached and is not there, or cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Faults {
+    /// It ends the walk with an error.
+    Refused,
+    /// It is listed, and the walk does not go below it.
+    Passed,
+}
+
 /// Lists each chunk that `heads` reach once, them included, in no order that means anything.
 pub(super) fn walk(
     store: &NomsDir,
     heads: &[ChunkAddress],
+    faults: Faults,
     directory: &Path,
     mut list: impl FnMut(ChunkAddress) -> Result<(), InventoryError>,
 ) -> Result<(), InventoryError> {
@@ -34,37 +44,65 @@ pub(super) fn walk(
     });
     let mut waiting = heads.to_vec();
     seen.insert_new(&mut waiting).map_err(remember())?;
-    let (mut decoder, mut chunk) = (Decoder::new(), Vec::new());
+    let mut reader = Reader {
+        store,
+        decoder: Decoder::new(),
+        chunk: Vec::new(),
+    };
     while !waiting.is_empty() {
         let batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
         for (address, place) in places(store, batch)? {
-            chunk.clear();
-            let read = store.read_chunk(place, &mut decoder, &mut chunk);
-            read.map_err(failed)?;
-            let mut below = Vec::new();
-            let told = children(&chunk, &mut |child| below.push(child));
-            told.map_err(|source| InventoryError::Decode { address, source })?;
-            seen.insert_new(&mut below).map_err(remember())?;
-            waiting.append(&mut below);
+            match reader.children(address, place) {
+                Ok(mut below) => {
+                    seen.insert_new(&mut below).map_err(remember())?;
+                    waiting.append(&mut below);
+                }
+                Err(_) if faults == Faults::Passed => {}
+                Err(error) => return Err(error),
+            }
             list(address)?;
         }
     }
     Ok(())
 }
 
-/// Where chunks lie, in the order in which they lie there.
+struct Reader<'a> {
+    store: &'a NomsDir,
+    decoder: Decoder,
+    chunk: Vec<u8>,
+}
+
+impl Reader<'_> {
+    /// What a chunk points at.
+    fn children(
+        &mut self,
+        address: ChunkAddress,
+        place: Option<Place>,
+    ) -> Result<Vec<ChunkAddress>, InventoryError> {
+        let place = place.ok_or(InventoryError::Lacks { address })?;
+        self.chunk.clear();
+        let read = (self.store).read_chunk(place, &mut self.decoder, &mut self.chunk);
+        read.map_err(failed)?;
+        let mut below = Vec::new();
+        let told = children(&self.chunk, &mut |child| below.push(child));
+        told.map_err(|source| InventoryError::Decode { address, source })?;
+        Ok(below)
+    }
+}
+
+/// Where chunks lie, in the order in which they lie there; those that are nowhere come last.
 fn places(
     store: &NomsDir,
     addresses: Vec<ChunkAddress>,
-) -> Result<Vec<(ChunkAddress, Place)>, InventoryError> {
+) -> Result<Vec<(ChunkAddress, Option<Place>)>, InventoryError> {
     let mut found = Vec::with_capacity(addresses.len());
     for address in addresses {
-        let place = store.find(address).map_err(failed)?;
-        found.push((address, place.ok_or(InventoryError::Lacks { address })?));
+        found.push((address, store.find(address).map_err(failed)?));
     }
     found.sort_unstable_by_key(|(_, place)| match place {
-        Place::File { file, span } => (*file, span.data.offset),
-        Place::Journal { span } => (usize::MAX, span.offset),
+        Some(Place::File { file, span }) => (*file, span.data.offset),
+        Some(Place::Journal { span }) => (usize::MAX, span.offset),
+        None => (usize::MAX, u64::MAX),
     });
     Ok(found)
 }

@@ -34,6 +34,23 @@ pub enum InventoryError {
         /// The chunk.
         address: ChunkAddress,
     },
+    /// Chunks that lie where the list shall be the whole of it.
+    #[error(
+        "{count} chunks in {} are reached by no branch and no tag that was moved",
+        directory.display()
+    )]
+    Beside {
+        /// The store.
+        directory: PathBuf,
+        /// How many.
+        count: u64,
+    },
+    /// Something else in the place of the inventory.
+    #[error("could not write the inventory: {} exists, and is not the one of this move", path.display())]
+    Exists {
+        /// What is there.
+        path: PathBuf,
+    },
     /// What a chunk points at cannot be told.
     #[error("decode chunk {address}")]
     Decode {
@@ -67,6 +84,8 @@ impl InventoryError {
             },
             Self::Store { source } => source.kind(),
             Self::Decode { source, .. } => source.kind(),
+            Self::Beside { .. } => ErrorKind::Refused,
+            Self::Exists { .. } => ErrorKind::Conflict,
             Self::Lacks { .. } | Self::Form { .. } => ErrorKind::Corrupt,
         }
     }

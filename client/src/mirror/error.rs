@@ -1,11 +1,12 @@
 //! Why a remote was not made equal to another.
 
 use holdfast_chunkstore::ErrorKind;
-use holdfast_doltdb::{ReadError, RefNameError};
+use holdfast_doltdb::ReadError;
 
 use crate::backup::BackupError;
 use crate::remote::RemoteError;
-use crate::transfer::TransferError;
+use crate::transfer::losses::in_a_line;
+use crate::transfer::{Loss, TransferError};
 
 /// Why a remote was not made equal to another.
 #[derive(Debug, thiserror::Error)]
@@ -39,22 +40,16 @@ pub enum MirrorError {
         #[from]
         source: ReadError,
     },
-    /// A ref of the source whose name Dolt could not use.
-    #[error("{origin} has a ref that nobody can take over")]
-    Name {
-        /// What is copied.
-        origin: String,
-        /// What is wrong with the name.
-        #[source]
-        source: RefNameError,
-    },
     /// Commits would be lost.
-    #[error("{target} has commits that the source lacks, in {}", refs.join(", "))]
+    #[error(
+        "could not mirror: {target} would lose commits of {}",
+        in_a_line(losses)
+    )]
     Ahead {
         /// Where.
         target: String,
-        /// In which branches and tags.
-        refs: Vec<String>,
+        /// Which commits of which refs.
+        losses: Vec<Loss>,
     },
     /// A database that somebody works in.
     #[error("{target} is a database that a SQL server has open")]
@@ -78,7 +73,6 @@ impl MirrorError {
             Self::Remote { source } => source.kind(),
             Self::Transfer { source } => source.kind(),
             Self::Read { source } => source.kind(),
-            Self::Name { .. } => ErrorKind::Corrupt,
             Self::Ahead { .. } | Self::Live { .. } => ErrorKind::Refused,
             Self::Contended { .. } => ErrorKind::Unavailable,
         }

@@ -22,7 +22,9 @@ use self::plan::Plan;
 use crate::backup::{BackupSource, Opened, Workplace};
 use crate::remote::{Budget, Metadata, Remote, RemoteSource, Swap, WorkingSets};
 use crate::transfer::datasets::{Datasets, pairs};
+use crate::transfer::losses::{Both, losses};
 use crate::transfer::send::{Sender, Sent, write_small};
+use crate::transfer::usable::Usable;
 use crate::transfer::{Extent, Observer, RefUpdate, TransferError, Vanished};
 
 /// How often a root that moved meanwhile is tried again.
@@ -39,13 +41,13 @@ pub struct MirrorRequest {
     pub work: PathBuf,
     /// What becomes of branches and tags of the target that the source does not have.
     pub vanished: Vanished,
-    /// What becomes of commits of the target that the source does not have.
+    /// What becomes of commits of the target that its refs would no longer reach.
     pub ahead: Ahead,
     /// How far it goes.
     pub extent: Extent,
 }
 
-/// What becomes of commits that only the target has.
+/// What becomes of commits of the target that its refs would no longer reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ahead {
     /// They stay, and nothing is done.
@@ -77,7 +79,10 @@ pub async fn mirror(
         Extent::DryRun => None,
     };
     let opened = request.source.open(pool).await?;
-    let source = Datasets::read(&*opened.source, opened.root).await?;
+    let datasets = Datasets::read(&*opened.source, opened.root).await?;
+    let is_mirrored = |name: &RefName, _| name.is_public();
+    let source = Usable::by_kind(&*opened.source, datasets, is_mirrored).await?;
+    source.warn(&request.source.name(), &*observer);
     let mirrorer = Mirrorer {
         request,
         opened,
@@ -99,7 +104,7 @@ pub async fn mirror(
 struct Mirrorer<'a> {
     request: &'a MirrorRequest,
     opened: Opened,
-    source: Datasets,
+    source: Usable,
     /// Where files gather; a dry run makes none.
     outgoing: PathBuf,
     pool: &'a BlockingPool,
@@ -152,39 +157,24 @@ impl Mirrorer<'_> {
     async fn plan(&self, root: RootAddress) -> Result<Plan, MirrorError> {
         let there = RemoteSource::new(Arc::clone(&self.request.target));
         let target = Datasets::read(&there, root).await?;
-        let plan = Plan::make(&self.source, target, self.request.vanished);
-        let coming = plan.updates.iter().filter(|update| update.new.is_some());
-        for update in coming {
-            update
-                .name
-                .check_found()
-                .map_err(|source| MirrorError::Name {
-                    origin: self.request.source.name(),
-                    source,
-                })?;
-        }
+        let (source, vanished) = (&self.source, self.request.vanished);
+        let before = target.clone();
+        let plan = Plan::make(&source.datasets, &source.passed_over, target, vanished);
         if self.request.ahead == Ahead::Refused {
-            self.check_behind(&plan).await?;
+            // The source has what is new, and most of what is there.
+            let both = Both {
+                first: &*self.opened.source,
+                second: &there,
+            };
+            let losses = losses(&before, &plan.datasets, &both).await?;
+            if !losses.is_empty() {
+                return Err(MirrorError::Ahead {
+                    target: self.request.target.address(),
+                    losses,
+                });
+            }
         }
         Ok(plan)
-    }
-
-    /// Checks that the source has every commit that a branch or tag of the target is taken from.
-    async fn check_behind(&self, plan: &Plan) -> Result<(), MirrorError> {
-        let left: Vec<_> = (plan.updates.iter())
-            .filter_map(|update| Some((update.name.clone(), update.old?)))
-            .collect();
-        let heads = left.iter().map(|(_, head)| *head).collect();
-        let absent = self.opened.absent(heads, self.pool).await?;
-        let is_absent = |(_, head): &(RefName, ChunkAddress)| absent.contains(head);
-        let refs: Vec<_> = left.into_iter().filter(is_absent).collect();
-        match refs.is_empty() {
-            true => Ok(()),
-            false => Err(MirrorError::Ahead {
-                target: self.request.target.address(),
-                refs: refs.into_iter().map(|(name, _)| name.to_string()).collect(),
-            }),
-        }
     }
 
     async fn send(

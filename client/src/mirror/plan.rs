@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use holdfast_chunkstore::ChunkAddress;
-use holdfast_doltdb::RefName;
+use holdfast_doltdb::{RefFault, RefName};
 
 use crate::transfer::datasets::Datasets;
 use crate::transfer::{RefUpdate, Vanished};
@@ -19,7 +19,14 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn make(source: &Datasets, target: Datasets, vanished: Vanished) -> Self {
+    /// Plans from the refs of the source that can be used. Those that the source has and that are passed over stay at
+    /// the target as they are.
+    pub(super) fn make(
+        source: &Datasets,
+        passed_over: &[(RefName, RefFault)],
+        target: Datasets,
+        vanished: Vanished,
+    ) -> Self {
         let mut updates: Vec<_> = source
             .iter()
             .filter(|(name, address)| name.is_public() && target.get(name) != Some(*address))
@@ -35,7 +42,11 @@ impl Plan {
             .any(|(name, _)| matches!(name, RefName::Branch(_)));
         if vanished == Vanished::Pruned && has_branch {
             let gone = target.iter();
-            let gone = gone.filter(|(name, _)| name.is_public() && source.get(name).is_none());
+            let is_passed_over =
+                |name: &RefName| passed_over.iter().any(|(passed, _)| passed == name);
+            let gone = gone.filter(|(name, _)| {
+                name.is_public() && source.get(name).is_none() && !is_passed_over(name)
+            });
             updates.extend(gone.map(|(name, address)| RefUpdate {
                 name,
                 old: Some(address),
@@ -87,7 +98,7 @@ mod tests {
             ("workingSets/heads/main", 8),
             ("workingSets/heads/old", 9),
         ]);
-        let plan = Plan::make(&datasets(&SOURCE), target.clone(), Vanished::Pruned);
+        let plan = Plan::make(&datasets(&SOURCE), &[], target.clone(), Vanished::Pruned);
         let expected = datasets(&[
             ("refs/heads/main", 2),
             ("refs/heads/new", 3),
@@ -106,15 +117,29 @@ mod tests {
             ["refs/heads/main", "refs/heads/new", "refs/heads/old"]
         );
 
-        let kept = Plan::make(&datasets(&SOURCE), target, Vanished::Kept);
+        let kept = Plan::make(&datasets(&SOURCE), &[], target, Vanished::Kept);
         assert_eq!(kept.updates.len(), 2);
         let old = RefName::Branch("old".to_owned());
         assert!(kept.datasets.get(&old).is_some());
     }
 
     #[test]
+    fn what_the_source_has_and_cannot_be_used_is_not_removed_at_the_target() {
+        let name = RefName::parse("refs/heads/a//b");
+        let fault = RefFault::from(name.check().unwrap_err());
+        let mut target = datasets(&SOURCE);
+        target.set(&name, Some(ChunkAddress::new([9; 20])));
+        let passed_over = [(name.clone(), fault)];
+        let source = datasets(&SOURCE);
+        let plan = Plan::make(&source, &passed_over, target.clone(), Vanished::Pruned);
+        assert!(plan.updates.is_empty());
+        let plan = Plan::make(&source, &[], target, Vanished::Pruned);
+        assert_eq!(plan.updates[0].name, name);
+    }
+
+    #[test]
     fn what_is_equal_needs_nothing() {
-        let plan = Plan::make(&datasets(&SOURCE), datasets(&SOURCE), Vanished::Pruned);
+        let plan = Plan::make(&datasets(&SOURCE), &[], datasets(&SOURCE), Vanished::Pruned);
         assert!(plan.updates.is_empty() && plan.roots.is_empty());
     }
 }

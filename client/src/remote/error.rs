@@ -59,6 +59,14 @@ pub enum RemoteError {
         /// How long it asked to be left alone.
         retry_after: Option<Duration>,
     },
+    /// A request for data that lies in a damaged file of the remote.
+    #[error("{action}: {text}")]
+    Damaged {
+        /// What was attempted.
+        action: &'static str,
+        /// What the server said, or what was seen.
+        text: String,
+    },
     /// A host that takes nothing of what is sent to it, and does not answer either.
     #[error("{action}: nothing moved for {} seconds", patience.as_secs())]
     Silent {
@@ -196,6 +204,33 @@ impl RemoteError {
         }
     }
 
+    /// Whether the remote lost what it was asked for, which a whole clone can send again.
+    pub fn is_of_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Call { status, .. } => is_damage(status),
+            _ => false,
+        }
+    }
+
+    /// The same error, where new addresses led to nothing either: the remote says where the data lies, and it does not
+    /// lie there.
+    pub(crate) fn of_lost_data(self) -> Self {
+        match self {
+            Self::Status {
+                action,
+                status: status @ (404 | 410),
+                ..
+            } => Self::Damaged {
+                action,
+                text: format!(
+                    "the remote says where it lies, and it is not there (HTTP status {status})"
+                ),
+            },
+            error => error,
+        }
+    }
+
     /// Whether the same request may succeed later.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
@@ -209,6 +244,7 @@ impl RemoteError {
         match self {
             Self::Connect { .. } | Self::Http { .. } => ErrorKind::Unavailable,
             Self::Call { status, .. } if is_missing(status) => ErrorKind::NotFound,
+            Self::Call { status, .. } if is_damage(status) => ErrorKind::Corrupt,
             Self::Call { status, .. } => of_code(status.code()),
             Self::Status { status, .. } => match status {
                 401 => ErrorKind::Unauthenticated,
@@ -221,6 +257,7 @@ impl RemoteError {
             Self::Short { .. } | Self::Silent { .. } => ErrorKind::Unavailable,
             Self::Refused { .. } | Self::Format { .. } => ErrorKind::Refused,
             Self::Answer { .. }
+            | Self::Damaged { .. }
             | Self::Chunk { .. }
             | Self::OtherChunk { .. }
             | Self::Dictionary { .. } => ErrorKind::Corrupt,
@@ -234,6 +271,18 @@ impl RemoteError {
             Self::NoRoot { .. } => ErrorKind::Dangling,
         }
     }
+}
+
+/// The name of the mark on an answer, and the mark of one that says that what is stored is damaged. Only holdfastd
+/// sets it: no code tells damage from a refusal.
+pub(crate) const MARK: &str = "holdfast-error";
+pub(crate) const DAMAGED: &str = "damaged";
+/// What asks holdfastd to look at the bytes of a file, in the metadata of a call that names one.
+pub(crate) const CHECK: &str = "holdfast-check";
+
+fn is_damage(status: &tonic::Status) -> bool {
+    let mark = status.metadata().get(MARK);
+    mark.is_some_and(|mark| mark.as_bytes() == DAMAGED.as_bytes())
 }
 
 /// Whether a database is not there of which a SQL server says so: it has no code for that.

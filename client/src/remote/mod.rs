@@ -18,6 +18,7 @@ mod url;
 pub use bucket::Bucket;
 pub use directory::Directory;
 pub use error::RemoteError;
+pub(crate) use error::{CHECK, DAMAGED, MARK};
 pub use open::{Access, open};
 pub use parcel::Parcel;
 pub(crate) use retry::Budget;
@@ -113,6 +114,12 @@ pub trait Remote: Send + Sync + fmt::Debug {
         from: u64,
         to: Option<u64>,
     ) -> Result<FileBody, RemoteError>;
+
+    /// Asks a remote that can tell to compare a file, out of which wrong bytes came, with what it took in: an error of
+    /// damage if it is another one now.
+    async fn doubt_file(&self, _file: &RemoteFile) -> Result<(), RemoteError> {
+        Ok(())
+    }
 
     /// Sends a file, unless the remote says that it has it. No root can name its chunks yet.
     async fn upload(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError>;

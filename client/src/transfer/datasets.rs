@@ -1,15 +1,12 @@
 //! All datasets of a store, changed and written anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_doltdb::tree::AddressMap;
 use holdfast_doltdb::write::{NameTooLong, NewChunk, NewRoot, store_root};
 use holdfast_doltdb::{ChunkSource, ReadError, RefName};
-
-use super::error::TransferError;
-use super::refs::check_names;
 
 /// The datasets of a store by name. They are few, next to rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,20 +48,10 @@ impl Datasets {
             .map(move |(name, address)| (parse(name), *address))
     }
 
-    /// Checks the names of a remote's datasets that come along as they are. What only its own machinery keeps there is
-    /// never shown, and may be called as it likes.
-    pub(crate) fn check_names(&self, remote: &str) -> Result<(), TransferError> {
-        let names: Vec<_> = self.iter().map(|(name, _)| name).collect();
-        let is_used = |name: &&RefName| {
-            matches!(
-                name,
-                RefName::Branch(_)
-                    | RefName::Tag(_)
-                    | RefName::RemoteBranch { .. }
-                    | RefName::WorkingSet(_)
-            )
-        };
-        check_names(remote, names.iter().filter(is_used))
+    /// Removes those of some full names.
+    pub(crate) fn remove(&mut self, names: &BTreeSet<String>) {
+        let is_meant = |name: &Bytes| names.contains(&*String::from_utf8_lossy(name));
+        self.0.retain(|name, _| names.is_empty() || !is_meant(name));
     }
 
     /// Writes the store root of these datasets.

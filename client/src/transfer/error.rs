@@ -6,11 +6,11 @@ use std::time::Duration;
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
 use holdfast_doltdb::write::NameTooLong;
-use holdfast_doltdb::{ReadError, RefNameError};
+use holdfast_doltdb::{ReadError, RefFault};
 
 use super::check::CheckError;
 use super::ref_spec::RefSpecError;
-use crate::database::DatabaseError;
+use crate::database::{DatabaseError, LockError};
 use crate::remote::RemoteError;
 
 /// Why a transfer did not come to its end.
@@ -38,6 +38,28 @@ pub enum TransferError {
         /// Some of those that it has.
         known: Vec<String>,
     },
+    /// The remote lacks a tag.
+    #[error("tag {tag:?} not found on remote")]
+    NoTag {
+        /// Its name.
+        tag: String,
+    },
+    /// The branch that is checked out is not there.
+    #[error(
+        "could not pull into branch {branch:?}, which is checked out: it is not in this database"
+    )]
+    NoHead {
+        /// Its name.
+        branch: String,
+    },
+    /// A name that no fetch can take.
+    #[error(
+        "could not fetch {text:?}: it is no branch, no refs/tags/TAG and no BRANCH:refs/remotes/REMOTE/BRANCH"
+    )]
+    NotFetched {
+        /// What was given.
+        text: String,
+    },
     /// The remote has no branch at all.
     #[error("the remote has no branches")]
     NoBranches,
@@ -46,6 +68,13 @@ pub enum TransferError {
     Occupied {
         /// Where.
         path: PathBuf,
+    },
+    /// Another process works where the clone should go.
+    #[error(transparent)]
+    Lock {
+        /// Which.
+        #[from]
+        source: LockError,
     },
     /// The remote names a chunk and has it not.
     #[error("the remote lacks chunk {address}, which something of it points at")]
@@ -58,6 +87,25 @@ pub enum TransferError {
     Shallow {
         /// The commit.
         address: ChunkAddress,
+    },
+    /// A remote that lacks chunks which are not here either.
+    #[error(
+        "the remote lacks more than this database can give: {}",
+        told(not_here)
+    )]
+    Unrepaired {
+        /// Refs of the remote that are not here.
+        not_here: Vec<String>,
+        /// What it said.
+        #[source]
+        source: RemoteError,
+    },
+    /// A remote whose refs are lost, and not known here as they were.
+    #[error("the remote lost its refs, and those that are known here were others")]
+    RefsLost {
+        /// What it said.
+        #[source]
+        source: ReadError,
     },
     /// A ref that is not there.
     #[error("{name} is no branch or tag here")]
@@ -76,21 +124,31 @@ pub enum TransferError {
     /// A pull would overwrite what is not committed.
     #[error("the working set has changes that are not committed")]
     Uncommitted,
-    /// A name that nothing new may have.
-    #[error("make a branch")]
-    RefName {
-        /// Why.
-        #[source]
-        source: RefNameError,
-    },
-    /// A ref of the remote whose name Dolt could not use.
-    #[error("{remote} has a ref that nobody can take over")]
+    /// A ref of the remote that Dolt could not use.
+    #[error("could not take a ref of {remote}")]
     RemoteName {
         /// The remote.
         remote: String,
-        /// What is wrong with the name.
+        /// What is wrong with the ref.
         #[source]
-        source: RefNameError,
+        source: RefFault,
+    },
+    /// A ref that Dolt could not use, and that is not sent.
+    #[error("could not push {name:?}")]
+    Unusable {
+        /// The full name.
+        name: String,
+        /// What is wrong with the ref.
+        #[source]
+        source: RefFault,
+    },
+    /// A branch that should become a tag, or the other way round.
+    #[error("could not push {here:?} to {there:?}: they are not of one kind")]
+    Mapping {
+        /// The full name here.
+        here: String,
+        /// The full name there.
+        there: String,
     },
     /// A revision that the remote has not.
     #[error("{name:?} is no branch, tag or commit of the remote")]
@@ -182,10 +240,17 @@ impl TransferError {
         match self {
             Self::Remote { source } => source.kind(),
             Self::Empty | Self::NoBranch { .. } | Self::NoBranches => ErrorKind::NotFound,
+            Self::NoTag { .. } | Self::NoHead { .. } => ErrorKind::NotFound,
+            Self::NotFetched { .. } => ErrorKind::Invalid,
             Self::Occupied { .. } => ErrorKind::Conflict,
+            Self::Lock { source } => source.kind(),
             Self::Short { .. } | Self::Unsteady | Self::Stopped => ErrorKind::Unavailable,
-            Self::Count { .. } | Self::Lacks { .. } | Self::RemoteName { .. } => ErrorKind::Corrupt,
-            Self::Spec { .. } | Self::RefName { .. } => ErrorKind::Invalid,
+            Self::Count { .. }
+            | Self::Lacks { .. }
+            | Self::RemoteName { .. }
+            | Self::Unrepaired { .. }
+            | Self::RefsLost { .. } => ErrorKind::Corrupt,
+            Self::Spec { .. } | Self::Unusable { .. } | Self::Mapping { .. } => ErrorKind::Invalid,
             Self::Shallow { .. } | Self::Diverged { .. } | Self::Uncommitted => ErrorKind::Refused,
             Self::NoRef { .. } | Self::NoRevision { .. } => ErrorKind::NotFound,
             Self::Contended => ErrorKind::Unavailable,
@@ -194,6 +259,17 @@ impl TransferError {
             Self::Name { .. } => ErrorKind::Invalid,
             Self::Store { source } => source.kind(),
             Self::Database { source } => source.kind(),
+        }
+    }
+}
+
+/// The refs of a remote that are not here, the first of many.
+fn told(not_here: &[String]) -> String {
+    match not_here {
+        [] => "all of its refs are here".to_owned(),
+        refs => {
+            let named: Vec<_> = refs.iter().take(5).map(String::as_str).collect();
+            format!("not here are {}", named.join(", "))
         }
     }
 }

@@ -27,6 +27,10 @@ pub enum TransferEvent {
 pub trait Observer: Send + Sync + fmt::Debug {
     /// Something happened.
     fn tell(&self, event: TransferEvent);
+
+    /// Something was left out, or will be; the transfer goes on. The text gives a terminal no orders, and may come more
+    /// than once.
+    fn warn(&self, warning: &str);
 }
 
 /// Nobody is told.
@@ -35,4 +39,6 @@ pub struct Silent;
 
 impl Observer for Silent {
     fn tell(&self, _event: TransferEvent) {}
+
+    fn warn(&self, _warning: &str) {}
 }

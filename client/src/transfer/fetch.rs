@@ -6,7 +6,10 @@
 //! # Crash
 //! Before the root moves, nothing changed for anybody. What came stays in the folder and need not come again.
 
-use std::collections::{BTreeSet, HashSet};
+mod tags;
+mod wanted;
+
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,10 +26,11 @@ use super::error::TransferError;
 use super::estimate::Estimator;
 use super::events::Observer;
 use super::gather::{Gather, Gathered};
-use super::ref_spec::RefSpec;
-use super::refs::check_names as check_remote_names;
-use crate::database::{Database, DatabasePaths, RepoState, StoreSource, remove};
+use super::usable::{Usable, passed_over};
+use crate::database::{Database, DatabasePaths, StoreSource, remove};
 use crate::remote::{Reach, Remote, RemoteSource};
+use tags::Tags;
+use wanted::Wanted;
 
 /// What is to be fetched.
 #[derive(Debug, Clone)]
@@ -35,8 +39,11 @@ pub struct FetchRequest {
     pub remote: Arc<dyn Remote>,
     /// What it is called in the database.
     pub remote_name: String,
-    /// The branches of the remote; all that the remote's specs mean unless given.
-    pub branches: Option<Vec<String>>,
+    /// Refs of the remote: branches, `refs/tags/<tag>`, `<there>:<here>`; all branches that the remote's specs mean
+    /// unless given.
+    pub refs: Option<Vec<String>>,
+    /// What becomes of tags here that are elsewhere at the remote.
+    pub moved_tags: MovedTags,
     /// What becomes of refs that follow a branch which the remote no longer has.
     pub vanished: Vanished,
     /// How far it goes.
@@ -50,6 +57,15 @@ pub enum Vanished {
     Kept,
     /// It goes too.
     Pruned,
+}
+
+/// What becomes of a tag here that is elsewhere at the remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MovedTags {
+    /// It stays.
+    Kept,
+    /// It goes where the remote's is.
+    Taken,
 }
 
 /// How far a transfer goes.
@@ -77,6 +93,8 @@ pub struct RefUpdate {
 pub struct Fetched {
     /// The refs that moved, by name.
     pub updates: Vec<RefUpdate>,
+    /// The tags that are elsewhere at the remote, and stay as they are here.
+    pub rejected: Vec<RefUpdate>,
     /// How many chunks came; would come, of a dry run.
     pub chunks: u64,
     /// How many bytes they have in their stored form.
@@ -93,10 +111,23 @@ pub async fn fetch(
     clock: &dyn Clock,
     observer: Arc<dyn Observer>,
 ) -> Result<Fetched, TransferError> {
+    fetch_with(request, None, directory, pool, clock, observer).await
+}
+
+/// The same, and the branch `also`, whatever the specs of the remote mean.
+pub(super) async fn fetch_with(
+    request: &FetchRequest,
+    also: Option<&str>,
+    directory: &Path,
+    pool: &BlockingPool,
+    clock: &dyn Clock,
+    observer: Arc<dyn Observer>,
+) -> Result<Fetched, TransferError> {
     let database = Database::open(directory, pool).await?;
+    let wanted = Wanted::new(request, also, database.repo_state())?;
     let store = database.paths().store();
     let writer = pool.run(move || StoreWriter::open(&store)).await?;
-    let plan = Plan::make(request, database.repo_state(), writer.store(), pool).await?;
+    let plan = Plan::make(request, &wanted, writer.store(), pool, &*observer).await?;
     let fetcher = Fetcher {
         paths: database.paths(),
         pool,
@@ -111,41 +142,43 @@ struct Plan {
     /// The datasets of the database.
     local: Datasets,
     updates: Vec<RefUpdate>,
-    tags: Vec<UnknownTag>,
+    tags: Tags,
 }
 
 impl Plan {
     async fn make(
         request: &FetchRequest,
-        repo_state: &RepoState,
+        wanted: &Wanted,
         store: &Arc<NomsDir>,
         pool: &BlockingPool,
+        observer: &dyn Observer,
     ) -> Result<Self, TransferError> {
-        let specs = specs(repo_state, &request.remote_name)?;
         // Both at once: what is read then asks for the metadata as well.
         let remote = &request.remote;
         let (_, root) = futures::try_join!(remote.metadata(), remote.root())?;
         let source = RemoteSource::reaching(Arc::clone(&request.remote), Reach::Near);
         let remote = Datasets::read(&source, root).await?;
+        let address = request.remote.address();
         let local_source = StoreSource::new(Arc::clone(store), pool.clone());
         let local = Datasets::read(&local_source, store.root()).await?;
-        check_names(request.branches.as_deref(), &remote)?;
-        let is_asked = |branch: &str| match &request.branches {
-            Some(branches) => branches.iter().any(|asked| asked == branch),
-            None => true,
+        wanted.check_found(&remote)?;
+        // What is there and cannot be used is still followed: nothing here goes because of it.
+        let is_moved = |name: &RefName, at| {
+            let mut here = wanted.here(name).into_iter();
+            matches!(name, RefName::Branch(_)) && here.any(|here| local.get(&here) != Some(at))
         };
+        let usable = Usable::by_kind(&source, remote.clone(), is_moved).await?;
+        wanted.check_usable(&usable, &address)?;
+        usable.warn(&address, observer);
         let mut updates = Vec::new();
-        let mut followed = BTreeSet::new();
         for (name, address) in remote.iter() {
-            let RefName::Branch(branch) = &name else {
+            if !matches!(name, RefName::Branch(_)) {
                 continue;
-            };
-            for here in specs.iter().filter_map(|spec| spec.map(&name.to_string())) {
-                followed.insert(here.clone());
-                let here = RefName::parse(&here);
+            }
+            for here in wanted.here(&name) {
                 let old = local.get(&here);
-                if is_asked(branch) && old != Some(address) {
-                    check_remote_names(&request.remote.address(), [&name])?;
+                let is_usable = usable.datasets.get(&name).is_some();
+                if is_usable && old != Some(address) {
                     let new = Some(address);
                     updates.push(RefUpdate {
                         name: here,
@@ -156,55 +189,26 @@ impl Plan {
             }
         }
         if request.vanished == Vanished::Pruned {
-            let gone = local.iter().filter(|(name, _)| {
-                let full = name.to_string();
-                specs.iter().any(|spec| spec.map_back(&full).is_some()) && !followed.contains(&full)
-            });
-            updates.extend(gone.map(|(name, address)| RefUpdate {
-                name,
-                old: Some(address),
-                new: None,
-            }));
+            updates.extend(wanted.gone(&remote, &local));
         }
-        let tags = unknown_tags(&source, &remote, &local).await?;
-        let names = tags.iter().map(|tag| &tag.name);
-        check_remote_names(&request.remote.address(), names)?;
+        let reader = TagReader {
+            of: &address,
+            observer,
+        };
+        let there = &usable.datasets;
+        let tags = Tags::read(&reader, &source, wanted, request.moved_tags, there, &local).await?;
         Ok(Self {
             local,
             updates,
             tags,
         })
     }
-}
 
-/// The specs of a remote; those that every remote has where none are written down.
-fn specs(repo_state: &RepoState, remote: &str) -> Result<Vec<RefSpec>, TransferError> {
-    let written = repo_state.remotes.get(remote);
-    let written = written.map(|entry| entry.fetch_specs.as_slice());
-    let usual = [format!("refs/heads/*:refs/remotes/{remote}/*")];
-    let texts = match written {
-        Some(specs) if !specs.is_empty() => specs,
-        _ => &usual,
-    };
-    let parse = |text: &String| RefSpec::parse(text);
-    let parsed = texts.iter().map(parse).collect::<Result<_, _>>();
-    parsed.map_err(|source| TransferError::Spec { source })
-}
-
-fn check_names(branches: Option<&[String]>, remote: &Datasets) -> Result<(), TransferError> {
-    for branch in branches.unwrap_or_default() {
-        if remote.get(&RefName::Branch(branch.clone())).is_none() {
-            let branches = remote.iter().filter_map(|(name, _)| match name {
-                RefName::Branch(branch) => Some(branch),
-                _ => None,
-            });
-            return Err(TransferError::NoBranch {
-                branch: branch.clone(),
-                known: branches.take(10).collect(),
-            });
-        }
+    /// The commits that come with everything below them that is not here.
+    fn roots(&self) -> Vec<ChunkAddress> {
+        let branches = self.updates.iter().filter_map(|update| update.new);
+        branches.chain(self.tags.roots()).collect()
     }
-    Ok(())
 }
 
 /// A tag of a remote that the database lacks.
@@ -218,11 +222,11 @@ pub(crate) struct UnknownTag {
 }
 
 impl UnknownTag {
-    /// What becomes of it here.
-    fn update(&self) -> RefUpdate {
+    /// What becomes of it among the datasets here.
+    fn update(&self, local: &Datasets) -> RefUpdate {
         RefUpdate {
             name: self.name.clone(),
-            old: None,
+            old: local.get(&self.name),
             new: Some(self.chunk.address),
         }
     }
@@ -237,32 +241,54 @@ impl UnknownTag {
     }
 }
 
-/// The tags of a remote that the database has not, with their chunks.
-pub(crate) async fn unknown_tags(
-    there: &dyn ChunkSource,
-    remote: &Datasets,
-    local: &Datasets,
-) -> Result<Vec<UnknownTag>, TransferError> {
-    let unknown: Vec<_> = remote
-        .iter()
-        .filter(|(name, _)| matches!(name, RefName::Tag(_)) && local.get(name).is_none())
-        .collect();
-    if unknown.is_empty() {
-        return Ok(Vec::new());
+/// Reads the tags of a remote that are taken over.
+pub(crate) struct TagReader<'a> {
+    /// How the remote is called.
+    pub(crate) of: &'a str,
+    /// Who is told what is passed over.
+    pub(crate) observer: &'a dyn Observer,
+}
+
+impl TagReader<'_> {
+    /// Those that the database has not, with their chunks; what Dolt could not use is passed over.
+    pub(crate) async fn unknown(
+        &self,
+        there: &dyn ChunkSource,
+        remote: &Datasets,
+        local: &Datasets,
+    ) -> Result<Vec<UnknownTag>, TransferError> {
+        let mut unknown = Vec::new();
+        for (name, address) in remote.iter() {
+            if !matches!(name, RefName::Tag(_)) || local.get(&name).is_some() {
+                continue;
+            }
+            match name.check_usable() {
+                Ok(()) => unknown.push((name, address)),
+                Err(fault) => self.observer.warn(&passed_over(self.of, &fault.into())),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(Vec::new());
+        }
+        let addresses: Vec<_> = unknown.iter().map(|(_, address)| *address).collect();
+        let chunks = source::get(there, &addresses).await?;
+        let mut tags = Vec::new();
+        for ((name, address), chunk) in unknown.into_iter().zip(chunks) {
+            let bytes = chunk.ok_or(TransferError::Lacks { address })?;
+            if let Err(fault) = name.check_kind(&bytes) {
+                self.observer.warn(&passed_over(self.of, &fault));
+                continue;
+            }
+            let tag =
+                Tag::decode(&bytes).map_err(|source| ReadError::Decode { address, source })?;
+            tags.push(UnknownTag {
+                name,
+                commit: tag.commit,
+                chunk: NewChunk { address, bytes },
+            });
+        }
+        Ok(tags)
     }
-    let addresses: Vec<_> = unknown.iter().map(|(_, address)| *address).collect();
-    let chunks = source::get(there, &addresses).await?;
-    let mut tags = Vec::new();
-    for ((name, address), chunk) in unknown.into_iter().zip(chunks) {
-        let bytes = chunk.ok_or(TransferError::Lacks { address })?;
-        let tag = Tag::decode(&bytes).map_err(|source| ReadError::Decode { address, source })?;
-        tags.push(UnknownTag {
-            name,
-            commit: tag.commit,
-            chunk: NewChunk { address, bytes },
-        });
-    }
-    Ok(tags)
 }
 
 struct Fetcher<'a> {
@@ -282,12 +308,14 @@ impl Fetcher<'_> {
         if request.extent == Extent::DryRun {
             return self.estimate(request, writer).await;
         }
+        let roots = self.plan.roots();
         let Plan {
             mut local,
             mut updates,
-            tags,
+            tags: Tags {
+                taken, rejected, ..
+            },
         } = self.plan;
-        let roots: Vec<_> = updates.iter().filter_map(|update| update.new).collect();
         let gather = Gather {
             remote: Arc::clone(&request.remote),
             reach: Reach::Near,
@@ -298,15 +326,16 @@ impl Fetcher<'_> {
             observer: self.observer,
         };
         let gathered = gather.run(roots).await?;
-        let sort_out = move || gathered.reached(tags).map(|tags| (gathered, tags));
+        let sort_out = move || gathered.reached(taken).map(|tags| (gathered, tags));
         let (gathered, tags) = self.pool.run(sort_out).await?;
         let mut chunks = Vec::new();
         for tag in tags {
-            updates.push(tag.update());
+            updates.push(tag.update(&local));
             chunks.push(tag.chunk);
         }
         let fetched = Fetched {
             updates,
+            rejected,
             chunks: gathered.chunks,
             bytes: gathered.bytes,
             is_least: false,
@@ -331,10 +360,14 @@ impl Fetcher<'_> {
         request: &FetchRequest,
         writer: StoreWriter,
     ) -> Result<Fetched, TransferError> {
+        let roots = self.plan.roots();
         let Plan {
-            mut updates, tags, ..
+            local,
+            mut updates,
+            tags: Tags {
+                taken, rejected, ..
+            },
         } = self.plan;
-        let roots: Vec<_> = updates.iter().filter_map(|update| update.new).collect();
         let estimator = Estimator {
             remote: Arc::clone(&request.remote),
             known: Some(Arc::clone(writer.store())),
@@ -344,13 +377,14 @@ impl Fetcher<'_> {
         };
         let estimate = estimator.run(roots).await?;
         let finish = move || {
-            for tag in tags {
+            for tag in taken {
                 if estimate.has(tag.commit)? {
-                    updates.push(tag.update());
+                    updates.push(tag.update(&local));
                 }
             }
             Ok(Fetched {
                 updates,
+                rejected,
                 chunks: estimate.chunks,
                 bytes: estimate.bytes,
                 is_least: estimate.is_least,

@@ -23,6 +23,7 @@ mod events;
 pub(crate) mod fetch;
 pub(crate) mod gather;
 mod landing;
+pub(crate) mod losses;
 mod pull;
 mod push;
 mod reads;
@@ -31,16 +32,24 @@ mod references;
 pub(crate) mod refs;
 mod seen;
 pub(crate) mod send;
+pub(crate) mod usable;
 mod waiting;
 mod working_set;
 
 pub use check::{CheckError, JournalCheck, check_file, check_journal};
-pub use clone::{CloneRequest, Cloned, Form, Identity, Scope, clone};
+pub use clone::{
+    CloneRequest, Cloned, Form, Identity, Scope, clone, clone_locked, end_move, is_moved,
+    lock_place,
+};
 pub use error::TransferError;
 pub use events::{Observer, Silent, TransferEvent};
-pub use fetch::{Extent, FetchRequest, Fetched, RefUpdate, Vanished, fetch};
+pub use fetch::{Extent, FetchRequest, Fetched, MovedTags, RefUpdate, Vanished, fetch};
+pub use losses::Loss;
 pub use pull::{PullRequest, Pulled, pull};
-pub use push::{Force, PushRef, PushRequest, PushResult, Pushed, Rejection, SetUpstream, push};
+pub use push::{
+    Force, PushRef, PushRequest, PushResult, Pushed, Rejection, RepairRequest, Repaired,
+    SetUpstream, push, repair,
+};
 pub use ref_spec::{RefSpec, RefSpecError};
 pub use references::{Forgiving, check_references, described};
 pub use refs::usual_branch;

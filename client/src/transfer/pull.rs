@@ -20,9 +20,9 @@ use super::clone::Identity;
 use super::datasets::{Datasets, pairs};
 use super::error::TransferError;
 use super::events::Observer;
-use super::fetch::{Extent, FetchRequest, Fetched, fetch};
+use super::fetch::{Extent, FetchRequest, Fetched, fetch_with};
 use super::working_set;
-use crate::database::{Database, StoreSource};
+use crate::database::{Database, RepoState, StoreSource};
 use crate::remote::RemoteSource;
 
 /// What is to be pulled.
@@ -60,15 +60,16 @@ pub async fn pull(
     let database = Database::open(directory, pool).await?;
     let state = database.repo_state();
     let branch = state.branch().unwrap_or("main").to_owned();
-    let followed = state.branches.get(&branch);
-    let followed = followed.filter(|upstream| upstream.remote == request.fetch.remote_name);
-    let followed = followed.and_then(|upstream| upstream.head.strip_prefix("refs/heads/"));
-    let wanted = match (&request.branch, followed) {
-        (Some(asked), _) => asked.clone(),
-        (None, Some(followed)) => followed.to_owned(),
-        (None, None) => branch.clone(),
+    let wanted = wanted(request, state, &branch).to_owned();
+    let here = RefName::Branch(branch.clone());
+    let source = StoreSource::new(Arc::clone(database.store()), pool.clone());
+    let before = Datasets::read(&source, database.store().root()).await?;
+    let missing = || TransferError::NoHead {
+        branch: branch.clone(),
     };
-    let fetched = fetch(&request.fetch, directory, pool, clock, observer).await?;
+    before.get(&here).ok_or_else(missing)?;
+    let also = Some(wanted.as_str());
+    let fetched = fetch_with(&request.fetch, also, directory, pool, clock, observer).await?;
     let store = database.paths().store();
     let writer = pool.run(move || StoreWriter::open(&store)).await?;
     // What a dry run did not bring is read where it is.
@@ -82,17 +83,15 @@ pub async fn pull(
         remote: request.fetch.remote_name.clone(),
         branch: wanted.clone(),
     };
-    let here = RefName::Branch(branch.clone());
-    let missing = |branch: &str| TransferError::NoBranch {
-        branch: branch.to_owned(),
-        known: Vec::new(),
-    };
     let would_move = fetched.updates.iter().filter(|_| is_dry);
     let would_move = would_move.filter(|update| update.name == follows);
     let would_move = would_move.filter_map(|update| update.new).next();
     let new = would_move.or(datasets.get(&follows));
-    let new = new.ok_or_else(|| missing(&wanted))?;
-    let old = datasets.get(&here).ok_or_else(|| missing(&branch))?;
+    let new = new.ok_or(TransferError::NoBranch {
+        branch: wanted,
+        known: Vec::new(),
+    })?;
+    let old = datasets.get(&here).ok_or_else(missing)?;
     let pulled = |new| Pulled {
         fetched,
         branch,
@@ -129,6 +128,19 @@ pub async fn pull(
     let commit = move || writer.commit(written.root, &[], &pairs(&chunks), now);
     pool.run(commit).await?;
     Ok(pulled(new))
+}
+
+/// The branch of the remote that is pulled into `branch`: the one that was named, else the one that is followed, else
+/// the one of the same name.
+fn wanted<'a>(request: &'a PullRequest, state: &'a RepoState, branch: &'a str) -> &'a str {
+    let short = |name: &'a str| name.strip_prefix("refs/heads/");
+    if let Some(named) = &request.branch {
+        return short(named).unwrap_or(named);
+    }
+    let followed = state.branches.get(branch);
+    let followed = followed.filter(|upstream| upstream.remote == request.fetch.remote_name);
+    let followed = followed.and_then(|upstream| short(&upstream.head));
+    followed.unwrap_or(branch)
 }
 
 /// Chunks of the database; those that it has not, of the remote if that may be asked.

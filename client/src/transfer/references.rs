@@ -117,6 +117,7 @@ fn is_of_a_chunk(error: &SourceError) -> bool {
         | ErrorKind::Exhausted
         | ErrorKind::Unauthenticated
         | ErrorKind::Denied
+        | ErrorKind::Locked
         | ErrorKind::Unavailable => false,
     }
 }

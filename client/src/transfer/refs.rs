@@ -46,7 +46,11 @@ impl RemoteRefs {
         found
     }
 
+    /// Takes a ref in; one whose name cannot be used is passed over.
     fn insert(&mut self, name: RefName, address: ChunkAddress) {
+        if name.check_usable().is_err() {
+            return;
+        }
         match name {
             RefName::Branch(branch) => {
                 self.branches.insert(branch, address);
@@ -88,22 +92,6 @@ impl RemoteRefs {
     }
 }
 
-/// Checks names of a remote before anything here is called so: one that Dolt could not use would not be found again,
-/// would mean several refs where refs are matched, and might give a terminal orders.
-pub(crate) fn check_names<'a>(
-    remote: &str,
-    names: impl IntoIterator<Item = &'a RefName>,
-) -> Result<(), TransferError> {
-    for name in names {
-        name.check_found()
-            .map_err(|source| TransferError::RemoteName {
-                remote: remote.to_owned(),
-                source,
-            })?;
-    }
-    Ok(())
-}
-
 /// The branch that stands for a store of which nobody says one: `main`, else `master`, else the first; nothing where
 /// there is no branch.
 pub async fn usual_branch(
@@ -116,8 +104,8 @@ pub async fn usual_branch(
 
 /// The refs of a clone.
 pub(crate) struct NewRefs<'a> {
-    /// What the remote is called.
-    pub(crate) remote: &'a str,
+    /// What the remote is called; nothing where no remote is known, and so nothing followed.
+    pub(crate) remote: Option<&'a str>,
     /// The branches of the remote that are followed.
     pub(crate) followed: Vec<(String, ChunkAddress)>,
     pub(crate) tags: Vec<(String, ChunkAddress)>,
@@ -153,12 +141,14 @@ impl NewRefs<'_> {
 
     fn datasets(&self) -> Datasets {
         let mut datasets = Datasets::default();
-        for (branch, head) in &self.followed {
-            let name = RefName::RemoteBranch {
-                remote: self.remote.to_owned(),
-                branch: branch.clone(),
-            };
-            datasets.set(&name, Some(*head));
+        if let Some(remote) = self.remote {
+            for (branch, head) in &self.followed {
+                let name = RefName::RemoteBranch {
+                    remote: remote.to_owned(),
+                    branch: branch.clone(),
+                };
+                datasets.set(&name, Some(*head));
+            }
         }
         for (tag, address) in &self.tags {
             datasets.set(&RefName::Tag(tag.clone()), Some(*address));

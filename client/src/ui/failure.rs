@@ -8,7 +8,7 @@ use std::io;
 use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_client::backup::BackupError;
-use holdfast_client::database::DatabaseError;
+use holdfast_client::database::{DatabaseError, LockError};
 use holdfast_client::inventory::InventoryError;
 use holdfast_client::mirror::MirrorError;
 use holdfast_client::remote::{RemoteError, UrlError};
@@ -84,6 +84,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
         Some(ErrorKind::Unavailable) => 5,
         Some(ErrorKind::Corrupt | ErrorKind::Dangling) => 6,
         Some(ErrorKind::Exhausted) => 7,
+        Some(ErrorKind::Locked) => 11,
     }
 }
 
@@ -96,6 +97,7 @@ fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
             .or_else(|| kind_of(cause, RemoteError::kind))
             .or_else(|| kind_of(cause, InventoryError::kind))
             .or_else(|| kind_of(cause, DatabaseError::kind))
+            .or_else(|| kind_of(cause, LockError::kind))
             .or_else(|| kind_of(cause, StoreError::kind))
             .or_else(|| kind_of(cause, CheckError::kind))
             .or_else(|| kind_of(cause, ReadError::kind))
@@ -148,9 +150,26 @@ mod tests {
             source: StoreError::Held { path },
         };
         let error = anyhow::Error::from(error);
-        assert_told(&error, "hint: stop the dolt process", 5);
+        assert_told(&error, "hint: stop the dolt process", 11);
         let none = DatabaseError::None { path: ".".into() };
         assert_told(&none.into(), "with -C", 3);
+    }
+
+    #[test]
+    fn a_folder_in_which_another_process_works_is_locked() {
+        let held = || LockError::Held {
+            folder: PathBuf::from("copy"),
+            process: Some(4711),
+        };
+        for error in [
+            anyhow::Error::from(held()),
+            TransferError::from(held()).into(),
+            BackupError::from(held()).into(),
+            MirrorError::from(BackupError::from(held())).into(),
+        ] {
+            assert_told(&error, "could not use copy: process 4711 works in it", 11);
+            assert_told(&error, "hint: wait until the other process has ended", 11);
+        }
     }
 
     fn called(status: tonic::Status) -> anyhow::Error {
@@ -171,6 +190,23 @@ mod tests {
         assert_told(&error, "hint: check the owner", 3);
         let error = called(tonic::Status::unavailable("busy"));
         assert_told(&error, "hint: run the same command again", 5);
+    }
+
+    #[test]
+    fn a_remote_that_lost_something_is_damaged_and_does_not_refuse() {
+        let lost = || tonic::Status::failed_precondition("data file x is damaged");
+        assert_told(&called(lost()), "data file x is damaged", 4);
+        let mut status = lost();
+        let mark = tonic::metadata::AsciiMetadataValue::from_static("damaged");
+        status.metadata_mut().insert("holdfast-error", mark);
+        assert_told(
+            &called(status),
+            "hint: in a clone that is whole, `holdfast push --repair",
+            6,
+        );
+        let (action, text) = ("read a table file", "it is damaged".to_owned());
+        let error = RemoteError::Damaged { action, text };
+        assert_told(&error.into(), "holdfast push --repair", 6);
     }
 
     /// What a connection fails with has layers; the innermost is told.

@@ -1,5 +1,6 @@
 //! How far a transfer is.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,8 @@ pub(crate) struct Progress {
     is_quiet: bool,
     is_shown: AtomicBool,
     clock: SystemClock,
+    /// Warnings that were told.
+    warned: Mutex<HashSet<String>>,
 }
 
 impl Progress {
@@ -42,6 +45,7 @@ impl Progress {
             is_quiet,
             is_shown: AtomicBool::new(false),
             clock: SystemClock::new(),
+            warned: Mutex::default(),
         };
         progress.choose_style(WITHOUT_A_BAR);
         progress
@@ -114,6 +118,13 @@ impl Observer for Progress {
             _ => {}
         }
         self.show();
+    }
+
+    fn warn(&self, warning: &str) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.insert(warning.to_owned()) {
+            self.aside(|| super::say(&format!("warning: {warning}")));
+        }
     }
 }
 

@@ -75,7 +75,7 @@ fn each_backup_is_restored_as_it_was() {
     let before = workshop.database("before");
     ok(
         &workshop,
-        &["backup", "restore", "./backups", "1", "before"],
+        &["backup", "restore", "./backups", "before", "--backup", "1"],
     );
     assert_same(&owner, &before);
     let log = owner.log();
@@ -91,7 +91,10 @@ fn each_backup_is_restored_as_it_was() {
     assert_eq!(third["outcome"], "unchanged");
 
     let old = workshop.database("old");
-    ok(&workshop, &["backup", "restore", "./backups", "1", "old"]);
+    ok(
+        &workshop,
+        &["backup", "restore", "./backups", "--backup", "1", "old"],
+    );
     old.fsck();
     assert_eq!(old.log(), log);
     assert_eq!(old.count("customers", "id = 99991"), 1, "the working set");
@@ -101,6 +104,41 @@ fn each_backup_is_restored_as_it_was() {
     new.commit("goes on", "delete from customers where id = 99992");
     new.ok(&["gc"]);
     new.fsck();
+}
+
+#[test]
+fn a_number_alone_is_not_taken_for_a_directory() {
+    let Some(workshop) = workshop() else { return };
+    let (owner, _) = made(&workshop);
+    ok(&workshop, &["backup", "owner", "./backups"]);
+    let restore = ["backup", "restore", "./backups", "1"];
+    let told = holdfast(&workshop, workshop.folder(), &restore).expect_code(2);
+    assert!(
+        told.contains("hint: write --backup 1 for a backup, ./1 for a directory"),
+        "{told}"
+    );
+    assert!(!workshop.folder().join("1").exists());
+    // As it was written before.
+    let restore = ["backup", "restore", "./backups", "1", "old"];
+    assert_eq!(refused(&workshop, &restore), Some(2));
+    let both = [
+        "backup",
+        "restore",
+        "./backups",
+        "old",
+        "--backup",
+        "1",
+        "--at",
+        "2026-01-01",
+    ];
+    assert_eq!(refused(&workshop, &both), Some(2));
+    ok(&workshop, &["backup", "restore", "./backups", "./1"]);
+    ok(
+        &workshop,
+        &["backup", "restore", "./backups", "--backup", "1", "2"],
+    );
+    assert_same(&owner, &workshop.database("1"));
+    assert_same(&owner, &workshop.database("2"));
 }
 
 #[test]
@@ -206,7 +244,10 @@ fn what_is_forgotten_can_still_be_restored() {
     assert_eq!(told["forgotten"], serde_json::json!([1]));
     let listed = ok(&workshop, &["backup", "list", "./backups"]);
     assert_eq!(listed.lines().count(), 2, "{listed}");
-    ok(&workshop, &["backup", "restore", "./backups", "1", "old"]);
+    ok(
+        &workshop,
+        &["backup", "restore", "./backups", "--backup", "1", "old"],
+    );
     let owner_less = workshop.database("old");
     assert_eq!(
         owner_less.count("customers", "id >= 90000 and id < 90010"),
@@ -244,7 +285,10 @@ fn a_server_is_backed_up_and_backed_up_to() {
     let url = format!("{}/acme/backups", server.base_url());
     ok(&workshop, &["backup", "owner", &url]);
     assert_eq!(
-        refused(&workshop, &["backup", "restore", &url, "1", "copy"]),
+        refused(
+            &workshop,
+            &["backup", "restore", &url, "copy", "--backup", "1"]
+        ),
         Some(4)
     );
     let verified = json(&workshop, &["backup", "verify", &url]);

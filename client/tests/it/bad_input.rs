@@ -41,7 +41,7 @@ fn a_database_that_dolt_has_open_is_left_alone() {
         &["push", "origin", "main"],
         &["push", "--force", "origin", "main"],
     ] {
-        let refused = ours(&copy, arguments).expect_code(5);
+        let refused = ours(&copy, arguments).expect_code(11);
         assert!(
             refused.contains("a dolt process has the database open"),
             "{refused}"

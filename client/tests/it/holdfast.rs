@@ -8,7 +8,7 @@ use holdfast_tests::dolt::{Database, Workshop};
 use holdfast_tests::process::{self, Finished};
 
 /// No command of a test takes so long.
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs it in `folder`, with the home and the settings of `workshop`.
 pub(crate) fn holdfast(workshop: &Workshop, folder: &Path, arguments: &[&str]) -> Finished {

@@ -188,13 +188,13 @@ fn moves_out(server: Box<dyn Remote>) {
         "call dolt_checkout('{customer}'); insert into own values (-1, 'late'); call dolt_commit('-am', 'late');"
     ));
     company.push(&["origin", customer]);
-    ours(&moved, &["pull"]).expect_success();
+    ours(&moved, &["pull", &url, customer]).expect_success();
     assert_eq!(hash(&moved, "HEAD"), hash(&company, customer));
     moved.commit(
         "on the new hardware",
         "insert into own values (-2, 'moved')",
     );
-    ours(&moved, &["push"]).expect_success();
+    ours(&moved, &["push", &url, customer]).expect_success();
     company.sql(&format!(
         "call dolt_checkout('{customer}'); call dolt_pull('origin', '{customer}');"
     ));
@@ -245,7 +245,7 @@ fn refs_at(workshop: &Workshop, url: &str) -> Vec<String> {
 /// What a run holds of the one move that is kept in a folder.
 fn lock_below(kept: &Path) -> File {
     let entry = std::fs::read_dir(kept).unwrap().next().unwrap().unwrap();
-    File::open(entry.path().join("LOCK")).unwrap()
+    File::open(entry.path().join(".holdfast-lock")).unwrap()
 }
 
 /// The chunks that an inventory lists.
@@ -331,8 +331,8 @@ fn a_customer_moves_to_another_forge_with_tags_and_nothing_else() {
     assert_eq!(kept_count(), 1);
     let lock = lock_below(&kept);
     lock.try_lock().unwrap();
-    let refused = holdfast(&workshop, folder, &arguments).expect_code(5);
-    assert!(refused.contains("is under way, in "), "{refused}");
+    let refused = holdfast(&workshop, folder, &arguments).expect_code(11);
+    assert!(refused.contains(" works in it"), "{refused}");
     drop(lock);
     let before = from.moved();
     let printed = killed_at(&to, 300_000, run());

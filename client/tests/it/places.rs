@@ -199,7 +199,7 @@ async fn backups_in_a_bucket_are_cloned_by_dolt_and_restored_by_us() {
     let copy = workshop.clone_from(&url, "copy", &[]);
     assert_eq!(copy.log(), owner.log());
     copy.fsck();
-    ours(&["backup", "restore", &url, "1", "first"]);
+    ours(&["backup", "restore", &url, "--backup", "1", "first"]);
     assert_eq!(workshop.database("first").log(), before);
     ours(&["backup", "restore", &url, "second"]);
     assert_eq!(workshop.database("second").log(), owner.log());
@@ -209,7 +209,7 @@ async fn backups_in_a_bucket_are_cloned_by_dolt_and_restored_by_us() {
     copy.push(&["origin", "main"]);
     let again = workshop.clone_from(&url, "again", &[]);
     assert_eq!(again.log(), copy.log());
-    ours(&["backup", "restore", &url, "1", "still"]);
+    ours(&["backup", "restore", &url, "--backup", "1", "still"]);
     assert_eq!(workshop.database("still").log(), before);
 }
 

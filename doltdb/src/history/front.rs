@@ -127,7 +127,11 @@ impl<'s, S: ChunkSource + ?Sized> Front<'s, S> {
     }
 }
 
-fn check_height(address: ChunkAddress, height: u64, below: u64) -> Result<(), ReadError> {
+pub(super) fn check_height(
+    address: ChunkAddress,
+    height: u64,
+    below: u64,
+) -> Result<(), ReadError> {
     if height < below {
         Ok(())
     } else {

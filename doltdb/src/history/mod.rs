@@ -4,7 +4,7 @@
 //! Everything follows the parents that commits name, from greater heights to smaller ones, and reads all parents
 //! of one height at once. A commit that is not higher than each of its parents is refused, because order, and
 //! with it every answer here, hangs on that. Closures, which nothing proves, are asked only where a list of all
-//! ancestors is wanted.
+//! ancestors is wanted, and by [`Heads`], as Dolt asks them whether a push is a fast-forward.
 //!
 //! Commits that a shallow clone left out (ghosts) are where history ends: they are named as parents, never read
 //! and never counted. A commit that is missing otherwise is an error.
@@ -14,6 +14,7 @@
 //! side by side, however long history is. [`History::kept_and_ghosts`] holds all addresses that it returns.
 
 mod front;
+mod heads;
 mod relation;
 mod revision;
 mod shallow;
@@ -29,6 +30,7 @@ use crate::error::ReadError;
 use crate::model::Commit;
 use crate::source::{self, ChunkSource};
 use front::{Front, Side};
+pub use heads::{Heads, Unreached};
 pub use relation::Distance;
 pub use revision::Resolved;
 pub use shallow::Shallow;

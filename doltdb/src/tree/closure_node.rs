@@ -49,6 +49,14 @@ impl ClosureNode {
     }
 }
 
+impl ClosureNode {
+    /// The index of the first key that is not below `ancestor`; the length where all are.
+    pub(super) fn lower_bound(&self, ancestor: AncestorKey) -> usize {
+        let (keys, _) = self.keys.as_chunks();
+        keys.partition_point(|bytes| key(bytes) < ancestor)
+    }
+}
+
 impl TreeNode for ClosureNode {
     type Key = AncestorKey;
 

@@ -3,7 +3,7 @@
 use holdfast_chunkstore::ChunkAddress;
 
 use super::walk::Walk;
-use super::{ClosureNode, TreeNode as _};
+use super::{ClosureNode, Subtree, TreeNode as _, load};
 use crate::error::ReadError;
 use crate::source::{self, ChunkSource};
 
@@ -39,6 +39,28 @@ impl<'s, S: ChunkSource + ?Sized> CommitClosure<'s, S> {
             source,
             root: Some(root),
         })
+    }
+
+    /// Whether an ancestor is in it, with one read per level below the root.
+    pub async fn contains(&self, ancestor: AncestorKey) -> Result<bool, ReadError> {
+        let Some(mut node) = self.root.clone() else {
+            return Ok(false);
+        };
+        let mut after = None;
+        loop {
+            let index = node.lower_bound(ancestor);
+            if node.level() == 0 {
+                return Ok(node.key(index) == Some(ancestor));
+            }
+            let Some(child) = Subtree::child(&node, index, after.as_ref()) else {
+                return Ok(false);
+            };
+            let mut nodes = load(self.source, std::slice::from_ref(&child)).await?;
+            let Some(next) = nodes.pop() else {
+                return Ok(false);
+            };
+            (node, after) = (next, child.after);
+        }
     }
 
     /// Returns the ancestors, the lowest first.

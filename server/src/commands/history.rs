@@ -93,7 +93,10 @@ fn write_text(change: &Change, out: &mut dyn Write) -> std::io::Result<()> {
                 .map_or_else(|| "(none)".to_owned(), ToString::to_string)
         };
         let (old, new) = (side(&moved.old), side(&moved.new));
-        writeln!(out, "    {}  {old} -> {new}", moved.name)?;
+        // A name that was taken once may give a terminal orders.
+        let is_order = |character: char| character.is_control();
+        let name = moved.name.replace(is_order, "\u{fffd}");
+        writeln!(out, "    {name}  {old} -> {new}")?;
     }
     Ok(())
 }

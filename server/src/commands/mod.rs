@@ -8,6 +8,7 @@ pub mod healthcheck;
 pub mod history;
 pub mod repos;
 pub mod verify;
+mod verify_refs;
 
 use std::io::{self, Write};
 

@@ -3,11 +3,22 @@
 use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
-use holdfast_chunkstore::repo::verify::{Report, Stage, VerifyProgress};
+use holdfast_chunkstore::repo::verify::{Damage, Finding, Report, Stage, VerifyProgress};
 use holdfast_chunkstore::repo::{RepoName, Repositories, Repository, RepositoryError};
 use parking_lot::Mutex;
 
+use super::verify_refs::{self, UnusableRef};
 use super::{Answer, CommandError, Form};
+use crate::forge::error::one_line;
+
+/// What was found in a repository.
+#[derive(Debug, serde::Serialize)]
+struct Verified {
+    #[serde(flatten)]
+    report: Report,
+    /// Refs that Dolt cannot use.
+    unusable_refs: Vec<UnusableRef>,
+}
 
 /// Checks one repository, or all. Returns whether nothing is wrong.
 pub async fn verify(
@@ -17,15 +28,19 @@ pub async fn verify(
     out: &mut (dyn Write + Send),
 ) -> Result<bool, CommandError> {
     let chosen = chosen(repositories, name).await?;
+    let readable = verify_refs::readable(repositories).await?;
     let mut answer = Answer::begin(form, out)?;
     let mut is_whole = true;
     for (name, repository) in chosen {
-        let report = match repository {
-            Ok(repository) => check(repositories, &repository).await,
-            Err(error) => Report::of_unreadable_name(name, &error),
+        let verified = match repository {
+            Ok(repository) => check(repositories, &readable, &repository).await,
+            Err(error) => Verified {
+                report: Report::of_unreadable_name(name, &error),
+                unusable_refs: Vec::new(),
+            },
         };
-        is_whole &= report.damages == 0;
-        answer.push(&report, write_text)?;
+        is_whole &= verified.report.damages == 0 && verified.unusable_refs.is_empty();
+        answer.push(&verified, write_text)?;
     }
     answer.end()?;
     Ok(is_whole)
@@ -59,15 +74,37 @@ async fn chosen(
     }
 }
 
-async fn check(repositories: &Repositories, repository: &Repository) -> Report {
+async fn check(
+    repositories: &Repositories,
+    readable: &Repositories,
+    repository: &Repository,
+) -> Verified {
     let clock = &repositories.parts().clock;
     let progress = Progress::new(repository.name().to_string(), || clock.monotonic());
-    let report = repository.verify(&progress).await;
+    let mut report = repository.verify(&progress).await;
     progress.end();
-    report
+    let unusable_refs = match verify_refs::find(readable, repository.name()).await {
+        Ok(unusable_refs) => unusable_refs,
+        Err(error) => {
+            // Where something is damaged, that is told already.
+            if report.damages == 0 {
+                report.damages += 1;
+                report.findings.push(Finding {
+                    damage: Damage::Unreadable,
+                    at: "refs".to_owned(),
+                    detail: one_line(&error),
+                });
+            }
+            Vec::new()
+        }
+    };
+    Verified {
+        report,
+        unusable_refs,
+    }
 }
 
-fn write_text(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
+fn write_text(verified: &Verified, out: &mut dyn Write) -> std::io::Result<()> {
     let Report {
         repository,
         records,
@@ -76,11 +113,21 @@ fn write_text(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
         bytes,
         damages,
         findings,
-    } = report;
-    let verdict = match damages {
-        0 => "whole".to_owned(),
-        1 => "1 damage".to_owned(),
-        count => format!("{count} damages"),
+    } = &verified.report;
+    let damaged = match damages {
+        0 => None,
+        1 => Some("1 damage".to_owned()),
+        count => Some(format!("{count} damages")),
+    };
+    let unusable = match verified.unusable_refs.len() {
+        0 => None,
+        1 => Some("1 ref that dolt cannot use".to_owned()),
+        count => Some(format!("{count} refs that dolt cannot use")),
+    };
+    let verdict = match (damaged, unusable) {
+        (None, None) => "whole".to_owned(),
+        (Some(found), None) | (None, Some(found)) => found,
+        (Some(damaged), Some(unusable)) => format!("{damaged}, {unusable}"),
     };
     writeln!(
         out,
@@ -96,6 +143,10 @@ fn write_text(report: &Report, out: &mut dyn Write) -> std::io::Result<()> {
     let untold = damages.saturating_sub(findings.len() as u64);
     if untold > 0 {
         writeln!(out, "    and {untold} more")?;
+    }
+    for unusable in &verified.unusable_refs {
+        // The fault has the name in it, with everything escaped that a terminal would obey.
+        writeln!(out, "    unusable-ref  {}", unusable.fault)?;
     }
     Ok(())
 }

@@ -126,6 +126,20 @@ impl ForgeError {
         false
     }
 
+    /// Whether what is stored is damaged: nothing that the asker can help by asking otherwise, or again.
+    pub fn is_of_damage(&self) -> bool {
+        matches!(self, Self::Repository(error) if error.kind() == ErrorKind::Corrupt)
+    }
+
+    /// Whether it is about a damaged data file, which the log named when it was noticed.
+    fn is_told_already(&self) -> bool {
+        let error = match self {
+            Self::Repository(error) | Self::Upload(UploadFailure::Repository(error)) => error,
+            _ => return false,
+        };
+        matches!(error, RepositoryError::FileDamaged { .. })
+    }
+
     /// The whole chain of causes in one line: what the log has.
     pub fn one_line(&self) -> String {
         one_line(self)
@@ -171,6 +185,11 @@ fn inner(error: &(dyn Error + 'static)) -> Option<String> {
         return Some(error.kind().to_string());
     }
     match error.downcast_ref::<MeaningError>() {
+        Some(error) if error.kind == ErrorKind::Corrupt => Some(
+            "it cannot be read, as a data file is damaged: `holdfast push --repair` from a whole clone sends what \
+             it held again"
+                .to_owned(),
+        ),
         Some(error) if is_fault(error.kind) => Some("it cannot be read".to_owned()),
         _ => None,
     }
@@ -179,7 +198,9 @@ fn inner(error: &(dyn Error + 'static)) -> Option<String> {
 /// Whether something is wrong on our side.
 fn is_fault(kind: ErrorKind) -> bool {
     match kind {
-        ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Internal => true,
+        ErrorKind::Locked | ErrorKind::Unavailable | ErrorKind::Corrupt | ErrorKind::Internal => {
+            true
+        }
         ErrorKind::Invalid
         | ErrorKind::NotFound
         | ErrorKind::Conflict
@@ -209,6 +230,14 @@ fn append(text: &mut String, part: &str) {
     }
 }
 
+/// What marks an answer in its metadata or its header: [`DAMAGED`] is told from a refusal by nothing else.
+pub const MARK: &str = "holdfast-error";
+/// The mark of an answer that says that what is stored is damaged.
+pub const DAMAGED: &str = "damaged";
+
+/// What a client, to whom wrong bytes came, sets in the metadata of a call that names a file.
+pub const CHECK: &str = "holdfast-check";
+
 /// Logs an error where it ends. What clients do wrong is no fault of the server's.
 pub fn log(error: &ForgeError) {
     let cause = error.one_line();
@@ -219,8 +248,11 @@ pub fn log(error: &ForgeError) {
                 "the object store refuses this server: look at its keys and rights"
             );
         }
+        ErrorKind::Corrupt if error.is_told_already() => {
+            tracing::info!(cause, "request refused: a data file is damaged");
+        }
         ErrorKind::Internal | ErrorKind::Corrupt => tracing::error!(cause, "request failed"),
-        ErrorKind::Unavailable => match error {
+        ErrorKind::Locked | ErrorKind::Unavailable => match error {
             ForgeError::Body { .. } => tracing::debug!(cause, "upload broken off"),
             _ => tracing::warn!(cause, "request failed for now"),
         },

@@ -103,8 +103,10 @@ impl Forge {
     /// Tells the length of a file in bytes.
     pub async fn download_len(&self, key: &ObjectKey) -> Result<u64, ForgeError> {
         let objects = &self.repositories.parts().objects;
-        let head = objects.head(key).await;
-        Ok(head.map_err(read_error("open a table file"))?.len)
+        match objects.head(key).await {
+            Ok(meta) => self.check_len(key, meta.len).map(|()| meta.len),
+            Err(source) => Err(self.read_failed("open a table file", key, source).await),
+        }
     }
 
     /// Reads a file, or a range of it.
@@ -114,8 +116,22 @@ impl Forge {
         range: Option<std::ops::Range<u64>>,
     ) -> Result<ObjectBody, ForgeError> {
         let objects = &self.repositories.parts().objects;
-        let body = objects.get(key, range).await;
-        body.map_err(read_error("read a table file"))
+        match objects.get(key, range).await {
+            Ok(body) => self.check_len(key, body.object_len).map(|()| body),
+            Err(source) => Err(self.read_failed("read a table file", key, source).await),
+        }
+    }
+
+    async fn read_failed(
+        &self,
+        action: &'static str,
+        key: &ObjectKey,
+        source: ObjectError,
+    ) -> ForgeError {
+        match self.if_damaged(key, &source).await {
+            Some(damaged) => damaged,
+            None => read_error(action)(source),
+        }
     }
 }
 

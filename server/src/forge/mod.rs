@@ -1,13 +1,14 @@
 //! The domain: who may do what to which repository. No gRPC, no HTTP.
 //!
 //! ```text
-//! client_version, addresses, error, refusals, turns → access → Forge { locate, files, upload, commit, upkeep }
+//! client_version, addresses, error, refusals, turns → access → Forge { damage, locate, files, upload, commit, upkeep }
 //! ```
 
 pub mod access;
 pub mod addresses;
 pub mod client_version;
 pub mod commit;
+pub mod damage;
 pub mod error;
 pub mod files;
 pub mod locate;
@@ -79,7 +80,7 @@ pub struct Forge {
     stream_chunk_locations: bool,
     turns: Turns,
     refusals: Arc<Refusals>,
-    upkeep: Upkeep,
+    upkeep: Arc<Upkeep>,
 }
 
 impl Forge {
@@ -99,7 +100,7 @@ impl Forge {
             stream_chunk_locations: settings.transfer.stream_chunk_locations,
             turns: Turns::new(settings.transfer.checks),
             refusals: Arc::default(),
-            upkeep: Upkeep::new(stopping),
+            upkeep: Arc::new(Upkeep::new(stopping)),
         })
     }
 

@@ -1,4 +1,5 @@
-//! Work that nobody waits for: small files are merged after a push.
+//! Work that nobody waits for: small files are merged after a push, and damaged ones that nothing needs any more are
+//! released.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -41,6 +42,17 @@ impl Upkeep {
         }
     }
 
+    /// Does something beside all else, until it is done or the server stops. Returns at once.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.stopping.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
     /// Sees to a repository that has changed. Returns at once.
     pub fn look_at(&self, repository: Repository) {
         if self.tasks.is_closed() || !self.state.repositories.lock().insert(repository.id()) {
@@ -50,7 +62,7 @@ impl Upkeep {
         self.tasks.spawn(async move {
             tokio::select! {
                 () = stopping.cancelled() => {}
-                () = pending.merge(&repository) => {}
+                () = pending.see_to(&repository) => {}
             }
             pending.repositories.lock().remove(&repository.id());
         });
@@ -64,6 +76,27 @@ impl Upkeep {
 }
 
 impl Pending {
+    async fn see_to(&self, repository: &Repository) {
+        if repository.has_damage().await {
+            self.release(repository).await;
+        }
+        self.merge(repository).await;
+    }
+
+    /// Releases damaged files that nothing needs any more. That takes reading the repository.
+    async fn release(&self, repository: &Repository) {
+        let Ok(_permit) = self.one.acquire().await else {
+            return;
+        };
+        match repository.release_damaged().await {
+            Ok(0) => {}
+            Ok(files) => {
+                tracing::info!(repo = %repository.name(), files, "damaged data files are replaced and released");
+            }
+            Err(error) => error::log(&ForgeError::Repository(error)),
+        }
+    }
+
     async fn merge(&self, repository: &Repository) {
         if !repository.is_merge_due().await {
             return;

@@ -6,6 +6,7 @@
 //! ResourceExhausted.
 
 use holdfast_chunkstore::ErrorKind;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 use crate::forge::error::{self, ForgeError};
@@ -21,7 +22,7 @@ pub fn code(kind: ErrorKind) -> Code {
         ErrorKind::Exhausted => Code::ResourceExhausted,
         ErrorKind::Unauthenticated => Code::Unauthenticated,
         ErrorKind::Denied => Code::PermissionDenied,
-        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Locked | ErrorKind::Unavailable => Code::Unavailable,
         ErrorKind::Internal => Code::Internal,
     }
 }
@@ -29,7 +30,12 @@ pub fn code(kind: ErrorKind) -> Code {
 /// Ends an error as the status that the client sees. Dolt shows the text to its user.
 pub fn status(error: &ForgeError) -> Status {
     error::log(error);
-    Status::new(code(error.kind()), error.for_client())
+    let mut status = Status::new(code(error.kind()), error.for_client());
+    if error.is_of_damage() {
+        let mark = MetadataValue::from_static(error::DAMAGED);
+        status.metadata_mut().insert(error::MARK, mark);
+    }
+    status
 }
 
 #[cfg(test)]

@@ -9,7 +9,11 @@ use crate::transport::ResponseBody;
 
 /// An answer of one line.
 pub fn line(status: StatusCode, text: &str) -> Response<ResponseBody> {
-    let text = text.replace(['\n', '\r'], " ");
+    lines(status, &text.replace(['\n', '\r'], " "))
+}
+
+/// An answer of several lines.
+pub fn lines(status: StatusCode, text: &str) -> Response<ResponseBody> {
     let bytes = Bytes::from(format!("{text}\n"));
     let length = HeaderValue::from(bytes.len());
     let mut response = Response::new(full(bytes));

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! GET HEAD  /live            200 while the process runs
-//! GET HEAD  /ready           200 while the server takes requests and its store answers, else 503
+//! GET HEAD  /ready           200 while the server takes requests and its store answers, else 503; names damaged data files
 //! GET HEAD  /data/…          a stored file, or a range of it, by a signed address
 //! PUT POST  /upload/…        one file, by a signed address
 //! ```
@@ -76,7 +76,7 @@ impl Plane {
             return unavailable("stopping");
         }
         match tokio::time::timeout(PING_LIMIT, self.forge.ping()).await {
-            Ok(Ok(())) => answer::line(StatusCode::OK, "ready"),
+            Ok(Ok(())) => answer::lines(StatusCode::OK, &self.forge.readiness()),
             Ok(Err(error)) => {
                 error::log(&error);
                 unavailable(&error.for_client())

@@ -251,7 +251,12 @@ fn refuse(error: &ForgeError, extensions: &Extensions) -> Response<ResponseBody>
         Some(RequestId(id)) => format!("{} (request {id})", error.for_client()),
         None => error.for_client(),
     };
-    answer::line(status::status(error.kind()), &text)
+    let mut response = answer::line(status::status(error.kind()), &text);
+    if error.is_of_damage() {
+        let mark = HeaderValue::from_static(error::DAMAGED);
+        response.headers_mut().insert(error::MARK, mark);
+    }
+    response
 }
 
 fn unsatisfiable(len: u64, error: RangeError) -> Response<ResponseBody> {

@@ -19,9 +19,20 @@ use crate::repo::verify::{Damage, Report, Stage, VerifyProgress, beside};
 use crate::sort::{Sorted, Sorter};
 
 /// All addresses that the files hold and all that they refer to.
-struct Addresses {
+pub(super) struct Addresses {
     held: Sorter<20>,
     wanted: Sorter<20>,
+}
+
+impl Addresses {
+    /// None yet.
+    pub(super) fn new(repository: &Repository) -> Self {
+        let sort = repository.shared.parts.spool.for_reads().sort_options();
+        Self {
+            held: Sorter::new(sort.clone()),
+            wanted: Sorter::new(sort),
+        }
+    }
 }
 
 /// Reads every file that the log names, and compares. References are judged only where all of the log was read.
@@ -32,11 +43,7 @@ pub(super) async fn check(
     progress: &dyn VerifyProgress,
 ) -> Result<(), RepositoryError> {
     let state = &replayed.state;
-    let sort = repository.shared.parts.spool.for_reads().sort_options();
-    let mut addresses = Addresses {
-        held: Sorter::new(sort.clone()),
-        wanted: Sorter::new(sort),
-    };
+    let mut addresses = Addresses::new(repository);
     let claimed = indexed::claimed(repository, state, report).await?;
     let total = state.stored_len().saturating_mul(2);
     for file in state.files.values() {
@@ -131,15 +138,15 @@ async fn copy(
 }
 
 /// A file whose bytes are the recorded ones.
-struct WholeFile<'a> {
-    served: &'a ServedFile,
-    spooled: SpooledFile,
+pub(super) struct WholeFile<'a> {
+    pub(super) served: &'a ServedFile,
+    pub(super) spooled: SpooledFile,
     /// Where the index claims to hold the file.
-    in_index: Option<IndexCheck<'a>>,
+    pub(super) in_index: Option<IndexCheck<'a>>,
 }
 
 /// Notes what the check of a file found, and compares it with what the record and the index say.
-async fn judge_file(
+pub(super) async fn judge_file(
     file: WholeFile<'_>,
     checked: Result<Findings, UploadError>,
     addresses: &mut Addresses,
@@ -189,7 +196,7 @@ async fn judge_file(
 }
 
 /// Checks a file as if it were uploaded now. Tells how many bytes are checked.
-async fn check_bytes(
+pub(super) async fn check_bytes(
     repository: &Repository,
     whole: &WholeFile<'_>,
     tell: Tell<'_>,
@@ -225,20 +232,7 @@ async fn check_references(
     addresses: Addresses,
     report: &mut Report,
 ) -> Result<(), RepositoryError> {
-    let root = state.root.chunk();
-    let compare = move || -> std::io::Result<(bool, Dangling)> {
-        let (held, wanted) = (addresses.held.finish()?, addresses.wanted.finish()?);
-        let has_root = match root {
-            None => true,
-            Some(root) => holds(&held, root)?,
-        };
-        Ok((has_root, dangling(&held, &wanted)?))
-    };
-    let compared = repository.shared.parts.pool.run(compare).await;
-    let (has_root, dangling) = compared.map_err(|source| RepositoryError::Io {
-        action: "compare addresses",
-        source,
-    })?;
+    let (has_root, dangling) = compare(repository, state, addresses).await?;
     if !has_root {
         report.find(
             Damage::RootMissing,
@@ -257,10 +251,32 @@ async fn check_references(
     Ok(())
 }
 
+/// Whether the root is held, and which references are to nothing.
+pub(super) async fn compare(
+    repository: &Repository,
+    state: &State,
+    addresses: Addresses,
+) -> Result<(bool, Dangling), RepositoryError> {
+    let root = state.root.chunk();
+    let compare = move || -> std::io::Result<(bool, Dangling)> {
+        let (held, wanted) = (addresses.held.finish()?, addresses.wanted.finish()?);
+        let has_root = match root {
+            None => true,
+            Some(root) => holds(&held, root)?,
+        };
+        Ok((has_root, dangling(&held, &wanted)?))
+    };
+    let compared = repository.shared.parts.pool.run(compare).await;
+    compared.map_err(|source| RepositoryError::Io {
+        action: "compare addresses",
+        source,
+    })
+}
+
 /// References to nothing.
-struct Dangling {
+pub(super) struct Dangling {
     count: u64,
-    first: Vec<ChunkAddress>,
+    pub(super) first: Vec<ChunkAddress>,
 }
 
 fn holds(held: &Sorted<20>, wanted: ChunkAddress) -> std::io::Result<bool> {

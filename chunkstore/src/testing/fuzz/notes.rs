@@ -30,6 +30,7 @@ pub fn log_record(bytes: &[u8]) {
     let delta = Delta {
         added: added.clone(),
         retired: gone.clone(),
+        released: Vec::new(),
     };
     let state = State::empty().after(&record, digest(bytes), delta);
     assert_eq!(

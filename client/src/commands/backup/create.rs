@@ -1,5 +1,6 @@
 //! `holdfast backup <from> <to>`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_client::backup::{self, BackupRequest, Created, KeepRules, Occupied, Outcome};
@@ -23,9 +24,10 @@ pub(super) async fn create(
     let every = arguments.every.as_deref().map(units::interval);
     let every = every.transpose()?;
     let rules = rules(arguments.keep);
-    let speaker = Speaker::new(arguments.who.user, environment)?;
     let ends = arguments.from.zip(arguments.to);
     let (from, to) = ends.ok_or(Complaint::NoEnds)?;
+    // What is named is a database in a directory, or an address, where no settings lie.
+    let speaker = Speaker::of(Path::new(&from), arguments.who.user, environment)?;
     let source = speaker.source(&from).await?;
     let target = speaker.target(&to).await?;
     if !rules.is_empty() {

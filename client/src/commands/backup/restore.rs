@@ -1,5 +1,6 @@
 //! `holdfast backup restore`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_client::backup::{self, RestoreRequest, Which};
@@ -8,8 +9,8 @@ use serde_json::json;
 
 use super::units;
 use crate::args::{Environment, Format, Output, RestoreBackup};
-use crate::commands::pool;
 use crate::commands::remotes::Speaker;
+use crate::commands::{Complaint, pool};
 use crate::ui::{self, progress::Progress};
 
 pub(super) async fn restore(
@@ -17,10 +18,13 @@ pub(super) async fn restore(
     output: Output,
     environment: &Environment,
 ) -> anyhow::Result<()> {
-    let which = match (arguments.id, &arguments.at) {
+    let which = match (arguments.backup, &arguments.at) {
         (Some(id), _) => Which::Id(id),
         (None, Some(at)) => units::moment(at)?,
-        (None, None) => Which::Latest,
+        (None, None) => {
+            check_directory(&arguments.directory)?;
+            Which::Latest
+        }
     };
     let speaker = Speaker::new(arguments.who.user, environment)?;
     let request = RestoreRequest {
@@ -56,4 +60,30 @@ pub(super) async fn restore(
         })
         .to_string(),
     })
+}
+
+/// Refuses a directory that may be meant as the number of a backup, before the newest one is restored into it.
+fn check_directory(directory: &Path) -> Result<(), Complaint> {
+    match directory.to_str() {
+        Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => Err(Complaint::Number {
+            text: text.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_no_directory_unless_it_is_written_as_a_path() {
+        for text in ["1", "0042"] {
+            let refused = check_directory(Path::new(text));
+            assert!(matches!(refused, Err(Complaint::Number { .. })), "{text}");
+        }
+        for text in ["./1", "1a", "2026-11-28", "/1"] {
+            check_directory(Path::new(text)).unwrap();
+        }
+    }
 }

@@ -1,18 +1,22 @@
 //! `holdfast move-out`.
+//!
+//! # Order
+//! The lock of the place, the chunks, the push to another forge if that is where they go, and the inventory last.
 
 mod cache;
+mod later;
 mod moving;
 mod way;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use holdfast_client::database::{Database, DatabaseError, StoreSource};
-use holdfast_client::inventory::{self, Header, Listing, Subject};
+use holdfast_client::inventory::{self, Beside, Header, InventoryError, Subject};
 use holdfast_client::remote::{Remote, RemoteSource};
 use holdfast_client::transfer::{
     self, CloneRequest, Extent, Force, Form, Observer, PushRequest, Scope, SetUpstream,
-    TransferError,
+    TransferError, is_moved,
 };
 use serde_json::json;
 
@@ -31,7 +35,7 @@ pub(super) async fn move_out(
     let speaker = Speaker::new(arguments.user.clone(), environment)?;
     let request = CloneRequest {
         remote: speaker.open(&arguments.from).await?,
-        remote_name: REMOTE.to_owned(),
+        remote_name: arguments.keep_remote.then(|| REMOTE.to_owned()),
         branch: None,
         default_branch: None,
         scope: Scope::Branches(arguments.branch.clone()),
@@ -43,7 +47,7 @@ pub(super) async fn move_out(
         true => Some(speaker.open(&arguments.to).await?),
         false => None,
     };
-    let way = Way::choose(&arguments, &speaker, &request, target.as_deref())?;
+    let way = Way::choose(&arguments, &speaker, &request, target.as_deref()).await?;
     let inventory = arguments.inventory.clone();
     let inventory = inventory.unwrap_or_else(|| beside(&arguments.to, target.is_some()));
     let mover = Mover {
@@ -53,13 +57,22 @@ pub(super) async fn move_out(
         speaker: &speaker,
         output,
     };
-    match mover.run(&arguments.to, target).await {
-        Ok(()) => mover.way.clear(),
-        Err(error) => Err(mover.way.keep(error)),
+    if let Err(error) = mover.run(&arguments.to, target.clone()).await {
+        return Err(mover.way.keep(error));
     }
+    if arguments.keep_remote {
+        ui::say(&later::warning(&arguments, mover.way.directory()));
+    }
+    if target.is_none() && output.format == Format::Text {
+        let command = later::command(&arguments);
+        ui::say(&format!(
+            "later commits, and no others, come with: {command}"
+        ));
+    }
+    mover.way.clear()
 }
 
-/// What the place that the branches come from is called in the new database.
+/// What the place that the branches come from is called in the new database, if it is to know it.
 const REMOTE: &str = "origin";
 
 struct Mover<'a> {
@@ -73,20 +86,15 @@ struct Mover<'a> {
 
 impl Mover<'_> {
     async fn run(&self, to: &str, target: Option<Arc<dyn Remote>>) -> anyhow::Result<()> {
+        self.check_inventory().await?;
         self.gather().await?;
         let (database, source) = open_database(self.way.directory()).await?;
         let moving = Moving::read(&source, database.store().root()).await?;
-        let listing = match &target {
-            None => Listing::Whole,
-            Some(_) => Listing::Below {
-                heads: moving.heads(),
-            },
-        };
-        let header = self.write_inventory(&database, listing, &moving).await?;
         let pushed = match target {
             None => None,
             Some(target) => Some(self.push(target, &moving).await?),
         };
+        let header = self.write_inventory(&database, &moving).await?;
         match self.output.format {
             Format::Text => ui::print(&format!(
                 "moved to {to}: {} branches, {} tags, {} chunks, listed in {}",
@@ -110,6 +118,40 @@ impl Mover<'_> {
         }
     }
 
+    /// Checks, before anything moves, that no other file stands where the inventory goes.
+    async fn check_inventory(&self) -> anyhow::Result<()> {
+        let path = self.inventory.clone();
+        if path.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let there = pool().run(move || inventory::read_header(&path)).await;
+        let is_same = match there {
+            Err(_) => false,
+            Ok(header) => {
+                header.from == self.request.remote.address()
+                    && header.branches == self.wanted().await?.branches
+            }
+        };
+        match is_same {
+            true => Ok(()),
+            false => Err(InventoryError::Exists {
+                path: self.inventory.clone(),
+            }
+            .into()),
+        }
+    }
+
+    /// The branches that are moved, as they are where they come from.
+    async fn wanted(&self) -> anyhow::Result<Moving> {
+        let remote = &self.request.remote;
+        let there = RemoteSource::new(Arc::clone(remote));
+        let mut there = Moving::read(&there, remote.root().await?).await?;
+        if let Scope::Branches(branches) = &self.request.scope {
+            there.branches.retain(|branch, _| branches.contains(branch));
+        }
+        Ok(there)
+    }
+
     /// Gathers the branches, or finds that an earlier run did so.
     async fn gather(&self) -> anyhow::Result<()> {
         let error = match self.clone().await {
@@ -117,8 +159,7 @@ impl Mover<'_> {
             cloned => return Ok(cloned?),
         };
         match (self.is_gathered().await?, &self.way) {
-            (true, Way::Via(_) | Way::Cache(_)) => Ok(()),
-            (true, Way::Target(_)) if !self.inventory.exists() => Ok(()),
+            (true, _) => Ok(()),
             (false, Way::Cache(cache)) => {
                 ui::say(&format!(
                     "what an earlier run left in {} is not what is there now: gathering anew",
@@ -127,53 +168,59 @@ impl Mover<'_> {
                 cache.empty()?;
                 Ok(self.clone().await?)
             }
-            _ => Err(error.into()),
+            (false, Way::Target(_) | Way::Via(_)) => Err(error.into()),
         }
     }
 
     async fn clone(&self) -> Result<(), TransferError> {
         let progress = Arc::new(Progress::new(self.output.quiet));
         let observer = Arc::clone(&progress) as Arc<dyn Observer>;
-        let (directory, clock) = (self.way.directory(), &self.speaker.clock);
-        let cloned = transfer::clone(&self.request, directory, &pool(), clock, observer).await;
+        let pool = pool();
+        let gather = self
+            .way
+            .gather(&self.request, &pool, self.speaker, observer);
+        let gathered = gather.await;
         progress.finish();
-        cloned.map(drop)
+        gathered
     }
 
-    /// Whether all of the branches is there, of the same place, and they are there where they are in that place.
+    /// Whether the same move has brought all of the branches, and they are there where they are in the place that they
+    /// come from.
     async fn is_gathered(&self) -> anyhow::Result<bool> {
+        let directory = self.way.directory();
+        if !is_moved(&self.request, directory) {
+            return Ok(false);
+        }
         let pool = pool();
-        let database = match Database::open(self.way.directory(), &pool).await {
+        let database = match Database::open(directory, &pool).await {
             Err(DatabaseError::None { .. }) => return Ok(false),
             opened => opened?,
         };
         let here = StoreSource::new(Arc::clone(database.store()), pool);
         let here = Moving::read(&here, database.store().root()).await?;
-        let remote = &self.request.remote;
-        let there = RemoteSource::new(Arc::clone(remote));
-        let mut there = Moving::read(&there, remote.root().await?).await?;
-        if let Scope::Branches(branches) = &self.request.scope {
-            there.branches.retain(|branch, _| branches.contains(branch));
-        }
-        let known = database.repo_state().remotes.get(REMOTE);
-        Ok(known.is_some_and(|known| known.url == remote.address())
-            && here.branches == there.branches)
+        let wanted = self.wanted().await?;
+        let is_there = |(tag, address): (&String, _)| wanted.tags.get(tag) == Some(address);
+        Ok(here.branches == wanted.branches && here.tags.iter().all(is_there))
     }
 
     async fn write_inventory(
         &self,
         database: &Database,
-        listing: Listing,
         moving: &Moving,
     ) -> anyhow::Result<Header> {
         let subject = Subject {
             from: self.request.remote.address(),
             branches: moving.branches.clone(),
+            tags: moving.tags.clone(),
             made_at: jiff::Timestamp::now().to_string(),
+        };
+        let beside = match self.way {
+            Way::Target(_) => Beside::Refused,
+            Way::Via(_) | Way::Cache(_) => Beside::Passed,
         };
         let key = self.speaker.user.key()?;
         let (store, path) = (Arc::clone(database.store()), self.inventory.clone());
-        let write = move || inventory::write(&store, &listing, subject, key.as_ref(), &path);
+        let write = move || inventory::write(&store, subject, beside, key.as_ref(), &path);
         Ok(pool().run(write).await?)
     }
 
@@ -209,11 +256,32 @@ impl Mover<'_> {
 /// The inventory of a new database stands beside it, so that it is not part of it.
 fn beside(to: &str, is_remote: bool) -> PathBuf {
     let trimmed = to.trim_end_matches('/');
-    match is_remote {
-        false => PathBuf::from(format!("{trimmed}.inventory")),
-        true => {
-            let name = trimmed.rsplit('/').next().unwrap_or("database");
-            PathBuf::from(format!("{name}.inventory"))
+    if is_remote {
+        let name = trimmed.rsplit('/').next().unwrap_or("database");
+        return PathBuf::from(format!("{name}.inventory"));
+    }
+    let path = match Path::new(trimmed).file_name() {
+        Some(_) => PathBuf::from(trimmed),
+        // A dot has no name to which something could be added.
+        None => std::fs::canonicalize(to).unwrap_or_else(|_| PathBuf::from(trimmed)),
+    };
+    let mut path = path.into_os_string();
+    path.push(".inventory");
+    path.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inventory_lies_beside_the_database_and_not_in_it() {
+        assert_eq!(beside("a/b/", false), Path::new("a/b.inventory"));
+        assert_eq!(beside("http://h/a/b", true), Path::new("b.inventory"));
+        let here = std::env::current_dir().unwrap();
+        for dot in [".", "./"] {
+            let path = beside(dot, false);
+            assert_eq!(path.parent(), here.parent(), "{}", path.display());
         }
     }
 }

@@ -26,12 +26,6 @@ impl Moving {
         Ok(Self { branches, tags })
     }
 
-    /// What they stand at.
-    pub(super) fn heads(&self) -> Vec<ChunkAddress> {
-        let all = self.branches.values().chain(self.tags.values());
-        all.copied().collect()
-    }
-
     /// All of them as they are pushed.
     pub(super) fn refs(&self) -> Vec<PushRef> {
         let branches = self.branches.keys().cloned().map(RefName::Branch);

@@ -186,9 +186,9 @@ async fn a_lock_that_is_held_is_told_and_nothing_changes() {
     lock.lock().unwrap();
     let files = [listed(&file)];
     let held = remote.commit(root_of(b"one"), RootAddress::ZERO, &files);
-    assert_eq!(held.await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(held.await.unwrap_err().kind(), ErrorKind::Locked);
     let held = remote.add_files(&files).await.unwrap_err();
-    assert_eq!(held.kind(), ErrorKind::Unavailable);
+    assert_eq!(held.kind(), ErrorKind::Locked);
     assert!(!path.join("manifest").exists());
     lock.unlock().unwrap();
     remote.add_files(&files).await.unwrap();

@@ -15,7 +15,7 @@ use super::proxies::Proxies;
 use super::trust::Trust;
 use super::{CONNECT_TIMEOUT, KEEPALIVE, user_agent};
 use crate::remote::retry::retry_after;
-use crate::remote::{Budget, FileBody, RemoteError, RemoteFile};
+use crate::remote::{Budget, DAMAGED, FileBody, MARK, RemoteError, RemoteFile};
 
 /// How much of what a server says with a refusal is read.
 const MAX_TOLD_BYTES: usize = 1024;
@@ -196,6 +196,8 @@ impl Data {
         };
         let asked = asked.and_then(|asked| retry_after(asked.to_str().ok()?, self.clock.now()));
         let url = response.url().clone();
+        let mark = response.headers().get(MARK);
+        let is_of_damage = mark.is_some_and(|mark| mark.as_bytes() == DAMAGED.as_bytes());
         let mut told = Vec::new();
         let mut pieces = response.bytes_stream();
         while told.len() < MAX_TOLD_BYTES
@@ -204,10 +206,15 @@ impl Data {
             let rest = MAX_TOLD_BYTES - told.len();
             told.extend_from_slice(&piece[..piece.len().min(rest)]);
         }
+        let text = without_secrets(&String::from_utf8_lossy(&told), &url);
+        if is_of_damage {
+            let text = text.trim().to_owned();
+            return RemoteError::Damaged { action, text };
+        }
         RemoteError::Status {
             action,
             status,
-            text: without_secrets(&String::from_utf8_lossy(&told), &url),
+            text,
             retry_after: asked,
         }
     }

@@ -131,7 +131,7 @@ pub(super) async fn read_each(
         // The addresses of the rest came to their end. New ones are asked for.
         fruitless = if rest.len() < asked { 0 } else { fruitless + 1 };
         if fruitless >= FRUITLESS_ROUNDS {
-            return Err(ended);
+            return Err(ended.of_lost_data());
         }
         unread = rest;
     }

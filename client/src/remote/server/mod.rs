@@ -13,6 +13,7 @@ mod chunks;
 mod connection;
 mod data;
 mod dictionaries;
+mod doubt;
 mod errand;
 mod fetch;
 mod flow;
@@ -104,7 +105,10 @@ impl Remote for Server {
         addresses: &[ChunkAddress],
         reach: Reach,
     ) -> Result<Vec<Option<RemoteChunk>>, RemoteError> {
-        fetch::read(&self.connection, &self.fetcher, addresses, reach).await
+        match fetch::read(&self.connection, &self.fetcher, addresses, reach).await {
+            Err(error) => Err(self.connection.doubt(error).await),
+            read => read,
+        }
     }
 
     async fn read_each(
@@ -113,7 +117,10 @@ impl Remote for Server {
         reach: Reach,
         to: mpsc::Sender<Parcel>,
     ) -> Result<Vec<ChunkAddress>, RemoteError> {
-        fetch::read_each(&self.connection, &self.fetcher, addresses, reach, to).await
+        match fetch::read_each(&self.connection, &self.fetcher, addresses, reach, to).await {
+            Err(error) => Err(self.connection.doubt(error).await),
+            read => read,
+        }
     }
 
     async fn stored_lens(
@@ -138,6 +145,10 @@ impl Remote for Server {
         to: Option<u64>,
     ) -> Result<FileBody, RemoteError> {
         self.fetcher.data.read_file(file, from, to).await
+    }
+
+    async fn doubt_file(&self, file: &RemoteFile) -> Result<(), RemoteError> {
+        self.connection.check_file(&file.place).await
     }
 
     async fn upload(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError> {

@@ -2,12 +2,13 @@
 //! clone makes them.
 //!
 //! # Order
-//! The marker that says "unfinished", the files, the manifest, the refs of the clone, settings, `repo_state.json`, and
-//! the marker goes.
+//! The lock of the directory, into which no other clone, restore or move goes until the end; the marker that says
+//! "unfinished", the files, the manifest, the refs of the clone, settings, `repo_state.json`, and the marker goes.
 //! # Crash
 //! Before `repo_state.json` there is no database for Dolt, and the same call goes on. Everything that landed was
 //! checked; what is half there is continued.
 
+mod moved;
 mod part;
 mod place;
 mod whole;
@@ -16,19 +17,21 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
-use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_doltdb::{ChunkSource, RefName, unusable_refs};
 
+pub use moved::{end_move, is_moved};
 use place::Before;
 pub use place::Form;
-pub(crate) use place::Place;
+pub(crate) use place::{Place, lock_unfinished};
 
 use super::error::TransferError;
 use super::events::Observer;
 use super::fetch::Extent;
 use super::refs::RemoteRefs;
-use crate::database::{DatabasePaths, RemoteEntry, RepoState};
+use super::usable::{Usable, passed_over, unusable};
+use crate::database::{DatabasePaths, FolderLock, RemoteEntry, RepoState};
 use crate::remote::{Reach, Remote};
 
 /// Who is written into the working set.
@@ -45,8 +48,8 @@ pub struct Identity {
 pub struct CloneRequest {
     /// The remote.
     pub remote: Arc<dyn Remote>,
-    /// What the remote is called in the clone.
-    pub remote_name: String,
+    /// What the remote is called in the clone; nothing for a clone that is to know no remote.
+    pub remote_name: Option<String>,
     /// The branch that is checked out; nothing for the remote's usual one.
     pub branch: Option<String>,
     /// The branch that the user's settings call the first one.
@@ -75,7 +78,8 @@ pub enum Scope {
         /// Whether small gaps may come along on the way; they are thrown away.
         reach: Reach,
     },
-    /// What these branches reach, each of which is a branch of the clone as well.
+    /// What these branches reach, each of which is a branch of the clone as well: a move, which [`is_moved`] tells until
+    /// [`end_move`].
     Branches(Vec<String>),
 }
 
@@ -96,7 +100,8 @@ pub struct Cloned {
     pub is_least: bool,
 }
 
-/// Clones a database into `directory`, which must be missing, empty, or of an unfinished clone of the same.
+/// Clones a database into `directory`, which must be missing, empty, or of an unfinished clone of the same. It is locked
+/// from beginning to end; a dry run, which leaves nothing, needs no lock.
 pub async fn clone(
     request: &CloneRequest,
     directory: &Path,
@@ -104,21 +109,54 @@ pub async fn clone(
     clock: &Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
 ) -> Result<Cloned, TransferError> {
-    let place = Place {
-        paths: DatabasePaths::new(directory),
-        form: request.form,
-        origin: origin(request),
+    let _lock = match request.extent {
+        Extent::Whole => Some(lock_place(request, directory, pool).await?),
+        Extent::DryRun => None,
     };
     let cloner = Cloner {
         request,
-        place,
+        place: place(request, directory),
         pool,
         clock,
         observer,
     };
-    match &request.scope {
-        Scope::Everything => cloner.whole().await,
-        Scope::Branch { .. } | Scope::Branches(_) => cloner.part().await,
+    cloner.run().await
+}
+
+/// Locks the directory that a clone goes into, for [`clone_locked`]. It may hold what [`is_moved`] tells as well.
+pub async fn lock_place(
+    request: &CloneRequest,
+    directory: &Path,
+    pool: &BlockingPool,
+) -> Result<FolderLock, TransferError> {
+    let place = place(request, directory);
+    pool.run(move || place.lock()).await
+}
+
+/// Clones a database into a directory that is locked already.
+pub async fn clone_locked(
+    request: &CloneRequest,
+    lock: &FolderLock,
+    pool: &BlockingPool,
+    clock: &Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+) -> Result<Cloned, TransferError> {
+    let cloner = Cloner {
+        request,
+        place: place(request, lock.folder()),
+        pool,
+        clock,
+        observer,
+    };
+    cloner.run().await
+}
+
+fn place(request: &CloneRequest, directory: &Path) -> Place {
+    Place {
+        paths: DatabasePaths::new(directory),
+        form: request.form,
+        origin: origin(request),
+        is_move: matches!(request.scope, Scope::Branches(_)),
     }
 }
 
@@ -152,6 +190,17 @@ struct Cloner<'a> {
 }
 
 impl Cloner<'_> {
+    async fn run(self) -> Result<Cloned, TransferError> {
+        let pool = self.pool;
+        let cloned = match &self.request.scope {
+            Scope::Everything => self.whole().await,
+            Scope::Branch { .. } | Scope::Branches(_) => self.part().await,
+        };
+        // What an error left running writes there, and the lock of the directory may be given back now.
+        pool.quiet().await;
+        cloned
+    }
+
     async fn prepare(&self) -> Result<Before, TransferError> {
         let place = self.place.clone();
         self.pool.run(move || place.prepare()).await
@@ -167,16 +216,46 @@ impl Cloner<'_> {
         refs.choose(request.branch.as_deref(), request.default_branch.as_deref())
     }
 
-    /// What the clone says of itself: the branch that is checked out, and the branches that are followed.
-    fn repo_state(&self, branch: &str, followed: Option<&[(String, ChunkAddress)]>) -> RepoState {
-        let name = &self.request.remote_name;
-        let mut remote = RemoteEntry::new(name, &self.request.remote.address());
-        if let Some(followed) = followed {
-            let spec = |(branch, _): &(String, _)| {
-                format!("refs/heads/{branch}:refs/remotes/{name}/{branch}")
+    /// Refuses a branch that was asked for and that Dolt could not use.
+    fn check_asked(&self, usable: &Usable) -> Result<(), TransferError> {
+        let asked = match &self.request.scope {
+            Scope::Branches(branches) => branches.iter().collect(),
+            _ => Vec::from_iter(&self.request.branch),
+        };
+        let of = self.request.remote.address();
+        let names = asked.into_iter().cloned().map(RefName::Branch);
+        names.map(|name| usable.check_asked(&of, &name)).collect()
+    }
+
+    /// Chooses the branch that is checked out; one that stands for no commit is passed over, unless it was asked for.
+    async fn choose_usable(
+        &self,
+        source: &dyn ChunkSource,
+        refs: &mut RemoteRefs,
+    ) -> Result<String, TransferError> {
+        let of = self.request.remote.address();
+        loop {
+            let branch = self.choose(refs)?.to_owned();
+            let named = (RefName::Branch(branch.clone()), refs.branches[&branch]);
+            let Some((_, fault)) = unusable_refs(source, [named]).await?.pop() else {
+                return Ok(branch);
             };
-            remote.fetch_specs = followed.iter().map(spec).collect();
+            if self.request.branch.as_ref() == Some(&branch) {
+                return Err(unusable(&of, fault));
+            }
+            self.observer.warn(&passed_over(&of, &fault));
+            refs.branches.remove(&branch);
         }
-        RepoState::cloned(branch, remote)
+    }
+
+    /// What the clone says of itself: the branch that is checked out, and its remote, if it is to know it. As with Dolt's
+    /// own, all branches of the remote are followed, also where only some were taken: dolt ends with a panic when it pushes
+    /// a branch for which no spec of the remote says what follows it.
+    fn repo_state(&self, branch: &str) -> RepoState {
+        let address = self.request.remote.address();
+        match &self.request.remote_name {
+            Some(name) => RepoState::cloned(branch, RemoteEntry::new(name, &address)),
+            None => RepoState::alone(branch),
+        }
     }
 }

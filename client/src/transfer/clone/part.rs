@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreWriter};
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
-use holdfast_doltdb::RefName;
 use holdfast_doltdb::history::History;
 use holdfast_doltdb::write::NewChunk;
+use holdfast_doltdb::{RefName, unusable_refs};
 
 use super::place::Form;
 use super::{Cloned, Cloner, Scope};
@@ -16,9 +16,10 @@ use crate::remote::{Reach, RemoteSource};
 use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::error::TransferError;
 use crate::transfer::estimate::Estimator;
-use crate::transfer::fetch::{Extent, UnknownTag, unknown_tags};
+use crate::transfer::fetch::{Extent, TagReader, UnknownTag};
 use crate::transfer::gather::{Gather, Gathered};
-use crate::transfer::refs::{NewRefs, RemoteRefs, check_names};
+use crate::transfer::refs::{NewRefs, RemoteRefs};
+use crate::transfer::usable::{Usable, unusable};
 
 /// What of a remote is taken.
 struct Part {
@@ -98,8 +99,10 @@ impl Cloner<'_> {
 
     async fn choose_part(&self, root: RootAddress) -> Result<Part, TransferError> {
         let source = RemoteSource::reaching(Arc::clone(&self.request.remote), self.reach());
-        let datasets = Datasets::read(&source, root).await?;
-        let refs = RemoteRefs::among(&datasets);
+        let address = self.request.remote.address();
+        let usable = Usable::by_name(Datasets::read(&source, root).await?);
+        self.check_asked(&usable)?;
+        let mut refs = RemoteRefs::among(&usable.datasets);
         let no_ghosts = HashSet::new();
         let history = History::new(&source, &no_ghosts);
         let mut part = Part {
@@ -119,7 +122,7 @@ impl Cloner<'_> {
                 part.branch = first.0.clone();
             }
             Scope::Branch { at, .. } => {
-                part.branch = self.choose(&refs)?.to_owned();
+                part.branch = self.choose_usable(&source, &mut refs).await?;
                 let head = match at {
                     None => refs.branches[&part.branch],
                     Some(at) => {
@@ -132,9 +135,12 @@ impl Cloner<'_> {
             }
             Scope::Everything => return Err(TransferError::NoBranches),
         }
-        let address = self.request.remote.address();
-        for (branch, _) in &part.heads {
-            check_names(&address, [&RefName::Branch(branch.clone())])?;
+        if matches!(self.request.scope, Scope::Branches(_)) {
+            let heads = part.heads.iter();
+            let heads = heads.map(|(branch, head)| (RefName::Branch(branch.clone()), *head));
+            if let Some((_, fault)) = unusable_refs(&source, heads).await?.into_iter().next() {
+                return Err(unusable(&address, fault));
+            }
         }
         part.roots = part.heads.iter().map(|(_, head)| *head).collect();
         if let Scope::Branch {
@@ -144,8 +150,13 @@ impl Cloner<'_> {
             let shallow = history.kept_and_ghosts(part.heads[0].1, *depth).await?;
             (part.roots, part.ghosts) = (shallow.kept, shallow.ghosts);
         } else {
-            part.tags = unknown_tags(&source, &datasets, &Datasets::default()).await?;
-            check_names(&address, part.tags.iter().map(|tag| &tag.name))?;
+            let tags = TagReader {
+                of: &address,
+                observer: &*self.observer,
+            };
+            usable.warn_of_tags(&address, &*self.observer);
+            let none = Datasets::default();
+            part.tags = tags.unknown(&source, &usable.datasets, &none).await?;
         }
         Ok(part)
     }
@@ -174,7 +185,7 @@ impl Cloner<'_> {
         };
         let is_bare = request.form == Form::Bare;
         let new = NewRefs {
-            remote: &request.remote_name,
+            remote: request.remote_name.as_deref(),
             followed: match is_bare {
                 true => Vec::new(),
                 false => part.heads.clone(),
@@ -189,7 +200,7 @@ impl Cloner<'_> {
             false => new.write(&source, now).await?,
         };
         made.chunks.extend(tags.iter().map(|tag| tag.chunk.clone()));
-        let repo_state = self.repo_state(&part.branch, Some(&part.heads));
+        let repo_state = self.repo_state(&part.branch);
         let cloned = Cloned {
             branch: part.branch,
             branches: part.heads.len(),

@@ -9,7 +9,7 @@ use holdfast_chunkstore::noms_dir::{NewStore, NomsDir, StoreError, StoreWriter, 
 use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
 
-use crate::database::{DatabasePaths, RepoState, io, remove, replace_file};
+use crate::database::{DatabasePaths, FolderLock, RepoState, io, remove, replace_file};
 use crate::transfer::error::TransferError;
 
 /// What a clone makes.
@@ -28,15 +28,15 @@ pub(crate) struct Place {
     pub(crate) form: Form,
     /// Of what: the remote's address, and what of it. Another clone does not go on with the parts of this one.
     pub(crate) origin: String,
+    /// Whether it is to be known as moved here afterwards.
+    pub(crate) is_move: bool,
 }
 
-/// What was there before a clone.
+/// What was in the directory before a clone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Before {
-    /// Not even the directory.
+    /// Nothing but the lock.
     Nothing,
-    /// The directory, with nothing in it.
-    Directory,
     /// An unfinished clone of the same.
     Unfinished,
 }
@@ -75,7 +75,22 @@ impl Place {
         }
     }
 
-    /// Makes the directories, or finds those of an unfinished clone of the same, and tells what was there. Blocks.
+    /// Locks the directory, which is made where it is missing. It is left as it is where something else is in it than
+    /// what a clone of the same began, or what [`Place::is_moved`] tells. Blocks.
+    pub(crate) fn lock(&self) -> Result<FolderLock, TransferError> {
+        lock_if(self.paths.directory(), || self.check_own())
+    }
+
+    fn check_own(&self) -> Result<(), TransferError> {
+        // One that was cut off after it was whole is cleared by the same command.
+        match self.is_same() || self.is_moved() {
+            true => Ok(()),
+            false => self.check_free(),
+        }
+    }
+
+    /// Makes the directories, or finds those of an unfinished clone of the same, and tells what was there. The directory
+    /// is locked. Blocks.
     pub(crate) fn prepare(&self) -> Result<Before, TransferError> {
         if self.is_same() && self.is_whole() {
             // Cut off after it was whole. Somebody may work in it already.
@@ -83,10 +98,9 @@ impl Place {
         }
         self.check_free()?;
         let directory = self.paths.directory();
-        let before = match (directory.exists(), is_empty(directory)?) {
-            (false, _) => Before::Nothing,
-            (true, true) => Before::Directory,
-            (true, false) => Before::Unfinished,
+        let before = match is_empty(directory)? {
+            true => Before::Nothing,
+            false => Before::Unfinished,
         };
         for needed in [directory.to_owned(), self.parts(), self.store()] {
             durable::create_root(&needed).map_err(io("make", &needed))?;
@@ -98,7 +112,7 @@ impl Place {
         Ok(before)
     }
 
-    /// Removes what a clone made that cannot be, and nothing of an earlier one or of somebody else. Blocks.
+    /// Removes what a clone made that cannot be, and nothing of an earlier one or of the user. Blocks.
     pub(crate) fn undo(&self, before: Before) -> Result<(), TransferError> {
         let directory = self.paths.directory();
         if before == Before::Unfinished {
@@ -119,17 +133,10 @@ impl Place {
                 remove(&self.folder())?;
             }
         }
-        if before == Before::Directory {
-            return Ok(());
-        }
-        match std::fs::remove_dir(directory) {
-            // Somebody put something there meanwhile.
-            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            removed => Ok(removed.map_err(io("remove", directory))?),
-        }
+        Ok(())
     }
 
-    /// Checks that nothing is there but an unfinished clone of the same. Blocks.
+    /// Checks that nothing is there but an unfinished clone of the same, or its lock. Blocks.
     pub(crate) fn check_free(&self) -> Result<(), TransferError> {
         let directory = self.paths.directory();
         let is_unfinished = self.is_same() && !self.is_whole();
@@ -154,8 +161,6 @@ impl Place {
     /// Takes what an earlier attempt put into the store back to what is kept: it came, and need not come again, but
     /// counts only as far as this attempt walks over it. Blocks.
     pub(crate) fn take_back(&self) -> Result<(), TransferError> {
-        // Another clone of the same may have become whole meanwhile.
-        self.check_free()?;
         let incoming = self.incoming();
         durable::create_root(&incoming).map_err(io("make", &incoming))?;
         Ok(dissolve(&self.store(), &incoming)?)
@@ -187,6 +192,9 @@ impl Place {
     pub(crate) fn finish(&self, repo_state: &RepoState) -> Result<(), TransferError> {
         if self.form == Form::Database {
             replace_file(&self.paths.settings(), b"{}")?;
+            if self.is_move {
+                replace_file(&self.paths.moved(), self.origin.as_bytes())?;
+            }
             replace_file(&self.paths.repo_state(), &repo_state.encode())?;
         }
         self.clear()?;
@@ -202,9 +210,45 @@ impl Place {
         if self.form == Form::Database {
             remove(&self.paths.unfinished())?;
         }
-        remove(&self.folder())?;
-        Ok(())
+        if self.is_moved() {
+            remove(&self.parts())?;
+            return Ok(remove(&self.incoming())?);
+        }
+        Ok(remove(&self.folder())?)
     }
+
+    /// Whether the same move has made the database, and not been told yet that it came to its end.
+    pub(crate) fn is_moved(&self) -> bool {
+        let told = || std::fs::read(self.paths.moved());
+        self.is_move && told().is_ok_and(|told| told == self.origin.as_bytes())
+    }
+}
+
+/// Locks the directory of a database that is to be made, where it is not known yet of what: nothing is there, or something
+/// unfinished, which [`Place::prepare`] looks at. Blocks.
+pub(crate) fn lock_unfinished(paths: &DatabasePaths) -> Result<FolderLock, TransferError> {
+    let directory = paths.directory();
+    let check = || match paths.clone_origin().exists() || is_empty(directory)? {
+        true => Ok(()),
+        false => Err(TransferError::Occupied {
+            path: directory.to_owned(),
+        }),
+    };
+    lock_if(directory, check)
+}
+
+/// Locks a directory that a check lets through, also once it is locked.
+fn lock_if(
+    directory: &Path,
+    check: impl Fn() -> Result<(), TransferError>,
+) -> Result<FolderLock, TransferError> {
+    // While another process works there nothing can be said of what it is making.
+    if !FolderLock::is_in(directory) {
+        check()?;
+    }
+    let lock = FolderLock::take(directory)?;
+    check()?;
+    Ok(lock)
 }
 
 /// Whether a table file or an archive has such a name.
@@ -218,7 +262,12 @@ fn is_of_a_file(name: &OsStr) -> bool {
 
 fn is_empty(directory: &Path) -> Result<bool, TransferError> {
     match std::fs::read_dir(directory) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
+        Ok(entries) => {
+            let is_lock = |entry: std::io::Result<std::fs::DirEntry>| {
+                entry.is_ok_and(|entry| FolderLock::is_named(&entry.file_name()))
+            };
+            Ok({ entries }.all(is_lock))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(io("list", directory)(error).into()),
     }
@@ -233,6 +282,7 @@ mod tests {
             paths: DatabasePaths::new(directory),
             form,
             origin: "http://host.test/acme/prod".to_owned(),
+            is_move: false,
         }
     }
 
@@ -247,19 +297,23 @@ mod tests {
             let above = tempfile::tempdir().unwrap();
             let directory = above.path().join("clone");
             let place = place(&directory, form);
+            let lock = place.lock().unwrap();
             let before = place.prepare().unwrap();
             assert_eq!(before, Before::Nothing);
             land(&place);
             place.undo(before).unwrap();
+            drop(lock);
             assert!(!directory.exists(), "{form:?}");
 
             std::fs::create_dir(&directory).unwrap();
+            let lock = place.lock().unwrap();
             let before = place.prepare().unwrap();
-            assert_eq!(before, Before::Directory);
+            assert_eq!(before, Before::Nothing);
             land(&place);
-            // Somebody else writes there meanwhile.
+            // The user writes there meanwhile.
             durable::write_over(&directory.join("notes"), "begun", 0o600, b"notes").unwrap();
             place.undo(before).unwrap();
+            drop(lock);
             let left: Vec<_> = std::fs::read_dir(&directory)
                 .unwrap()
                 .map(|entry| entry.unwrap().file_name())
@@ -272,6 +326,7 @@ mod tests {
     fn what_an_earlier_clone_left_stays() {
         let above = tempfile::tempdir().unwrap();
         let place = place(&above.path().join("clone"), Form::Database);
+        let _lock = place.lock().unwrap();
         place.prepare().unwrap();
         land(&place);
         let before = place.prepare().unwrap();
@@ -286,5 +341,90 @@ mod tests {
                 .file_name()
         ));
         assert_eq!(place.prepare().unwrap(), Before::Unfinished);
+    }
+
+    #[test]
+    fn a_directory_in_which_another_works_is_left_as_it_is() {
+        let above = tempfile::tempdir().unwrap();
+        let directory = above.path().join("clone");
+        let first = place(&directory, Form::Bare);
+        let lock = first.lock().unwrap();
+        let listed = || {
+            let entries = std::fs::read_dir(&directory).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        let mut other = place(&directory, Form::Database);
+        // Before anything was made, when something was, and whatever the other is to make.
+        for _ in 0..2 {
+            let before = listed();
+            for origin in [&first.origin, "http://host.test/acme/other"] {
+                other.origin = origin.to_owned();
+                let error = other.lock().unwrap_err();
+                assert!(matches!(error, TransferError::Lock { .. }), "{error}");
+                assert_eq!(listed(), before);
+            }
+            first.prepare().unwrap();
+        }
+        drop(lock);
+        let error = other.lock().unwrap_err();
+        assert!(matches!(error, TransferError::Occupied { .. }), "{error}");
+        drop(first.lock().unwrap());
+    }
+
+    #[test]
+    fn the_lock_of_a_killed_clone_is_not_in_the_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let left = directory.path().join(".holdfast-lock");
+        durable::write_over(&left, "begun", 0o600, b"4711").unwrap();
+        let place = place(directory.path(), Form::Bare);
+        place.check_free().unwrap();
+        let _lock = place.lock().unwrap();
+        assert_eq!(place.prepare().unwrap(), Before::Nothing);
+    }
+
+    #[test]
+    fn what_was_cut_off_after_it_was_whole_is_cleared() {
+        let above = tempfile::tempdir().unwrap();
+        let place = place(&above.path().join("clone"), Form::Database);
+        let lock = place.lock().unwrap();
+        place.prepare().unwrap();
+        replace_file(&place.paths.repo_state(), b"{}").unwrap();
+        drop(lock);
+        let _lock = place.lock().unwrap();
+        let error = place.prepare().unwrap_err();
+        assert!(matches!(error, TransferError::Occupied { .. }), "{error}");
+        assert!(!place.paths.unfinished().exists());
+        assert!(!place.paths.holdfast().exists());
+    }
+
+    #[test]
+    fn a_move_is_known_by_its_own_mark_alone() {
+        let above = tempfile::tempdir().unwrap();
+        let mut moved = place(&above.path().join("moved"), Form::Database);
+        moved.is_move = true;
+        let _lock = moved.lock().unwrap();
+        moved.prepare().unwrap();
+        assert!(!moved.is_moved());
+        moved.finish(&RepoState::alone("main")).unwrap();
+        assert!(moved.is_moved());
+        assert!(!moved.incoming().exists());
+        let error = moved.check_free().unwrap_err();
+        assert!(matches!(error, TransferError::Occupied { .. }), "{error}");
+        let mut other = moved.clone();
+        other.origin = "http://host.test/acme/other".to_owned();
+        assert!(!other.is_moved());
+
+        let cloned = place(&above.path().join("cloned"), Form::Database);
+        let lock = cloned.lock().unwrap();
+        cloned.prepare().unwrap();
+        cloned.finish(&RepoState::alone("main")).unwrap();
+        drop(lock);
+        assert!(!cloned.paths.holdfast().exists());
+        let mut same = cloned.clone();
+        same.is_move = true;
+        let error = same.lock().unwrap_err();
+        assert!(matches!(error, TransferError::Occupied { .. }), "{error}");
     }
 }

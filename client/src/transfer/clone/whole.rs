@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::noms_dir::StoreWriter;
-use holdfast_doltdb::ChunkSource;
+use holdfast_doltdb::{ChunkSource, RefName};
 
 use super::place::Form;
 use super::{Cloned, Cloner};
@@ -15,7 +15,8 @@ use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::download::{Downloader, Folders};
 use crate::transfer::error::TransferError;
 use crate::transfer::fetch::Extent;
-use crate::transfer::refs::{NewRefs, RemoteRefs, check_names};
+use crate::transfer::refs::{NewRefs, RemoteRefs};
+use crate::transfer::usable::Usable;
 
 impl Cloner<'_> {
     /// Clones all files.
@@ -39,7 +40,12 @@ impl Cloner<'_> {
         let opened = self.pool.run(begin).await?;
         let bytes = opened.files().iter().map(|file| file.len()).sum();
         let source = StoreSource::new(Arc::new(opened), self.pool.clone());
-        let refs = self.refs(&source, root).await?;
+        let is_taken = |name: &RefName, _| request.form == Form::Bare || name.is_public();
+        let datasets = Datasets::read(&source, root).await?;
+        let usable = Usable::by_kind(&source, datasets, is_taken).await?;
+        self.check_asked(&usable)?;
+        usable.warn(&request.remote.address(), &*self.observer);
+        let refs = RemoteRefs::among(&usable.datasets);
         let branch = self.choose(&refs)?;
         let cloned = Cloned {
             branch: branch.to_owned(),
@@ -49,13 +55,14 @@ impl Cloner<'_> {
             bytes,
             is_least: false,
         };
-        let repo_state = self.repo_state(branch, None);
+        let repo_state = self.repo_state(branch);
         let now = self.clock.now().seconds();
         let made = match request.form {
-            Form::Bare => None,
+            Form::Bare if usable.passed_over.is_empty() => None,
+            Form::Bare => Some(usable.datasets.write()?),
             Form::Database => {
                 let new = NewRefs {
-                    remote: &request.remote_name,
+                    remote: request.remote_name.as_deref(),
                     followed: refs.branches.clone().into_iter().collect(),
                     tags: refs.tags.clone().into_iter().collect(),
                     local: vec![(branch.to_owned(), refs.branches[branch])],
@@ -96,8 +103,7 @@ impl Cloner<'_> {
         let there = RemoteSource::new(Arc::clone(&self.request.remote));
         let root_there = listed.root;
         let look = async {
-            let refs = self.refs(&there, root_there).await;
-            let chosen = refs.and_then(|refs| self.choose(&refs).map(drop));
+            let chosen = self.look(&there, root_there).await.map(drop);
             let is_refused = matches!(
                 chosen,
                 Err(TransferError::NoBranch { .. }
@@ -125,23 +131,18 @@ impl Cloner<'_> {
         }
     }
 
-    /// The branches and tags of the remote, whose names are those of the clone as well.
-    async fn refs(
+    /// Looks at the refs of the remote before all of it is here: the branches and tags by their names, and the branch
+    /// that is checked out.
+    async fn look(
         &self,
         source: &dyn ChunkSource,
         root: RootAddress,
-    ) -> Result<RemoteRefs, TransferError> {
-        let datasets = Datasets::read(source, root).await?;
-        let address = self.request.remote.address();
-        match self.request.form {
-            Form::Bare => datasets.check_names(&address)?,
-            Form::Database => {
-                let public = datasets.iter().filter(|(name, _)| name.is_public());
-                let public: Vec<_> = public.map(|(name, _)| name).collect();
-                check_names(&address, &public)?;
-            }
-        }
-        Ok(RemoteRefs::among(&datasets))
+    ) -> Result<(RemoteRefs, String), TransferError> {
+        let usable = Usable::by_name(Datasets::read(source, root).await?);
+        self.check_asked(&usable)?;
+        let mut refs = RemoteRefs::among(&usable.datasets);
+        let branch = self.choose_usable(source, &mut refs).await?;
+        Ok((refs, branch))
     }
 
     /// Says what would come: all files, which the remote says are `size` bytes long.
@@ -152,10 +153,10 @@ impl Cloner<'_> {
     ) -> Result<Cloned, TransferError> {
         self.check_free().await?;
         let source = RemoteSource::new(Arc::clone(&self.request.remote));
-        let refs = self.refs(&source, listed.root).await?;
+        let (refs, branch) = self.look(&source, listed.root).await?;
         let chunks = listed.files.iter().map(|file| u64::from(file.chunks));
         Ok(Cloned {
-            branch: self.choose(&refs)?.to_owned(),
+            branch,
             branches: refs.branches.len(),
             tags: refs.tags.len(),
             chunks: chunks.sum(),

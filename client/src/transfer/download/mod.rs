@@ -70,6 +70,9 @@ const LARGE_BYTES: u64 = 4 << 20;
 /// How much is written of a file before it is brought to the disk.
 const WRITE_OUT_BYTES: u64 = 16 << 20;
 
+/// How often the same list, whose files are not where it says, is believed.
+const FRUITLESS_LISTS: u32 = 3;
+
 /// How often the list is asked for again because addresses that it gave are refused. They end: those of Dolt's own
 /// server after a quarter of an hour.
 const NEW_LISTS: u32 = 20;
@@ -99,7 +102,10 @@ impl Downloader {
         &self,
         mut listed: ListedFiles,
     ) -> Result<(RootAddress, Vec<ListedFile>), TransferError> {
+        let mut fruitless = 0;
         for _ in 0..NEW_LISTS {
+            let before = self.taken().len();
+            let ended;
             // Two downloads of one file would write over each other.
             let mut seen = HashSet::new();
             listed.files.retain(|file| seen.insert(file.id));
@@ -115,12 +121,21 @@ impl Downloader {
                     let files = files.filter(|file| seen.insert(file.id)).collect();
                     return Ok((listed.root, files));
                 }
-                Err(TransferError::Remote { source }) if source.is_of_an_ended_address() => {}
+                Err(TransferError::Remote { source }) if source.is_of_an_ended_address() => {
+                    ended = source;
+                }
                 Err(error) => return Err(error),
             }
             // Downloads that were given up may still write.
             self.pool.quiet().await;
-            listed = self.remote.list_files().await?;
+            let again = self.remote.list_files().await?;
+            let is_fruitless = self.taken().len() == before && are_same(&listed, &again);
+            fruitless = if is_fruitless { fruitless + 1 } else { 0 };
+            let ended = ended.of_lost_data();
+            if fruitless >= FRUITLESS_LISTS && ended.is_of_damage() {
+                return Err(ended.into());
+            }
+            listed = again;
         }
         Err(TransferError::Unsteady)
     }
@@ -131,11 +146,24 @@ impl Downloader {
         if !is_journal && let Some(taken) = self.taken().get(&file.id) {
             return Ok(*taken);
         }
-        let listed = self.take(file).await?;
+        let listed = match self.take(file).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt && !is_journal => {
+                return Err(self.doubted(file, error).await);
+            }
+            taken => taken?,
+        };
         if !is_journal {
             self.taken().insert(file.id, listed);
         }
         Ok(listed)
+    }
+
+    /// The error of a file that came wrong: that the remote lost it, if it finds so.
+    async fn doubted(&self, file: &RemoteFile, error: TransferError) -> TransferError {
+        match self.remote.doubt_file(file).await {
+            Err(damaged) if damaged.is_of_damage() => damaged.into(),
+            _ => error,
+        }
     }
 
     fn taken(&self) -> MutexGuard<'_, HashMap<TableFileId, Option<ListedFile>>> {
@@ -275,6 +303,14 @@ fn counted(file: &RemoteFile, found: u32) -> Result<u32, TransferError> {
         });
     }
     Ok(found)
+}
+
+/// Whether two lists name the same files.
+fn are_same(one: &ListedFiles, other: &ListedFiles) -> bool {
+    let ids = |listed: &ListedFiles| -> HashSet<TableFileId> {
+        listed.files.iter().map(|file| file.id).collect()
+    };
+    ids(one) == ids(other)
 }
 
 fn length(part: &Path) -> u64 {

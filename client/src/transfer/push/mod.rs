@@ -8,8 +8,9 @@
 //! the same push goes on behind them.
 
 mod plan;
+mod repair;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use holdfast_doltdb::RefName;
 use holdfast_doltdb::write::NewChunk;
 
 pub use plan::{PushResult, Rejection};
+pub use repair::{RepairRequest, Repaired, repair};
 
 use self::plan::{Plan, Planner};
 use super::clone::Identity;
@@ -30,7 +32,7 @@ use super::error::TransferError;
 use super::events::Observer;
 use super::fetch::Extent;
 use super::send::{Origin, Sender, Sent, write_small};
-use crate::database::{Database, DatabasePaths, StoreSource, Upstream, replace_file};
+use crate::database::{Database, DatabasePaths, StoreSource, Upstream, set_upstreams};
 use crate::remote::{Budget, Remote, RemoteSource, Swap};
 
 /// How often a root that moved meanwhile is tried again.
@@ -118,7 +120,7 @@ pub async fn push(
     let (pushed, plan) = pusher.run().await?;
     if request.extent == Extent::Whole {
         pusher.follow(writer, &plan).await?;
-        pusher.set_upstream(&database, &pushed)?;
+        pusher.set_upstream(&pushed).await?;
     }
     Ok(pushed)
 }
@@ -254,13 +256,13 @@ impl Pusher<'_> {
         Ok(())
     }
 
-    fn set_upstream(&self, database: &Database, pushed: &Pushed) -> Result<(), TransferError> {
+    async fn set_upstream(&self, pushed: &Pushed) -> Result<(), TransferError> {
         let (SetUpstream::Pushed, Some(remote)) =
             (self.request.upstream, &self.request.remote_name)
         else {
             return Ok(());
         };
-        let mut state = database.repo_state().clone();
+        let mut upstreams = BTreeMap::new();
         for (pushed, result) in &pushed.results {
             let is_there = !matches!(
                 result,
@@ -273,11 +275,14 @@ impl Pusher<'_> {
                     head: pushed.destination.to_string(),
                     remote: remote.clone(),
                 };
-                state.branches.insert(source.clone(), upstream);
+                upstreams.insert(source.clone(), upstream);
             }
         }
-        replace_file(&database.paths().repo_state(), &state.encode())?;
-        Ok(())
+        let paths = self.paths.clone();
+        Ok(self
+            .pool
+            .run(move || set_upstreams(&paths, &upstreams))
+            .await?)
     }
 }
 

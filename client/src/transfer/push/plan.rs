@@ -4,7 +4,7 @@ use holdfast_chunkstore::ChunkAddress;
 use holdfast_doltdb::history::History;
 use holdfast_doltdb::source::find_one;
 use holdfast_doltdb::write::NewChunk;
-use holdfast_doltdb::{ReadError, RefName};
+use holdfast_doltdb::{DecodeError, MessageKind, ReadError, RefFault, RefName, unusable_refs};
 
 use super::{Force, PushRef, PushRequest, distinct};
 use crate::database::StoreSource;
@@ -125,6 +125,20 @@ impl Planner<'_> {
         let new = new.ok_or_else(|| TransferError::NoRef {
             name: source.to_string(),
         })?;
+        check_mapping(source, &pushed.destination)?;
+        if old != Some(new) {
+            let faults = unusable_refs(self.here, [(pushed.destination.clone(), new)]).await?;
+            let kind = faults
+                .into_iter()
+                .next()
+                .map_or(Ok(()), |(_, fault)| Err(fault));
+            let name = pushed.destination.check_placed().map_err(RefFault::from);
+            let checked = name.and(kind);
+            checked.map_err(|source| TransferError::Unusable {
+                name: pushed.destination.to_string(),
+                source,
+            })?;
+        }
         match (old, &pushed.destination) {
             (Some(old), _) if old == new => Ok(PushResult::UpToDate { at: new }),
             (None, RefName::Tag(_)) => Ok(PushResult::Created { new }),
@@ -155,11 +169,6 @@ impl Planner<'_> {
         {
             return Ok(rejected(reason));
         }
-        if old.is_none() {
-            let name = RefName::Branch(branch.to_owned());
-            name.check()
-                .map_err(|source| TransferError::RefName { source })?;
-        }
         if is_forced || self.working_sets == WorkingSets::Asserted {
             let name = RefName::WorkingSet(branch.to_owned());
             if !is_forced && !self.is_clean(&name, old).await? {
@@ -183,8 +192,13 @@ impl Planner<'_> {
         old: ChunkAddress,
         new: ChunkAddress,
     ) -> Result<Option<Rejection>, TransferError> {
-        if find_one(self.here, old).await?.is_none() {
-            return Ok(Some(Rejection::FetchFirst));
+        match find_one(self.here, old).await? {
+            None => return Ok(Some(Rejection::FetchFirst)),
+            // A branch that stands for something else holds no history that could go on.
+            Some(chunk) if MessageKind::of_head(&chunk) != Some(MessageKind::Commit) => {
+                return Ok(Some(Rejection::NonFastForward));
+            }
+            Some(_) => {}
         }
         let ghosts = self.here.store().ghosts();
         let follows = History::new(self.here, ghosts)
@@ -203,8 +217,18 @@ impl Planner<'_> {
             return Ok(rejected(Rejection::NotThere));
         };
         if let RefName::Branch(branch) = name {
-            let is_branch = |(name, _): &(RefName, _)| matches!(name, RefName::Branch(_));
-            if plan.datasets.iter().filter(is_branch).count() == 1 {
+            let is_other = |(other, _): (RefName, _)| {
+                matches!(other, RefName::Branch(_))
+                    && other != *name
+                    && other.check_usable().is_ok()
+            };
+            let is_last = !plan.datasets.iter().any(is_other);
+            // A database has at least one branch, and one that cannot be used is none.
+            if is_last
+                && unusable_refs(&self.there, [(name.clone(), old)])
+                    .await?
+                    .is_empty()
+            {
                 return Ok(rejected(Rejection::LastBranch));
             }
             let working_set = RefName::WorkingSet(branch.clone());
@@ -212,10 +236,11 @@ impl Planner<'_> {
                 if !self.is_clean(&working_set, Some(old)).await? {
                     return Ok(rejected(Rejection::UncommittedChanges));
                 }
-                plan.datasets.set(&working_set, None);
             } else if self.is_stale(branch, Some(old)) {
                 return Ok(rejected(Rejection::StaleLease));
             }
+            // A working set goes with its branch: a branch of that name made later would find it.
+            plan.datasets.set(&working_set, None);
         }
         Ok(PushResult::Deleted { old })
     }
@@ -240,10 +265,30 @@ impl Planner<'_> {
         head: Option<ChunkAddress>,
     ) -> Result<bool, ReadError> {
         match (self.remote.get(name), head) {
-            (Some(address), Some(head)) => working_set::is_clean(&self.there, address, head).await,
+            (Some(address), Some(head)) => {
+                match working_set::is_clean(&self.there, address, head).await {
+                    // What stands for something else holds no changes.
+                    Err(ReadError::Decode {
+                        source: DecodeError::WrongKind { .. },
+                        ..
+                    }) => Ok(true),
+                    found => found,
+                }
+            }
             // A working set without its branch is nobody's.
             _ => Ok(true),
         }
+    }
+}
+
+/// Refuses to make of a ref one that stands for another kind of chunk.
+fn check_mapping(here: &RefName, there: &RefName) -> Result<(), TransferError> {
+    match here.kind() == there.kind() && there.is_public() {
+        true => Ok(()),
+        false => Err(TransferError::Mapping {
+            here: here.to_string(),
+            there: there.to_string(),
+        }),
     }
 }
 

@@ -91,10 +91,29 @@ impl LocalReader {
         }
     }
 
-    /// Reads chunks and sends them on.
+    /// Leaves out what is not in the store.
+    pub(super) async fn only_here(
+        self: &Arc<Self>,
+        addresses: Vec<ChunkAddress>,
+    ) -> Result<Vec<ChunkAddress>, TransferError> {
+        let reader = Arc::clone(self);
+        let find = move || {
+            let mut here = Vec::with_capacity(addresses.len());
+            for address in addresses {
+                if reader.store.find(address)?.is_some() {
+                    here.push(address);
+                }
+            }
+            Ok(here)
+        };
+        self.pool.run(find).await
+    }
+
+    /// Reads chunks and sends them on, each group as what `kind` makes of it.
     pub(super) async fn read_each(
         self: Arc<Self>,
         addresses: Vec<ChunkAddress>,
+        kind: fn(LocalGroup) -> Read,
         to: mpsc::Sender<Read>,
     ) -> Result<(), TransferError> {
         let addresses: Arc<[ChunkAddress]> = addresses.into();
@@ -112,7 +131,7 @@ impl LocalReader {
                 chunks,
                 _turn: turn,
             };
-            if to.send(Read::Local(group)).await.is_err() {
+            if to.send(kind(group)).await.is_err() {
                 // Who has stopped sending wants no more.
                 return Ok(());
             }

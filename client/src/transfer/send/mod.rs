@@ -10,6 +10,7 @@ mod outgoing;
 mod uploads;
 mod walk;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -57,14 +58,36 @@ pub(crate) struct Sent {
     pub(crate) bytes: u64,
 }
 
+/// How far a walk goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// A chunk that is there has everything below it there.
+    Missing,
+    /// Past the chunks that are there: the remote may have lost what is below them.
+    All,
+}
+
 impl Sender {
+    /// Sends all that is missing below `roots`, also below chunks that are there, as far as it is here.
+    pub(crate) async fn repair(self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
+        self.run_along(roots, Course::All).await
+    }
+
     /// Sends what is missing below `roots`, them included. What is kept for the next attempt is forgotten if the remote
     /// refuses it, or if it is damaged.
     pub(crate) async fn run(self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
+        self.run_along(roots, Course::Missing).await
+    }
+
+    async fn run_along(
+        self,
+        roots: &[ChunkAddress],
+        course: Course,
+    ) -> Result<Sent, TransferError> {
         if self.extent == Extent::DryRun {
-            return self.count(roots).await;
+            return self.count(roots, course).await;
         }
-        let sent = self.send(roots).await;
+        let sent = self.send(roots, course).await;
         let is_useless = match &sent {
             Err(TransferError::Remote { source }) => source.kind() == ErrorKind::Refused,
             Err(TransferError::Check { source }) => source.kind() == ErrorKind::Corrupt,
@@ -78,7 +101,7 @@ impl Sender {
         sent
     }
 
-    async fn send(&self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
+    async fn send(&self, roots: &[ChunkAddress], course: Course) -> Result<Sent, TransferError> {
         let (folder, address, all) = (self.folder.clone(), self.remote.address(), roots.to_vec());
         let takes_archives = self.takes_archives;
         let open = move || Outgoing::open(&folder, &address, &all, takes_archives);
@@ -101,7 +124,7 @@ impl Sender {
         let all = roots.to_vec();
         let begin = move || Walk::into_files(outgoing, &all);
         let walk = self.pool.run(begin).await?;
-        let mut walk = self.walk(walk, roots, Some(&mut uploads)).await?;
+        let mut walk = self.walk(walk, roots, course, Some(&mut uploads)).await?;
         let finish = move || walk.finish_files().map(|files| (walk, files));
         let (walk, last) = self.pool.run(finish).await?;
         for file in last {
@@ -113,10 +136,10 @@ impl Sender {
     }
 
     /// Counts what is missing below `roots`, them included, and sends nothing.
-    async fn count(&self, roots: &[ChunkAddress]) -> Result<Sent, TransferError> {
+    async fn count(&self, roots: &[ChunkAddress], course: Course) -> Result<Sent, TransferError> {
         let all = roots.to_vec();
         let walk = self.pool.run(move || Walk::counting(&all)).await?;
-        Ok(self.walk(walk, roots, None).await?.sent())
+        Ok(self.walk(walk, roots, course, None).await?.sent())
     }
 
     /// Walks over what is missing, and sends files as they become whole.
@@ -124,6 +147,7 @@ impl Sender {
         &self,
         mut walk: Walk,
         roots: &[ChunkAddress],
+        course: Course,
         mut uploads: Option<&mut Uploads>,
     ) -> Result<Walk, TransferError> {
         let reader = self.origin.reader(self.takes_archives, &self.pool);
@@ -141,8 +165,12 @@ impl Sender {
                 calls.begin(|to| async move {
                     let absent = match remote {
                         Some(remote) => remote.absent(&batch).await?,
-                        None => batch,
+                        None => batch.clone(),
                     };
+                    if course == Course::All {
+                        let there = present(batch, &absent);
+                        reader.clone().read_here(there, to.clone()).await?;
+                    }
                     reader.read(absent, to).await
                 });
             }
@@ -185,6 +213,14 @@ impl Sender {
         }
         Ok(())
     }
+}
+
+/// Those of a batch that are not absent.
+fn present(batch: Vec<ChunkAddress>, absent: &[ChunkAddress]) -> Vec<ChunkAddress> {
+    let absent: HashSet<_> = absent.iter().collect();
+    let mut present = batch;
+    present.retain(|address| !absent.contains(address));
+    present
 }
 
 /// Whether a remote that answers so may have lost files that it took.

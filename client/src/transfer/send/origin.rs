@@ -24,6 +24,8 @@ pub(crate) enum Origin {
 pub(super) enum Read {
     /// Those of a store.
     Local(LocalGroup),
+    /// Those of a store that the remote has: only what is below them may have to be sent.
+    There(LocalGroup),
     /// Those that came from a remote and were checked.
     Came(Parcel),
 }
@@ -67,6 +69,22 @@ pub(super) enum Reader {
 }
 
 impl Reader {
+    /// Reads chunks that the remote has, those of them that are in the store on this machine.
+    pub(super) async fn read_here(
+        self,
+        addresses: Vec<ChunkAddress>,
+        to: mpsc::Sender<Read>,
+    ) -> Result<(), TransferError> {
+        match self {
+            Self::Local(reader) => {
+                let here = reader.only_here(addresses).await?;
+                reader.read_each(here, Read::There, to).await
+            }
+            // What a remote holds was read from it, or could be: it is walked over by its own repair.
+            Self::Remote(_) => Ok(()),
+        }
+    }
+
     /// Reads chunks and sends them on.
     pub(super) async fn read(
         self,
@@ -74,7 +92,7 @@ impl Reader {
         to: mpsc::Sender<Read>,
     ) -> Result<(), TransferError> {
         let remote = match self {
-            Self::Local(reader) => return reader.read_each(addresses, to).await,
+            Self::Local(reader) => return reader.read_each(addresses, Read::Local, to).await,
             Self::Remote(remote) => remote,
         };
         let (parcels, mut came) = mpsc::channel(1);

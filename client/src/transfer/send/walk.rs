@@ -89,6 +89,11 @@ impl Walk {
                     self.add(local.address, local.form(), &local.chunk, &mut found)?;
                 }
             }
+            Read::There(group) => {
+                for local in &group.chunks {
+                    self.pass(local.address, &local.chunk, &mut found)?;
+                }
+            }
             Read::Came(mut parcel) => {
                 for (address, chunk) in std::mem::take(&mut parcel.chunks) {
                     let record = match &chunk.record {
@@ -110,11 +115,7 @@ impl Walk {
         chunk: &[u8],
         found: &mut Found,
     ) -> Result<(), TransferError> {
-        let mut below = Vec::new();
-        let told = children(chunk, &mut |child| below.push(child));
-        told.map_err(|source| ReadError::Decode { address, source })?;
-        self.seen.insert_new(&mut below)?;
-        found.below.append(&mut below);
+        self.pass(address, chunk, found)?;
         self.sent.chunks += 1;
         self.sent.bytes += form.len() as u64;
         if let Some(outgoing) = &mut self.outgoing
@@ -124,6 +125,21 @@ impl Walk {
                 .files
                 .extend(outgoing.add(address, form, chunk.len())?);
         }
+        Ok(())
+    }
+
+    /// Notes what a chunk points at.
+    fn pass(
+        &mut self,
+        address: ChunkAddress,
+        chunk: &[u8],
+        found: &mut Found,
+    ) -> Result<(), TransferError> {
+        let mut below = Vec::new();
+        let told = children(chunk, &mut |child| below.push(child));
+        told.map_err(|source| ReadError::Decode { address, source })?;
+        self.seen.insert_new(&mut below)?;
+        found.below.append(&mut below);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_client::backup::BackupError;
 use holdfast_client::database::DatabaseError;
+use holdfast_client::inventory::InventoryError;
 use holdfast_client::mirror::MirrorError;
 use holdfast_client::remote::RemoteError;
 use holdfast_client::transfer::TransferError;
@@ -45,17 +46,31 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             Complaint::NoUpstream { .. } => {
                 Some("name both: holdfast push --set-upstream origin <branch>")
             }
+            Complaint::Number { .. } => Some("write --backup 1 for a backup, ./1 for a directory"),
+            Complaint::NoPage { .. } => Some("name another directory, or move that file away"),
+            Complaint::NoBranch => Some("name the branch behind the address"),
+            Complaint::Clobbered { .. } => {
+                Some("keep those tags, or take the remote's: holdfast fetch --force")
+            }
+            Complaint::Unnamed { .. } => {
+                Some("give it a name: dolt remote add <name> <address>; then push to that name")
+            }
             Complaint::NoBranches { .. } => Some("push a branch to it first"),
-            Complaint::Underway { .. } => Some("wait until it has ended"),
+            Complaint::NothingStays { .. } => Some("name a directory that stays, with --via"),
             _ => None,
         };
     }
     if let Some(error) = cause.downcast_ref::<TransferError>() {
         return match error {
             TransferError::Occupied { .. } => Some("name another directory, or remove this one"),
-            TransferError::NoBranch { .. } => Some("`--branch` takes a branch of the remote"),
-            TransferError::RemoteName { .. } => Some(
-                "whoever runs it can remove that ref; until then name the branches that you need",
+            TransferError::NoBranch { .. } => Some("`holdfast branch --remote` lists those it has"),
+            TransferError::NoTag { .. } => Some("`holdfast refs --remote` lists those it has"),
+            TransferError::NoHead { .. } => Some("check out a branch that `dolt branch` lists"),
+            TransferError::RemoteName { .. } => {
+                Some("name another ref; `holdfast push <remote> :<ref>` removes this one there")
+            }
+            TransferError::Mapping { .. } => Some(
+                "push a branch to a branch, and a tag to a tag: `dolt tag` makes one of a branch",
             ),
             TransferError::Empty => Some("push something to it first"),
             TransferError::Diverged { .. } => Some("merge with dolt, or push to another branch"),
@@ -63,28 +78,35 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
                 "commit the changes first, or stash them; tables that dolt_ignore names count too, and \
                  `dolt stash --all` takes them along",
             ),
+            TransferError::Unrepaired { .. } => {
+                Some("run it from a clone that has these refs, or restore a backup of the remote")
+            }
             TransferError::Shallow { .. } => {
                 Some("push from a whole clone, or to where this was cloned from")
             }
             _ => None,
         };
     }
+    if let Some(error) = cause.downcast_ref::<RemoteError>() {
+        return error.is_of_damage().then_some(REPAIR);
+    }
     if let Some(error) = cause.downcast_ref::<BackupError>() {
         return of_a_backup(error);
     }
     if let Some(error) = cause.downcast_ref::<MirrorError>() {
         return match error {
-            MirrorError::Ahead { .. } => {
-                Some("fetch them from there first, or leave them behind with --force")
-            }
+            MirrorError::Ahead { .. } => Some(AHEAD),
             MirrorError::Live { .. } => Some(LIVE),
-            MirrorError::Name { .. } => Some("whoever runs it can remove that ref"),
             _ => None,
         };
+    }
+    if let Some(error) = cause.downcast_ref::<InventoryError>() {
+        return of_an_inventory(error);
     }
     if let Some(error) = cause.downcast_ref::<DatabaseError>() {
         return match error {
             DatabaseError::None { .. } => Some("name the directory of a database with -C"),
+            DatabaseError::File { .. } => Some("put that file right: it holds a JSON object"),
             _ => None,
         };
     }
@@ -99,8 +121,27 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     }
 }
 
+/// What to do about commits that would be lost.
+const AHEAD: &str = "merge them into the branches here first, or leave them behind with --force";
+
+/// What to do about a remote that lost something.
+const REPAIR: &str =
+    "in a clone that is whole, `holdfast push --repair <remote>` sends what the remote lost again";
+
 /// What to do about a target that somebody works in.
 const LIVE: &str = "name a repository of its own, a file:// directory or a bucket";
+
+fn of_an_inventory(error: &InventoryError) -> Option<&'static str> {
+    match error {
+        InventoryError::Exists { .. } => {
+            Some("name another file with --inventory, or move that one away")
+        }
+        InventoryError::Beside { .. } => {
+            Some("remove that directory, or name another one, and move the branches again")
+        }
+        _ => None,
+    }
+}
 
 fn of_a_backup(error: &BackupError) -> Option<&'static str> {
     match error {
@@ -111,6 +152,7 @@ fn of_a_backup(error: &BackupError) -> Option<&'static str> {
             Some("back up a whole clone, or the remote that this was cloned from")
         }
         BackupError::Live { .. } => Some(LIVE),
+        BackupError::Ahead { .. } => Some(AHEAD),
         BackupError::Foreign { .. } => {
             Some("name an empty target, or take its place with --force: the chunks there stay")
         }
@@ -118,7 +160,6 @@ fn of_a_backup(error: &BackupError) -> Option<&'static str> {
             "older states are in the history of the forge: `holdfastd history` there lists them",
         ),
         BackupError::NoRules => Some("give a rule, such as --keep-daily 7"),
-        BackupError::Busy { .. } => Some("wait until it is done, or name another --work"),
         _ => None,
     }
 }
@@ -160,6 +201,9 @@ fn of_kind(kind: ErrorKind, is_remote: bool) -> Option<&'static str> {
         ),
         (ErrorKind::Denied, true) => {
             Some("ask whoever runs the remote for the right, or come as another --user")
+        }
+        (ErrorKind::Locked, _) => {
+            Some("wait until the other process has ended, then run the same command again")
         }
         (ErrorKind::Unavailable, _) => {
             Some("run the same command again: a transfer goes on where it was cut off")

@@ -1,0 +1,263 @@
+//! Data files that a record names and whose bytes are not what was stored.
+//!
+//! A file is noticed when it is missing or short where the store is listed, and when a read of it finds nothing, too
+//! little, or a chunk with another address. From then on it does not count: what lies in it alone is absent to a client
+//! that sends, and an error of its own to one that reads.
+//!
+//! # Truth
+//! The object store. What is kept here is what this process came across; another server notices for itself.
+//!
+//! # Cleanup
+//! A file that no record names any more is forgotten. One that nothing needs any more is released by a record: all
+//! below the root, and all that the chunks of the other files refer to, lies in the other files.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::id::UploadId;
+use crate::objects::{ObjectError, ObjectKey, ObjectMeta};
+use crate::repo::entries::EntriesError;
+use crate::repo::error::{RepositoryError, object};
+use crate::repo::file::StoredFile;
+use crate::repo::layout;
+use crate::repo::name::RepoName;
+use crate::repo::repository::Repository;
+use crate::repo::rewrite::RewriteError;
+use crate::repo::state::State;
+
+/// A data file that is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedFile {
+    /// The repository that names it.
+    pub repo: RepoName,
+    /// Where its bytes should be.
+    pub key: ObjectKey,
+    /// What is wrong with it, in a few words.
+    pub what: String,
+}
+
+impl DamagedFile {
+    /// The answer to a question that cannot be answered without the file.
+    pub fn error(self) -> RepositoryError {
+        let Self { key, what, .. } = self;
+        RepositoryError::FileDamaged { key, what }
+    }
+}
+
+/// The damaged files that this process knows, of all repositories.
+#[derive(Debug, Default)]
+pub(crate) struct DamagedFiles {
+    files: Mutex<BTreeMap<UploadId, DamagedFile>>,
+    /// How often the set has changed; 0 while none was ever noticed.
+    changes: AtomicU64,
+}
+
+impl DamagedFiles {
+    /// How often the set has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// What is known to be wrong with a file.
+    pub(crate) fn get(&self, upload: UploadId) -> Option<DamagedFile> {
+        match self.changes() {
+            0 => None,
+            _ => self.files.lock().get(&upload).cloned(),
+        }
+    }
+
+    /// Notes a file. Whether it was not known yet.
+    fn note(&self, upload: UploadId, file: DamagedFile) -> bool {
+        let mut files = self.files.lock();
+        let is_new = files.insert(upload, file).is_none();
+        if is_new {
+            self.changes.fetch_add(1, Ordering::SeqCst);
+        }
+        is_new
+    }
+
+    /// Forgets the files of a repository that its state does not name.
+    fn forget_unnamed(&self, repo: &RepoName, state: &State) {
+        if self.changes() == 0 {
+            return;
+        }
+        let mut files = self.files.lock();
+        let before = files.len();
+        files.retain(|upload, file| file.repo != *repo || state.files.contains_key(upload));
+        if files.len() < before {
+            self.changes.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// All of them, by repository.
+    pub(crate) fn all(&self) -> Vec<DamagedFile> {
+        let mut all: Vec<_> = self.files.lock().values().cloned().collect();
+        all.sort_by(|a, b| (&a.repo, &a.key).cmp(&(&b.repo, &b.key)));
+        all
+    }
+}
+
+/// What is wrong with a stored file whose reading ended so; nothing if the error says nothing of the file.
+pub(crate) fn damage_of(error: &RepositoryError) -> Option<String> {
+    match error {
+        RepositoryError::Object { source, .. } => damage_of_object(source),
+        RepositoryError::Damaged { what, .. } => Some(what.clone()),
+        RepositoryError::Entries { source } => match source {
+            EntriesError::Object { source, .. } => damage_of_object(source),
+            EntriesError::Damaged { source, .. } => Some(format!("its index is damaged: {source}")),
+            EntriesError::Different { .. } => Some("its footer is another file's".to_owned()),
+            EntriesError::Spool { .. } | EntriesError::Scratch { .. } => None,
+        },
+        _ => None,
+    }
+}
+
+fn damage_of_object(error: &ObjectError) -> Option<String> {
+    match error {
+        ObjectError::NotFound { .. } => Some("it is missing".to_owned()),
+        ObjectError::Range { len, .. } => Some(format!("it has only {len} bytes")),
+        _ => None,
+    }
+}
+
+/// What is wrong with a stored file out of which another could not be made.
+pub(crate) fn damage_of_input(error: &RewriteError) -> String {
+    let what = match error {
+        RewriteError::Entries(EntriesError::Object { source, .. })
+        | RewriteError::Object { source, .. } => damage_of_object(source),
+        RewriteError::Entries(error) => Some(error.to_string()),
+        _ => None,
+    };
+    what.unwrap_or_else(|| error.to_string())
+}
+
+impl Repository {
+    /// Notes that a file is damaged, and says so once.
+    pub(crate) fn note_damage(&self, file: &StoredFile, what: String) -> DamagedFile {
+        let damaged = DamagedFile {
+            repo: self.shared.name.clone(),
+            key: layout::file(self.shared.pool, file),
+            what,
+        };
+        if self.shared.damaged.note(file.upload, damaged.clone()) {
+            let DamagedFile { repo, key, what } = &damaged;
+            let next = "`holdfast push --repair` from a whole clone sends what it held again";
+            tracing::error!(%repo, file = %file.id, %key, damage = what, next, "a data file is damaged");
+        }
+        damaged
+    }
+
+    /// What is known to be wrong with a file.
+    pub(crate) fn damage(&self, upload: UploadId) -> Option<DamagedFile> {
+        self.shared.damaged.get(upload)
+    }
+
+    /// The damaged files that a state names.
+    pub(crate) fn damaged_in(&self, state: &State) -> Vec<(UploadId, DamagedFile)> {
+        if self.shared.damaged.changes() == 0 {
+            return Vec::new();
+        }
+        let files = state.files.keys();
+        files
+            .filter_map(|upload| Some((*upload, self.damage(*upload)?)))
+            .collect()
+    }
+
+    /// Forgets damaged files that are not named any more.
+    pub(crate) fn forget_damage(&self, state: &State) {
+        let repo = &self.shared.name;
+        self.shared.damaged.forget_unnamed(repo, state);
+    }
+
+    /// Whether a file is there and as long as it was; notes it where not.
+    pub(crate) async fn look_at(
+        &self,
+        file: &StoredFile,
+    ) -> Result<Option<DamagedFile>, RepositoryError> {
+        if let Some(known) = self.damage(file.upload) {
+            return Ok(Some(known));
+        }
+        let key = layout::file(self.shared.pool, file);
+        let what = match self.shared.parts.objects.head(&key).await {
+            Ok(meta) if meta.len == file.len => return Ok(None),
+            Ok(meta) => wrong_len(meta.len, file.len),
+            Err(ObjectError::NotFound { .. }) => "it is missing".to_owned(),
+            Err(error) => return Err(object("look for a data file")(error)),
+        };
+        Ok(Some(self.note_damage(file, what)))
+    }
+
+    /// Reads all of a file that the last state names, by the last segment of its key, and compares it with what was
+    /// taken in; notes it where it is another one now.
+    pub async fn check_bytes(&self, name: &str) -> Result<Option<DamagedFile>, RepositoryError> {
+        let state = self.state().await?;
+        let upload = layout::parse_file_name(name).map(|(_, upload, _)| upload);
+        let Some(file) = upload.and_then(|upload| state.files.get(&upload)) else {
+            return Ok(None);
+        };
+        if let Some(damaged) = self.look_at(file).await? {
+            return Ok(Some(damaged));
+        }
+        if self.is_intact(file).await? {
+            return Ok(None);
+        }
+        let what = "its SHA-256 is not the recorded one".to_owned();
+        Ok(Some(self.note_damage(file, what)))
+    }
+
+    /// Compares the files that the last record leaves named with one listing of the store. Returns how many are
+    /// missing or have another length; each is noted.
+    pub async fn look_for_damage(&self) -> Result<usize, RepositoryError> {
+        let state = self.state().await?;
+        let mut found = 0;
+        for file in self.unlisted(&state).await? {
+            // The list may be older than the file, and the file's record is not the last any more.
+            let is_damaged = self.look_at(&file).await?.is_some();
+            found += usize::from(is_damaged);
+        }
+        Ok(found)
+    }
+
+    /// The files of a state that a listing of the store does not show as they should be. A page of the list is in
+    /// memory, and not more.
+    async fn unlisted(&self, state: &State) -> Result<Vec<StoredFile>, RepositoryError> {
+        if state.files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pool = self.shared.pool;
+        let keyed = state.files.values();
+        let mut keyed: Vec<(ObjectKey, &StoredFile)> =
+            keyed.map(|file| (layout::file(pool, file), file)).collect();
+        keyed.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut wanted = keyed.into_iter().peekable();
+        let mut unlisted = Vec::new();
+        let mut last: Option<ObjectKey> = None;
+        while wanted.peek().is_some() {
+            let objects = &self.shared.parts.objects;
+            let page = objects.list(&layout::files(pool), last.as_ref()).await;
+            let page: Vec<ObjectMeta> = page.map_err(object("list the data files"))?;
+            let Some(end) = page.last().map(|meta| meta.key.clone()) else {
+                break;
+            };
+            for meta in page {
+                while let Some((_, file)) = wanted.next_if(|(key, _)| *key < meta.key) {
+                    unlisted.push(file.clone());
+                }
+                if let Some((_, file)) = wanted.next_if(|(key, _)| *key == meta.key)
+                    && file.len != meta.len
+                {
+                    unlisted.push(file.clone());
+                }
+            }
+            last = Some(end);
+        }
+        unlisted.extend(wanted.map(|(_, file)| file.clone()));
+        Ok(unlisted)
+    }
+}
+
+pub(crate) fn wrong_len(found: u64, recorded: u64) -> String {
+    format!("it has {found} bytes, not {recorded}")
+}

@@ -1,0 +1,66 @@
+//! Whether the files that are not known to be damaged hold all that their chunks refer to.
+
+use crate::address::ChunkAddress;
+use crate::repo::error::RepositoryError;
+use crate::repo::repository::Repository;
+use crate::repo::state::State;
+use crate::repo::verify::contents::{
+    Addresses, Fetched, WholeFile, check_bytes, compare, fetch, judge_file,
+};
+use crate::repo::verify::{Damage, Report};
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// All of it is there, and every chunk is what it should be.
+    Whole,
+    /// A chunk that something refers to is in none of them.
+    Lacks(ChunkAddress),
+    /// A file is damaged too, or could not be read.
+    Unknown,
+}
+
+/// Reads the files of a state that are not known to be damaged, chunk by chunk. Those that turn out to be damaged are
+/// noted, all of them.
+pub(crate) async fn check(
+    repository: &Repository,
+    state: &State,
+) -> Result<Closed, RepositoryError> {
+    let mut report = Report::new(repository.name().clone());
+    let mut addresses = Addresses::new(repository);
+    let mut is_known = true;
+    for file in state.files.values() {
+        if repository.damage(file.upload).is_some() {
+            continue;
+        }
+        let served = repository.as_served(file);
+        let spooled = match fetch(repository, &served, &|_| {}).await {
+            Fetched::Whole(spooled) => spooled,
+            Fetched::Damaged(Damage::Unreadable, _) => return Ok(Closed::Unknown),
+            Fetched::Damaged(_, what) => {
+                repository.note_damage(file, what);
+                is_known = false;
+                continue;
+            }
+        };
+        let whole = WholeFile {
+            served: &served,
+            spooled,
+            in_index: None,
+        };
+        let checked = check_bytes(repository, &whole, &|_| {}).await;
+        judge_file(whole, checked, &mut addresses, &mut report).await?;
+        if report.damages > 0 {
+            return Ok(Closed::Unknown);
+        }
+    }
+    if !is_known {
+        return Ok(Closed::Unknown);
+    }
+    let (has_root, dangling) = compare(repository, state, addresses).await?;
+    Ok(match (has_root, dangling.first.first()) {
+        (_, Some(address)) => Closed::Lacks(*address),
+        (true, None) => Closed::Whole,
+        (false, None) => Closed::Unknown,
+    })
+}

@@ -1,0 +1,138 @@
+//! Damaged data files: looked for beside all else, and told to whoever asks whether the server is ready.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use holdfast_chunkstore::objects::{ObjectError, ObjectKey};
+use holdfast_chunkstore::repo::{DamagedFile, RepoName, Repositories};
+
+use super::access::{Action, Principal};
+use super::upkeep::Upkeep;
+use super::{Caller, Forge, ForgeError};
+
+/// How many damaged files are named to whoever asks whether the server is ready.
+const MOST_NAMED: usize = 20;
+
+impl Forge {
+    /// Compares what the records name with what the store lists, one repository after another. Returns at once.
+    pub fn look_for_damage(&self) {
+        let (repositories, upkeep) = (self.repositories.clone(), Arc::clone(&self.upkeep));
+        self.upkeep
+            .spawn(async move { look(&repositories, &upkeep).await });
+    }
+
+    /// What is said of a server that is ready: one line, and after it what is damaged, if anything is. One damaged
+    /// repository is no reason to send nobody here. Who may not read is told no names.
+    pub fn readiness(&self) -> String {
+        let may_read = self.access.check(Principal::Anyone, Action::Read).is_ok();
+        readiness(&self.repositories.damaged(), may_read)
+    }
+
+    /// Reads a data file, named by the last segment of its key, and compares it with what was taken in. Such readings
+    /// wait for their turn with the checks of uploads, as anybody who may read can ask for one.
+    pub async fn check_file(
+        &self,
+        caller: &Caller,
+        name: &RepoName,
+        file: &str,
+    ) -> Result<(), ForgeError> {
+        let Some(repository) = self.readable(caller, name).await? else {
+            return Ok(());
+        };
+        let _turn = self.turns.take().await;
+        match repository.check_bytes(file).await? {
+            None => Ok(()),
+            Some(damaged) => Err(ForgeError::Repository(damaged.error())),
+        }
+    }
+
+    /// Whether a data file that could not be read, or not as far as was asked for, is damaged.
+    pub(super) async fn if_damaged(
+        &self,
+        key: &ObjectKey,
+        error: &ObjectError,
+    ) -> Option<ForgeError> {
+        if !matches!(
+            error,
+            ObjectError::NotFound { .. } | ObjectError::Range { .. }
+        ) {
+            return None;
+        }
+        // That it cannot be looked at is told where the file is read.
+        let damaged = self.repositories.look_at(key).await.ok()??;
+        Some(ForgeError::Repository(damaged.error()))
+    }
+
+    /// Fails if a data file that was opened is known to be damaged, or has another length than was recorded.
+    pub(super) fn check_len(&self, key: &ObjectKey, len: u64) -> Result<(), ForgeError> {
+        match self.repositories.check_len(key, len) {
+            None => Ok(()),
+            Some(damaged) => Err(ForgeError::Repository(damaged.error())),
+        }
+    }
+}
+
+async fn look(repositories: &Repositories, upkeep: &Upkeep) {
+    let names = match repositories.every_name().await {
+        Ok(names) => names,
+        Err(error) => {
+            let cause = super::error::one_line(&error);
+            tracing::warn!(cause, "could not look for damaged data files");
+            return;
+        }
+    };
+    for (name, repository) in names {
+        let Ok(repository) = repository else { continue };
+        match repository.look_for_damage().await {
+            Ok(0) => {}
+            Ok(_) => upkeep.look_at(repository),
+            // A log that cannot be read is told by whatever asks for the repository.
+            Err(error) => {
+                let cause = super::error::one_line(&error);
+                tracing::debug!(repo = %name, cause, "could not look for damaged data files");
+            }
+        }
+    }
+}
+
+fn readiness(damaged: &[DamagedFile], may_read: bool) -> String {
+    let count = damaged.len();
+    let mut text = match count {
+        0 => return "ready".to_owned(),
+        1 => "ready\n1 data file is damaged".to_owned(),
+        count => format!("ready\n{count} data files are damaged"),
+    };
+    text.push_str(": see the log, and `holdfastd verify`");
+    if may_read {
+        for DamagedFile { repo, key, what } in damaged.iter().take(MOST_NAMED) {
+            write!(text, "\n{repo}: {key}: {what}").expect("a String takes anything");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn damaged(number: usize) -> DamagedFile {
+        DamagedFile {
+            repo: "acme/prod".parse().unwrap(),
+            key: ObjectKey::parse(&format!("pools/1/files/{number}")).unwrap(),
+            what: "it is missing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn who_asks_is_told_what_is_damaged_and_no_names_that_are_not_public() {
+        assert_eq!(readiness(&[], true), "ready");
+        let one = [damaged(1)];
+        let told = readiness(&one, true);
+        assert!(told.starts_with("ready\n1 data file is damaged"), "{told}");
+        assert!(told.ends_with("\nacme/prod: pools/1/files/1: it is missing"));
+        assert!(!readiness(&one, false).contains("acme"));
+        let many: Vec<_> = (0..1000).map(damaged).collect();
+        let told = readiness(&many, true);
+        assert!(told.contains("1000 data files") && told.lines().count() == 2 + MOST_NAMED);
+    }
+}

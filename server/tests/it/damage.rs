@@ -1,0 +1,181 @@
+//! A data file that is lost or cut short under a running server.
+
+use std::time::Duration;
+
+use holdfast_chunkstore::objects::{ObjectKey, ObjectStore as _, ObjectStoreExt as _};
+use holdfast_proto::remotesapi as wire;
+use tonic::Code;
+
+use crate::pushing::{Client, Packed, add, database, push, put, upload_url};
+use crate::rig::{REPO, Rig};
+
+/// What the log says once of a damaged file.
+const NOTICED: &str = "a data file is damaged";
+
+async fn list(client: &mut Client) -> Result<wire::ListTableFilesResponse, tonic::Status> {
+    let request = wire::ListTableFilesRequest {
+        repo_path: REPO.to_owned(),
+        ..Default::default()
+    };
+    let listed = client.list_table_files(request).await;
+    listed.map(tonic::Response::into_inner)
+}
+
+async fn absent(client: &mut Client) -> usize {
+    let database = database();
+    let addresses = database.chunks().keys();
+    let request = wire::HasChunksRequest {
+        repo_path: REPO.to_owned(),
+        hashes: addresses
+            .map(|address| bytes::Bytes::copy_from_slice(address.as_bytes()))
+            .collect(),
+        ..Default::default()
+    };
+    let answer = client.has_chunks(request).await.unwrap().into_inner();
+    answer.absent.len()
+}
+
+/// A server with one data file.
+struct One {
+    rig: Rig,
+    client: Client,
+    packed: Packed,
+    key: ObjectKey,
+    url: String,
+}
+
+impl One {
+    async fn start() -> Self {
+        let rig = Rig::start(&[]).await;
+        rig.logs.expect(NOTICED);
+        let mut client = rig.client().await;
+        let packed = push(&rig, &mut client, &database()).await;
+        let url = list(&mut client).await.unwrap().table_file_info[0]
+            .url
+            .clone();
+        let files = rig.objects.list_all("pools/").await.unwrap();
+        let mut keys = files.into_iter().map(|meta| meta.key);
+        let key = keys.find(|key| key.as_str().contains("/files/")).unwrap();
+        Self {
+            rig,
+            client,
+            packed,
+            key,
+            url,
+        }
+    }
+
+    async fn ready(&self) -> String {
+        let url = format!("{}/ready", self.rig.url());
+        let response = self.rig.http().get(url).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.text().await.unwrap()
+    }
+
+    /// Reads the file, and is told that it is damaged.
+    async fn assert_damaged(&mut self) {
+        let response = self.rig.http().get(&self.url).send().await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["holdfast-error"], "damaged");
+        let told = response.text().await.unwrap();
+        assert!(told.contains("holdfast push --repair"), "{told}");
+
+        let refused = list(&mut self.client).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        let mark = refused.metadata().get("holdfast-error");
+        assert_eq!(mark.unwrap(), "damaged");
+        assert!(refused.message().contains("holdfast push --repair"));
+        assert_eq!(absent(&mut self.client).await, database().chunks().len());
+        let told = self.ready().await;
+        assert!(told.starts_with("ready\n1 data file is damaged"), "{told}");
+        assert!(told.contains(self.key.name()), "{told}");
+    }
+
+    /// Sends the file again.
+    async fn assert_mended(mut self) {
+        let url = upload_url(&mut self.client, &self.packed).await;
+        let url = url.expect("the file is not there any more");
+        let response = put(&self.rig, &url, &self.packed.bytes).await;
+        assert_eq!(response.status(), 200);
+        add(&mut self.client, &[&self.packed]).await.unwrap();
+        assert_eq!(absent(&mut self.client).await, 0);
+        let listed = list(&mut self.client).await.unwrap();
+        assert_eq!(listed.table_file_info.len(), 1);
+        let url = &listed.table_file_info[0].url;
+        let response = self.rig.http().get(url).send().await.unwrap();
+        assert_eq!(response.bytes().await.unwrap(), self.packed.bytes);
+        let settled = async {
+            while self.ready().await != "ready\n" {
+                tokio::task::yield_now().await;
+            }
+        };
+        let settled = tokio::time::timeout(Duration::from_secs(30), settled).await;
+        settled.expect("the damaged file is forgotten");
+        let noticed = self.rig.logs.text().matches(NOTICED).count();
+        assert_eq!(noticed, 1, "once for a file, and not for every request");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_file_is_told_as_damage_until_it_comes_again() {
+    let mut one = One::start().await;
+    assert_eq!(one.ready().await, "ready\n");
+    one.rig.objects.delete(&one.key).await.unwrap();
+    one.assert_damaged().await;
+    one.assert_mended().await;
+}
+
+#[tokio::test]
+async fn a_file_cut_short_is_told_as_damage_and_not_served_as_if_it_were_whole() {
+    let mut one = One::start().await;
+    let short = one.packed.bytes.slice(..one.packed.bytes.len() - 1);
+    one.rig.objects.overwrite(&one.key, short).await.unwrap();
+    one.assert_damaged().await;
+    one.assert_mended().await;
+}
+
+#[tokio::test]
+async fn what_a_server_is_started_on_is_looked_at_once() {
+    let one = One::start().await;
+    let objects = std::sync::Arc::clone(&one.rig.objects);
+    objects.delete(&one.key).await.unwrap();
+    let second = Rig::start_with(&[], |parts| parts.objects = objects).await;
+    second.logs.expect(NOTICED);
+    second
+        .has_logged(&["ERROR", NOTICED, REPO, one.key.as_str(), "it is missing"])
+        .await;
+    let mut client = second.client().await;
+    assert_eq!(absent(&mut client).await, database().chunks().len());
+}
+
+#[tokio::test]
+async fn changed_bytes_are_noticed_when_a_client_asks_to_look() {
+    let mut one = One::start().await;
+    let refresh = wire::RefreshTableFileUrlRequest {
+        repo_path: REPO.to_owned(),
+        file_id: one.key.name().to_owned(),
+        ..Default::default()
+    };
+    let doubted = || {
+        let mut request = tonic::Request::new(refresh.clone());
+        let wanted = tonic::metadata::AsciiMetadataValue::from_static("bytes");
+        request.metadata_mut().insert("holdfast-check", wanted);
+        request
+    };
+    let found = one.client.refresh_table_file_url(doubted()).await;
+    found.expect("the file is as it was");
+    let mut bytes = one.packed.bytes.to_vec();
+    bytes[5] ^= 1;
+    let changed = one.rig.objects.overwrite(&one.key, bytes.into()).await;
+    changed.unwrap();
+    // Who asks for an address and nothing more is given one.
+    let refreshed = one.client.refresh_table_file_url(refresh.clone()).await;
+    refreshed.unwrap();
+    assert_eq!(absent(&mut one.client).await, 0);
+    let refused = one.client.refresh_table_file_url(doubted()).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("SHA-256"), "{refused:?}");
+    one.assert_damaged().await;
+    one.assert_mended().await;
+}
