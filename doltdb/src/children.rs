@@ -281,4 +281,6 @@ fn report(addresses: &[[u8; 20]], visit: &mut impl FnMut(ChunkAddress)) -> Resul
 }
 
 #[cfg(test)]
+mod newer;
+#[cfg(test)]
 mod tests;

@@ -36,13 +36,15 @@ pub enum DecodeError {
         /// The four bytes that name the kind.
         id: FileId,
     },
-    /// A known kind with fields that we do not know: what they refer to cannot be told.
-    #[error("a message {kind} has {slots} fields and only {known} of them are known")]
-    UnknownFields {
+    /// A known kind with a field that we do not know: what it refers to cannot be told.
+    #[error(
+        "a message {kind} has a field {field} that a newer Dolt wrote: only the first {known} are known"
+    )]
+    UnknownField {
         /// The kind.
         kind: MessageKind,
-        /// How many slots its table has.
-        slots: usize,
+        /// Its place among the fields of a table of the message, counted from 1.
+        field: usize,
         /// How many we know.
         known: usize,
     },
@@ -69,7 +71,7 @@ impl DecodeError {
     /// Names the message in which a fault was found.
     pub(crate) fn in_message(kind: MessageKind) -> impl Fn(FlatError) -> Self + Copy {
         move |fault| match fault {
-            FlatError::UnknownFields { slots, known } => Self::UnknownFields { kind, slots, known },
+            FlatError::UnknownField { field, known } => Self::UnknownField { kind, field, known },
             fault => Self::Malformed { kind, fault },
         }
     }
@@ -77,7 +79,7 @@ impl DecodeError {
     /// Returns what to do about it. What a newer Dolt may have written is refused, not wrong.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnknownKind { .. } | Self::UnknownFields { .. } => ErrorKind::Refused,
+            Self::UnknownKind { .. } | Self::UnknownField { .. } => ErrorKind::Refused,
             Self::Short { .. }
             | Self::NotAMessage { .. }
             | Self::Length { .. }

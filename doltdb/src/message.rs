@@ -112,6 +112,13 @@ message_kinds! {
     VectorIndex = b"IVFF", 10;
 }
 
+impl MessageKind {
+    /// Whether messages of this kind hold no address, whatever fields a newer Dolt gives them.
+    pub(crate) fn holds_no_address(self) -> bool {
+        matches!(self, Self::TableSchema | Self::ForeignKeys | Self::Tuple)
+    }
+}
+
 impl fmt::Display for MessageKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.file_id(), f)
@@ -190,11 +197,15 @@ impl<'a> Message<'a> {
         self.kind
     }
 
-    /// Opens the root table.
+    /// Opens the root table. Where no field can hold an address, fields that we do not know change nothing.
     pub(crate) fn table(&self) -> Result<Table<'a>, DecodeError> {
         let known = self.kind.known_fields().ok_or(DecodeError::UnknownKind {
             id: self.kind.file_id(),
         })?;
+        let known = match self.kind.holds_no_address() {
+            true => usize::MAX,
+            false => known,
+        };
         Table::root(self.body, known).map_err(DecodeError::in_message(self.kind))
     }
 }

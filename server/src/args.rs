@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::settings::reference::{SETTINGS, Setting, ValueKind};
-use crate::settings::{Gathered, Origin};
+use crate::settings::{Gathered, Origin, former};
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum Task {
         /// As JSON.
         json: bool,
     },
+    /// Ask a running server whether it is ready.
+    Healthcheck,
     /// Print the reference of all settings.
     Settings {
         /// As a settings file.
@@ -73,6 +75,7 @@ impl Arguments {
                     .unwrap_or_default(),
                 json: matches.get_flag("json"),
             },
+            "healthcheck" => Task::Healthcheck,
             "verify" => Task::Verify {
                 repo: matches.get_one::<String>("repo").cloned(),
                 json: matches.get_flag("json"),
@@ -170,6 +173,11 @@ fn command() -> Command {
                 .arg(Arg::new("repo").help("owner/name"))
                 .arg(json()),
         ))
+        .subcommand(with_settings(
+            Command::new("healthcheck")
+                .about("Asks the server that listens here whether it is ready; exits with 0 if so"),
+            |setting| setting.key == "listen",
+        ))
         .subcommand(
             Command::new("settings")
                 .about("Prints all settings: name, flag, environment variable, default, meaning")
@@ -203,8 +211,9 @@ fn with_settings(command: Command, wanted: impl Fn(&Setting) -> bool) -> Command
         .filter_map(|setting| Some((setting, setting.flag?)))
         .fold(command.arg(config), |command, (setting, flag)| {
             let arg = Arg::new(flag).long(flag).help(setting.meaning);
+            let arg = arg.aliases(former::flags_of(setting.key));
             command.arg(match setting.kind {
-                ValueKind::Switch => arg
+                ValueKind::Switch | ValueKind::SwitchOrNames => arg
                     .num_args(0..=1)
                     .require_equals(true)
                     .default_missing_value("true")
@@ -236,6 +245,20 @@ mod tests {
                 ("data", "/d".to_owned()),
                 ("s3.path_style", "false".to_owned()),
                 ("open", "true".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn former_flags_go_on_working() {
+        let line = "holdfastd serve --free-floor 1MiB --drain-quiet 0s --accept-unknown-chunks";
+        let arguments = parse(line).unwrap();
+        assert_eq!(
+            arguments.flags,
+            [
+                ("accept_unknown_chunks", "true".to_owned()),
+                ("upload.free_floor", "1MiB".to_owned()),
+                ("stop.quiet", "0s".to_owned()),
             ]
         );
     }

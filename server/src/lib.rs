@@ -25,6 +25,7 @@ pub mod signals;
 pub mod start;
 pub mod telemetry;
 pub mod transport;
+pub mod waiting;
 pub mod work;
 
 pub use service::{Handle, Parts, Service, StartError};

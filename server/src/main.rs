@@ -12,6 +12,7 @@ use holdfast_server::settings::{Purpose, Settings, check, reference};
 use holdfast_server::signals::Signals;
 use holdfast_server::start::StoredIndex;
 use holdfast_server::{Handle, Service, descriptors, start, telemetry};
+use rustix::fs::Mode;
 
 /// The exit code for a command line or settings that cannot be used.
 const USAGE: u8 = 2;
@@ -64,6 +65,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let gathered = arguments.gather(&environment);
     let purpose = match arguments.task {
         Task::Serve { .. } => Purpose::Serve,
+        Task::Healthcheck => Purpose::Probe,
         _ => Purpose::ReadStore,
     };
     let check_only = arguments.task == Task::Serve { check_only: true };
@@ -84,6 +86,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         say("holdfastd: the settings are in order");
         return Ok(ExitCode::SUCCESS);
     }
+    if arguments.task == Task::Healthcheck {
+        return healthcheck(&settings);
+    }
+    // What is made from here on is its owner's alone; what is there stays as it is.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     telemetry::logs::begin(&settings.log).context("read log.filter")?;
     for note in notes {
         tracing::info!("{note}");
@@ -95,8 +102,19 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             let work = start::reading_directory(&settings)?;
             block_on(read(&arguments.task, &settings, work.path()))
         }
-        Task::Settings { .. } => Ok(ExitCode::SUCCESS),
+        Task::Healthcheck | Task::Settings { .. } => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Asks the server that listens here.
+fn healthcheck(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let health = commands::healthcheck::ask(&settings.listen)
+        .with_context(|| format!("could not ask {}", settings.listen))?;
+    writeln!(std::io::stdout(), "{}", health.said).context("write the answer")?;
+    Ok(match health.is_ready {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 /// Runs a future, and then waits for what it left to the threads that may block.
@@ -138,7 +156,7 @@ async fn answer(task: &Task, settings: &Settings, work: &Path) -> anyhow::Result
             let repo = repo.as_deref();
             commands::verify::verify(&repositories, repo, form(*json), &mut out).await?
         }
-        Task::Serve { .. } | Task::Settings { .. } => true,
+        Task::Serve { .. } | Task::Healthcheck | Task::Settings { .. } => true,
     };
     out.flush().context("write the answer")?;
     Ok(if is_whole {

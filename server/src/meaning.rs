@@ -3,30 +3,41 @@
 
 mod ref_check;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_chunkstore::repo::check::{ChildrenRefused, FindChildren};
-use holdfast_chunkstore::repo::{Meaning, MeaningError, MovesError, ReadChunks, RefMove};
+use holdfast_chunkstore::repo::{Meaning, MeaningError, MovesError, ReadChunks, RefMove, RepoName};
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, RootAddress};
 use holdfast_doltdb::{ChunkSource, ReadError, RefName, RefsDiff, SourceError};
 
 use crate::forge::error::one_line;
+use crate::settings::AcceptUnknown;
 
 /// The most refs that a new root may move.
 const MAX_MOVES: usize = 100_000;
 /// The most bytes that their names may have together.
 const MAX_NAMES_LEN: usize = 16 << 20;
 
+/// What is said of a chunk that a newer Dolt wrote.
+const ACCEPTING: &str =
+    "a newer holdfastd may know it, or its setting accept_unknown_chunks names this repository";
+
 /// Chunks as Dolt means them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DoltMeaning {
+    settings: AcceptUnknown,
     accept_unknown: bool,
 }
 
 impl DoltMeaning {
-    /// Whether chunks whose references cannot be told, for want of knowing their kind, are taken.
-    pub fn new(accept_unknown: bool) -> Self {
-        Self { accept_unknown }
+    /// Takes which repositories take chunks whose references cannot be told, for want of knowing their kind or a field.
+    pub fn new(settings: AcceptUnknown) -> Self {
+        Self {
+            accept_unknown: settings == AcceptUnknown::Everywhere,
+            settings,
+        }
     }
 }
 
@@ -40,7 +51,10 @@ impl FindChildren for DoltMeaning {
             Err(error) if self.accept_unknown && error.kind() == ErrorKind::Refused => Ok(()),
             found => found.map_err(|error| ChildrenRefused {
                 kind: error.kind(),
-                message: one_line(&error),
+                message: match error.kind() {
+                    ErrorKind::Refused => format!("{}; {ACCEPTING}", one_line(&error)),
+                    _ => one_line(&error),
+                },
             }),
         }
     }
@@ -61,6 +75,16 @@ impl ChunkSource for Source<'_> {
 
 #[async_trait]
 impl Meaning for DoltMeaning {
+    fn of_repository(&self, name: &RepoName) -> Option<Arc<dyn Meaning>> {
+        let accept_unknown = self.settings.is_in(name);
+        (accept_unknown != self.accept_unknown).then(|| {
+            Arc::new(Self {
+                accept_unknown,
+                ..self.clone()
+            }) as Arc<dyn Meaning>
+        })
+    }
+
     async fn moves(
         &self,
         chunks: &dyn ReadChunks,
@@ -181,7 +205,7 @@ mod tests {
         database.set(&datasets);
         let new = database.root();
         let chunks = Chunks(database);
-        let meaning = DoltMeaning::new(false);
+        let meaning = DoltMeaning::new(AcceptUnknown::Nowhere);
         let gone = meaning.moves(&chunks, new, old).await;
         assert!(gone.is_ok(), "what is there may go: {gone:?}");
         match meaning.moves(&chunks, old, new).await {
@@ -243,7 +267,7 @@ mod tests {
         database.set(&datasets);
         let new = database.root();
         let chunks = Chunks(database);
-        let meaning = DoltMeaning::new(false);
+        let meaning = DoltMeaning::new(AcceptUnknown::Nowhere);
         let count = |moves: Result<Vec<RefMove>, MovesError>| match moves {
             Ok(moves) => Ok(moves.len()),
             Err(MovesError::Refused(error)) => {

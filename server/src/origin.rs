@@ -66,7 +66,8 @@ impl BaseUrl {
     }
 }
 
-fn forwarded_scheme(headers: &HeaderMap) -> Option<&'static str> {
+/// The scheme by which a proxy says that it was reached.
+pub(crate) fn forwarded_scheme(headers: &HeaderMap) -> Option<&'static str> {
     let value = headers.get("x-forwarded-proto")?.to_str().ok()?;
     match value.split(',').next()?.trim() {
         "https" => Some("https"),

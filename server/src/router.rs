@@ -14,7 +14,7 @@ use crate::grpc::door::CHUNK_STORE;
 use crate::grpc::{self, Services};
 use crate::http::{Plane, answer};
 use crate::origin::BaseUrl;
-use crate::telemetry::request::{self, RequestIds, Traffic, Watch};
+use crate::telemetry::request::{self, RequestId, RequestIds, Traffic, Watch};
 use crate::transport::{Answer, Arrival, ResponseBody};
 use crate::work::Work;
 
@@ -29,6 +29,8 @@ pub struct Router {
     pub ids: RequestIds,
     /// How clients reach this server, where the settings say.
     pub public_url: Option<String>,
+    /// Whether clear text is refused.
+    pub require_tls: bool,
     /// What a stopping server waits for.
     pub work: Arc<Work>,
     /// The time.
@@ -45,6 +47,9 @@ impl Answer for Router {
         let span = request::span(&id, &request);
         let traffic = traffic(request.uri().path());
         let watch = Watch::new(span.clone(), Arc::clone(&self.clock), traffic, &self.work);
+        let mut request = request;
+        request.extensions_mut().insert(arrival);
+        request.extensions_mut().insert(RequestId(id.clone()));
         let response = self.route(arrival, request).instrument(span).await;
         watch.follow(&id, response)
     }
@@ -52,6 +57,9 @@ impl Answer for Router {
 
 impl Router {
     async fn route(&self, arrival: Arrival, request: Request<Incoming>) -> Response<ResponseBody> {
+        if self.require_tls && !arrival.secure && !is_probe(request.uri().path()) {
+            return refuse_clear_text(&request);
+        }
         if !is_grpc(&request) {
             return Arc::clone(&self.http).answer(request).await;
         }
@@ -62,6 +70,20 @@ impl Router {
             Ok(base_url) => self.grpc.answer(base_url, request).await,
             Err(error) => grpc::refusal(tonic::Status::invalid_argument(error.to_string())),
         }
+    }
+}
+
+/// What those ask who look whether this server runs; it holds nothing secret.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/live" | "/ready") || path.starts_with("/grpc.health.v1.Health/")
+}
+
+/// Refuses a request that came in clear text where that is not taken.
+fn refuse_clear_text<B>(request: &Request<B>) -> Response<ResponseBody> {
+    let reason = "this server takes TLS alone: write https:// in its address";
+    match is_grpc(request) {
+        true => grpc::refusal(tonic::Status::failed_precondition(reason)),
+        false => answer::line(StatusCode::FORBIDDEN, reason),
     }
 }
 

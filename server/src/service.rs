@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::repo::{self, Repositories};
@@ -13,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::forge::{Forge, ForgeError};
+use crate::grpc::Reflection;
 use crate::http::Plane;
 use crate::lock::DirectoryLock;
 use crate::router::Router;
-use crate::settings::Settings;
+use crate::settings::{Settings, StopSettings};
 use crate::telemetry::request::RequestIds;
 use crate::transport::{Drain, Listener, Patience, TlsError, TlsIdentity};
 use crate::work::Work;
@@ -95,7 +95,11 @@ impl Service {
         let repositories = repositories.map_err(|error| open_error(error.into()))?;
         let forge = Forge::open(settings, repositories, drain.stopping.clone()).await;
         let forge = Arc::new(forge.map_err(open_error)?);
-        let services = crate::grpc::services(Arc::clone(&forge), drain.stopping.clone()).await;
+        let reflection = match settings.transfer.reflection {
+            true => Reflection::Offered,
+            false => Reflection::Off,
+        };
+        let services = crate::grpc::services(Arc::clone(&forge), &drain, reflection).await;
         let (grpc, health) = services.map_err(|source| StartError::Reflection { source })?;
         let listener = TcpListener::bind(&settings.listen)
             .await
@@ -113,6 +117,7 @@ impl Service {
             http: Arc::clone(&http),
             ids: RequestIds::new(parts.process),
             public_url: settings.public_url.clone(),
+            require_tls: settings.require_tls,
             work: Arc::clone(&work),
             clock: Arc::clone(&clock),
         };
@@ -127,8 +132,7 @@ impl Service {
         Ok(Handle {
             local_addr,
             drain,
-            drain_timeout: settings.network.drain_timeout,
-            drain_quiet: settings.network.drain_quiet,
+            stop: settings.stop,
             work,
             serving: tokio::spawn(listener.run()),
             http,
@@ -144,8 +148,7 @@ impl Service {
 pub struct Handle {
     local_addr: SocketAddr,
     drain: Drain,
-    drain_timeout: Duration,
-    drain_quiet: Duration,
+    stop: StopSettings,
     work: Arc<Work>,
     serving: JoinHandle<()>,
     http: Arc<Plane>,
@@ -165,25 +168,33 @@ impl Handle {
         self.drain.cut.clone()
     }
 
-    /// Stops. At once the server says that it is not ready, but goes on until nothing has run for a while, or
-    /// for half of the drain time-out: only then does it close its port. What still runs after the whole
-    /// time-out is cut. Returns whether everything finished by itself.
+    /// Stops. At once the server says that it is not ready, but goes on for a while that balancers need to see it, and
+    /// until nothing has run for a while, or for half of the time-out: only then does it close its port. What still
+    /// runs after the whole time-out is cut. Returns whether everything finished by itself.
     pub async fn shutdown(mut self) -> bool {
         self.http.ready.store(false, Ordering::Relaxed);
         crate::grpc::say_stopping(&self.health).await;
         self.drain.stopping.cancel();
+        let StopSettings {
+            grace,
+            quiet,
+            timeout,
+        } = self.stop;
         let finished = tokio::select! {
             () = async {
                 tokio::select! {
-                    () = self.work.rested(self.drain_quiet) => {}
+                    () = async {
+                        self.clock.sleep(grace).await;
+                        self.work.rested(quiet).await;
+                    } => {}
                     // A server that is never quiet: what came so far has the other half to end by itself.
-                    () = self.clock.sleep(self.drain_timeout / 2) => {}
+                    () = self.clock.sleep(timeout / 2) => {}
                 }
                 crate::grpc::say_gone(&mut self.health).await;
                 self.drain.closing.cancel();
                 ended(&mut self.serving).await;
             } => true,
-            () = self.clock.sleep(self.drain_timeout) => false,
+            () = self.clock.sleep(timeout) => false,
             () = self.drain.cut.cancelled() => false,
         };
         if !finished {

@@ -21,7 +21,8 @@ use crate::lock::{DirectoryLock, LockError};
 use crate::meaning::DoltMeaning;
 use crate::reading::{self, ReadingDirectory};
 use crate::service::Parts;
-use crate::settings::{Settings, StoreSettings};
+use crate::settings::{AcceptUnknown, Settings, StoreSettings};
+use crate::waiting;
 
 /// A cause of any kind.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -64,9 +65,9 @@ fn open_error<E: Into<Cause>>(part: &'static str) -> impl FnOnce(E) -> PartsErro
     }
 }
 
-/// A store that could not be asked is not unfit.
+/// A store that could not be asked, or that does not let us in, is not unfit.
 fn probe_error(error: ProbeError) -> PartsError {
-    if error.kind().is_transient() {
+    if matches!(error, ProbeError::Store(_)) {
         return open_error("the object store")(error);
     }
     PartsError::Unfit {
@@ -94,12 +95,14 @@ pub async fn server_parts(settings: &Settings) -> Result<Parts, PartsError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let objects = objects(settings, Access::Exclusive, &clock).await?;
     let mut random = rand::make_rng::<rand::rngs::StdRng>();
-    let probed = probe_patiently(&*objects, &mut random, &*clock).await;
+    let probing = probe_patiently(&*objects, &mut random, &*clock);
+    let probed = waiting::said(&place(settings), probing).await;
+    let probed = probed.map_err(open_error("the object store"))?;
     probed.or_else(|error| unless_only_full(error, &*objects))?;
     let pool = BlockingPool::new(threads(settings));
     let index = index(settings).await?;
     let spool = spool(settings, settings.data.join("spool"), &pool)?;
-    let meaning = DoltMeaning::new(settings.transfer.accept_unknown_chunks);
+    let meaning = DoltMeaning::new(settings.transfer.accept_unknown_chunks.clone());
     Ok(Parts {
         repositories: repo::Parts {
             objects,
@@ -182,7 +185,7 @@ pub async fn repositories_to_read(
         ids: Arc::new(IdSource::from_system()),
         pool,
         spool,
-        meaning: Arc::new(DoltMeaning::new(true)),
+        meaning: Arc::new(DoltMeaning::new(AcceptUnknown::Everywhere)),
     })
 }
 
@@ -222,7 +225,11 @@ async fn objects(
 ) -> Result<Arc<dyn ObjectStore>, PartsError> {
     match &settings.store {
         StoreSettings::Local => local_objects(&settings.data.join("store"), access, settings).await,
-        StoreSettings::S3 { .. } => s3::objects(&settings.store, clock).await,
+        StoreSettings::S3 { .. } => {
+            let opening = s3::objects(&settings.store, clock);
+            let opened = waiting::said(&place(settings), opening).await;
+            opened.map_err(open_error("the object store"))?
+        }
     }
 }
 

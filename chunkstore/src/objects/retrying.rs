@@ -15,12 +15,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, stream};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{
     ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, SignedAddress,
 };
 use crate::clock::{Clock, Timestamp};
+
+/// A failure that took longer is said where everybody reads it.
+const SLOW: Duration = Duration::from_secs(10);
 
 /// How often and how soon a call is repeated.
 #[derive(Debug, Clone)]
@@ -32,6 +35,8 @@ pub struct RetryPolicy {
     pub first_delay: Duration,
     /// The longest wait of all.
     pub max_delay: Duration,
+    /// After how long no further attempt begins: what hangs is not asked as often as what fails at once.
+    pub patience: Duration,
     /// Spreads the waits of several servers; any number that differs between them.
     pub seed: u64,
 }
@@ -42,6 +47,7 @@ impl Default for RetryPolicy {
             attempts: 5,
             first_delay: Duration::from_millis(100),
             max_delay: Duration::from_secs(5),
+            patience: Duration::from_secs(30),
             seed: 0,
         }
     }
@@ -72,9 +78,17 @@ impl Retry {
         F: Future<Output = Result<T, ObjectError>>,
     {
         let mut attempt = 1;
+        let began = self.clock.monotonic();
         loop {
-            match call().await {
-                Err(error) if error.kind().is_transient() && attempt < self.policy.attempts => {
+            let answered = call().await;
+            let waited = self.clock.monotonic().saturating_sub(began);
+            let may_repeat = attempt < self.policy.attempts && waited < self.policy.patience;
+            match answered {
+                Err(error) if error.kind().is_transient() && may_repeat => {
+                    if waited >= SLOW {
+                        let seconds = waited.as_secs();
+                        warn!(attempt, seconds, %error, "the object store does not answer, asking again");
+                    }
                     debug!(attempt, %error, "call to the object store failed, trying again");
                     self.clock.sleep(self.delay(attempt)).await;
                     attempt += 1;

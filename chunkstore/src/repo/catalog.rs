@@ -24,6 +24,8 @@ use crate::repo::parts::Parts;
 
 /// The format version of a forge that this code writes.
 pub const FORGE_VERSION: u32 = 1;
+/// Which defaults a new forge is made with: the number of times that what holds where nothing is set was changed.
+pub const DEFAULTS: u32 = 1;
 /// The longest object of the catalog that is read.
 const MAX_LEN: u64 = 64 << 10;
 
@@ -32,6 +34,9 @@ struct Forge {
     version: u32,
     forge: Stamp,
     created: Timestamp,
+    /// Not there in a forge that was made before the first change.
+    #[serde(default)]
+    defaults: u32,
 }
 
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -52,18 +57,21 @@ pub struct Binding {
     pub time: Timestamp,
 }
 
-/// Checks that this forge is one that we can read, or begins a new one.
-pub async fn open_forge(parts: &Parts) -> Result<(), RepositoryError> {
+/// Checks that this forge is one that we can read, or begins a new one. Returns the defaults that it was made with.
+pub async fn open_forge(parts: &Parts) -> Result<u32, RepositoryError> {
     let fresh = Forge {
         version: FORGE_VERSION,
         forge: parts.ids.stamp(),
         created: parts.clock.now(),
+        defaults: DEFAULTS,
     };
-    check_version(&create_or_read(parts, layout::forge(), &fresh).await?)
+    let forge: Forge = create_or_read(parts, layout::forge(), &fresh).await?;
+    check_version(&forge)?;
+    Ok(forge.defaults)
 }
 
 /// Reads a secret of the forge; the first to ask creates it.
-pub async fn secret(parts: &Parts, name: &'static str) -> Result<[u8; 32], RepositoryError> {
+pub async fn secret(parts: &Parts, name: &str) -> Result<[u8; 32], RepositoryError> {
     let key = layout::secret(name);
     let fresh = Secret {
         version: 1,

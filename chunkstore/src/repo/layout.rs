@@ -32,7 +32,7 @@ pub fn forge() -> ObjectKey {
 }
 
 /// A secret of the forge; `name` is one of ours, never a user's.
-pub fn secret(name: &'static str) -> ObjectKey {
+pub fn secret(name: &str) -> ObjectKey {
     key(format!("keys/{name}"))
 }
 

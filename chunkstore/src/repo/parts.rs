@@ -14,6 +14,7 @@ use crate::objects::ObjectStore;
 use crate::pool::BlockingPool;
 use crate::repo::check::FindChildren;
 use crate::repo::error::{MeaningError, RepositoryError};
+use crate::repo::name::RepoName;
 use crate::repo::record::RefMove;
 use crate::repo::spool::SpoolDir;
 
@@ -54,6 +55,11 @@ pub trait Meaning: FindChildren + fmt::Debug {
         old: RootAddress,
         new: RootAddress,
     ) -> Result<Vec<RefMove>, MovesError>;
+
+    /// What chunks mean in one repository, where that is something else.
+    fn of_repository(&self, _name: &RepoName) -> Option<Arc<dyn Meaning>> {
+        None
+    }
 }
 
 /// Why two roots could not be compared.

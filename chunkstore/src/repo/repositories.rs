@@ -27,6 +27,7 @@ pub struct Repositories {
 #[derive(Debug)]
 struct Inner {
     parts: Parts,
+    defaults: u32,
     bindings: quick_cache::sync::Cache<RepoName, Binding>,
     /// One handle per repository at any time: in an exclusive store its state is what is true.
     open: Mutex<HashMap<RepoId, Weak<Shared>>>,
@@ -39,10 +40,11 @@ struct Inner {
 impl Repositories {
     /// Opens the forge that is kept in `parts.objects`, or begins a new one there.
     pub async fn open(parts: Parts) -> Result<Self, RepositoryError> {
-        catalog::open_forge(&parts).await?;
+        let defaults = catalog::open_forge(&parts).await?;
         Ok(Self {
             inner: Arc::new(Inner {
                 parts,
+                defaults,
                 bindings: quick_cache::sync::Cache::new(KEPT_OPEN),
                 open: Mutex::default(),
                 pools: Mutex::default(),
@@ -100,8 +102,13 @@ impl Repositories {
     }
 
     /// A secret that all servers of this forge share; the first to ask for it makes it.
-    pub async fn secret(&self, name: &'static str) -> Result<[u8; 32], RepositoryError> {
+    pub async fn secret(&self, name: &str) -> Result<[u8; 32], RepositoryError> {
         catalog::secret(&self.inner.parts, name).await
+    }
+
+    /// Which defaults the forge was made with: 0 before they were first changed, then one more each time.
+    pub fn defaults(&self) -> u32 {
+        self.inner.defaults
     }
 
     /// The parts that the repositories share.
@@ -158,7 +165,10 @@ impl Repositories {
             self.inner.kept.insert(binding.repo, Arc::clone(&shared));
             return Repository::from_shared(shared);
         }
-        let (parts, damaged) = (self.inner.parts.clone(), Arc::clone(&self.inner.damaged));
+        let (mut parts, damaged) = (self.inner.parts.clone(), Arc::clone(&self.inner.damaged));
+        if let Some(meaning) = parts.meaning.of_repository(name) {
+            parts.meaning = meaning;
+        }
         let shared = Arc::new(Shared::new(parts, damaged, name.clone(), binding));
         let mut pools = self.inner.pools.lock();
         pools.retain(|_, weak| weak.strong_count() > 0);

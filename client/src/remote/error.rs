@@ -23,6 +23,13 @@ pub enum RemoteError {
         #[source]
         source: tonic::transport::Error,
     },
+    /// TLS cannot be spoken at all.
+    #[error("could not prepare TLS")]
+    Tls {
+        /// Why.
+        #[source]
+        source: rustls::Error,
+    },
     /// A call was answered with an error.
     #[error("{action}: {} ({})", status.message(), code_name(status.code()))]
     Call {
@@ -254,7 +261,7 @@ impl RemoteError {
             | Self::Chunk { .. }
             | Self::OtherChunk { .. }
             | Self::Dictionary { .. } => ErrorKind::Corrupt,
-            Self::File { .. } => ErrorKind::Internal,
+            Self::File { .. } | Self::Tls { .. } => ErrorKind::Internal,
             Self::Store { source } => source.kind(),
             Self::Bucket { source } => source.kind(),
             Self::Contended => ErrorKind::Unavailable,

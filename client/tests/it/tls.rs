@@ -36,6 +36,23 @@ fn an_authority_that_the_environment_names_is_trusted_and_no_other() {
     forge.finish();
 }
 
+#[test]
+fn a_certificate_as_openssl_makes_it_is_trusted_where_it_is_named() {
+    let Some(workshop) = workshop() else { return };
+    let mut plan = Plan::on_local_disk();
+    plan.tls = true;
+    plan.certificate_of_an_authority = true;
+    let forge = Forge::start(plan);
+    let trusting = workshop.with(&forge.dolt_settings());
+    let url = format!("{}/acme/prod", Remote::base_url(&forge));
+    let owner = published(&trusting, World::SMALL, &url);
+    let copy = cloned(&trusting, &url, &[]);
+    assert_follows(&copy, &owner);
+    let arguments = ["clone", &url, "not-trusted"];
+    holdfast(&workshop, workshop.folder(), &arguments).expect_code(5);
+    forge.finish();
+}
+
 /// Our server behind a door that speaks TLS and chooses no protocol. All its addresses of data lead through the door.
 struct Behind {
     runtime: Runtime,

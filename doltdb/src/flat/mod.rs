@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Everything is little-endian, and every offset counts from where it stands. A table is opened with the number
-//! of slots that we know: one that has more was written by a newer Dolt, and what the rest means cannot be
+//! of slots that we know: one that has a field behind them was written by a newer Dolt, and what that means cannot be
 //! guessed, so that is an error of its own.
 
 pub(crate) mod builder;
@@ -38,11 +38,11 @@ pub enum FlatError {
         /// The stated length.
         len_bytes: usize,
     },
-    /// A table with more slots than we know: a newer Dolt wrote it.
-    #[error("the table has {slots} fields and only {known} of them are known")]
-    UnknownFields {
-        /// How many slots the table has.
-        slots: usize,
+    /// A table with a field that we do not know: a newer Dolt wrote it.
+    #[error("field {field} of the table is not known: only the first {known} are")]
+    UnknownField {
+        /// Its place among the fields of the table, counted from 1.
+        field: usize,
         /// How many we know.
         known: usize,
     },

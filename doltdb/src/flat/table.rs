@@ -6,7 +6,7 @@ use holdfast_chunkstore::ChunkAddress;
 
 use super::{FlatError, U16s, fixed, follow, vector};
 
-/// A table whose vtable lies inside the bytes and has no slot that we do not know.
+/// A table whose vtable lies inside the bytes and has no field that we do not know.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Table<'a> {
     bytes: &'a [u8],
@@ -16,13 +16,13 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// Opens the root table, which may have up to `known` slots.
+    /// Opens the root table, which may have up to `known` fields.
     pub(crate) fn root(bytes: &'a [u8], known: usize) -> Result<Self, FlatError> {
         let position = follow(bytes, 0, "root table")?;
         Self::at(bytes, position, known)
     }
 
-    /// Opens the table at `position`.
+    /// Opens the table at `position`, which may have up to `known` fields.
     pub(crate) fn at(bytes: &'a [u8], position: usize, known: usize) -> Result<Self, FlatError> {
         let outside = |what, at| FlatError::Outside {
             what,
@@ -42,11 +42,15 @@ impl<'a> Table<'a> {
             .get(vtable..)
             .and_then(|rest| rest.get(4..len_bytes))
             .ok_or_else(|| outside("vtable", vtable))?;
-        if slots.len() / 2 > known {
-            return Err(FlatError::UnknownFields {
-                slots: slots.len() / 2,
-                known,
-            });
+        // An entry of zero stands for a field that is not there.
+        let (entries, _) = slots.as_chunks::<2>();
+        let unknown = entries
+            .iter()
+            .skip(known)
+            .position(|entry| *entry != [0; 2]);
+        if let Some(behind) = unknown {
+            let field = known + behind + 1;
+            return Err(FlatError::UnknownField { field, known });
         }
         Ok(Self {
             bytes,

@@ -32,7 +32,7 @@ fn more_slots_than_known_is_an_error_of_its_own() {
     let bytes = buffer(&[4, 0, 5], &[7, 9]);
     assert_eq!(
         Table::root(&bytes, 2).unwrap_err(),
-        FlatError::UnknownFields { slots: 3, known: 2 }
+        FlatError::UnknownField { field: 3, known: 2 }
     );
 }
 

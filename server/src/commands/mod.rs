@@ -4,6 +4,7 @@
 //! Data goes to the writer that is handed in, as text or as JSON; progress goes to stderr, and only to a
 //! terminal.
 
+pub mod healthcheck;
 pub mod history;
 pub mod repos;
 pub mod verify;

@@ -67,12 +67,13 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Access {
     settings: AccessSettings,
+    readers: Readers,
 }
 
 impl Access {
-    /// Takes the rules.
-    pub fn new(settings: AccessSettings) -> Self {
-        Self { settings }
+    /// Takes the rules, and who may read.
+    pub fn new(settings: AccessSettings, readers: Readers) -> Self {
+        Self { settings, readers }
     }
 
     /// Finds out who somebody is. An unknown Bearer is nobody; a wrong password is refused.
@@ -88,7 +89,10 @@ impl Access {
             }
             Credentials::Basic { .. } if self.settings.open => Ok(Principal::Anyone),
             Credentials::Basic { user, .. } => Err(ForgeError::Unauthenticated {
-                reason: format!("Access denied for user '{}'", plain(user)),
+                reason: format!(
+                    "Access denied for user '{}': DOLT_REMOTE_PASSWORD does not hold the token of this server",
+                    plain(user)
+                ),
             }),
         }
     }
@@ -102,11 +106,15 @@ impl Access {
             })
         };
         match action {
-            Action::Read if known || self.settings.readers == Readers::Everybody => Ok(()),
-            Action::Read => refused("this server is read by those who have its token"),
-            Action::Write if !known => {
-                refused("this server is written to by those who have its token")
-            }
+            Action::Read if known || self.readers == Readers::Everybody => Ok(()),
+            Action::Read => refused(
+                "this server is read with its token: give --user and the token in DOLT_REMOTE_PASSWORD; a command \
+                 without --user, such as `dolt backup`, needs a server with reads = \"public\"",
+            ),
+            Action::Write if !known => refused(
+                "this server is written to with its token: give --user and the token in DOLT_REMOTE_PASSWORD; a \
+                 command without --user, such as `dolt backup`, needs a server that runs with --open",
+            ),
             Action::Write if self.settings.read_only => Err(ForgeError::ReadOnly),
             Action::Write => Ok(()),
         }
@@ -144,13 +152,14 @@ mod tests {
     use holdfast_chunkstore::ErrorKind;
 
     fn access(open: bool, read_only: bool, readers: Readers) -> Access {
-        Access::new(AccessSettings {
+        let settings = AccessSettings {
             open,
             open_to_the_network: false,
             read_only,
-            readers,
+            readers: None,
             admin_token: Some(Secret::new("s3cret:with:colons")),
-        })
+        };
+        Access::new(settings, readers)
     }
 
     fn basic(password: &str) -> Credentials {
@@ -181,7 +190,11 @@ mod tests {
         let refused = access.check(principal, Action::Write).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unauthenticated);
         let wrong = access.principal(&basic("wrong")).unwrap_err();
-        assert_eq!(wrong.to_string(), "Access denied for user 'me'");
+        let wrong = wrong.to_string();
+        assert!(
+            wrong.starts_with("Access denied for user 'me': "),
+            "{wrong}"
+        );
     }
 
     #[test]

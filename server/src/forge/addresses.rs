@@ -6,7 +6,9 @@
 //! ```
 //!
 //! The signature is HMAC-SHA256 over the purpose, the path and the query before it, with a secret that all
-//! servers of a forge share. An address of the same file is the same text for hours, so that clients can put
+//! servers of a forge share. Where reading needs a token that is part of the purpose of a download, so that no address
+//! outlives the time when everybody could read. Secrets follow one another: what the one before and the one after
+//! signed is good as well. An address of the same file is the same text for hours, so that clients can put
 //! ranges of it together; it names no host, so any server may be asked. Signed addresses are never logged.
 
 use std::borrow::Cow;
@@ -20,6 +22,8 @@ use holdfast_chunkstore::clock::Timestamp;
 use holdfast_chunkstore::objects::ObjectKey;
 use holdfast_chunkstore::repo::{DeclaredFile, FileKind, Md5, RepoName};
 use sha2::Sha256;
+
+use crate::settings::Readers;
 
 /// How long the address of a file stays the same text.
 pub const BUCKET: Duration = Duration::from_hours(6);
@@ -67,6 +71,9 @@ pub struct UploadTicket {
 /// Signs addresses and checks them.
 pub struct Addresses {
     secret: [u8; 32],
+    /// What they signed is good too.
+    others: Vec<[u8; 32]>,
+    readers: Readers,
 }
 
 impl std::fmt::Debug for Addresses {
@@ -76,15 +83,42 @@ impl std::fmt::Debug for Addresses {
 }
 
 impl Addresses {
-    /// Takes the secret.
+    /// Takes the secret. Everybody may read.
     pub fn new(secret: [u8; 32]) -> Self {
-        Self { secret }
+        Self {
+            secret,
+            others: Vec::new(),
+            readers: Readers::Everybody,
+        }
+    }
+
+    /// Takes secrets whose signatures are good and that sign nothing here.
+    #[must_use]
+    pub fn with_others(self, others: Vec<[u8; 32]>) -> Self {
+        Self { others, ..self }
+    }
+
+    /// Takes who may read.
+    #[must_use]
+    pub fn read_by(self, readers: Readers) -> Self {
+        Self { readers, ..self }
+    }
+
+    /// What the address of a download is signed for.
+    fn download_purpose(&self) -> &'static str {
+        match self.readers {
+            Readers::Everybody => "GET",
+            Readers::Token => "GET with token",
+        }
     }
 
     /// The path and query under which anybody may read an object, for the bucket of `now`.
     pub fn download(&self, key: &ObjectKey, now: Timestamp) -> String {
         let expires = bucket_start(now).plus(DOWNLOAD_VALID).seconds();
-        self.sign("GET", format!("{DOWNLOAD_PREFIX}{key}?e={expires}"))
+        self.sign(
+            self.download_purpose(),
+            format!("{DOWNLOAD_PREFIX}{key}?e={expires}"),
+        )
     }
 
     /// The path and query under which one file may be sent.
@@ -118,7 +152,7 @@ impl Addresses {
         now: Timestamp,
     ) -> Result<ObjectKey, AddressError> {
         let path = &*plain(path)?;
-        self.check("GET", path, query, now)?;
+        self.check(self.download_purpose(), path, query, now)?;
         let key = path
             .strip_prefix(DOWNLOAD_PREFIX)
             .ok_or(AddressError::Unknown)?;
@@ -138,17 +172,9 @@ impl Addresses {
     }
 
     fn sign(&self, purpose: &str, mut text: String) -> String {
-        let signature = self.mac(purpose, &text).finalize().into_bytes();
+        let signature = mac(&self.secret, purpose, &text).finalize().into_bytes();
         write!(text, "&s={}", BASE64URL_NOPAD.encode(&signature)).expect("a String takes anything");
         text
-    }
-
-    fn mac(&self, purpose: &str, text: &str) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("HMAC takes any length");
-        mac.update(purpose.as_bytes());
-        mac.update(b" ");
-        mac.update(text.as_bytes());
-        mac
     }
 
     /// Checks signature and time; returns the query without its signature.
@@ -165,9 +191,15 @@ impl Addresses {
         let signature = BASE64URL_NOPAD
             .decode(signature.as_bytes())
             .map_err(|_| AddressError::Signature)?;
-        self.mac(purpose, &format!("{path}?{signed}"))
-            .verify_slice(&signature)
-            .map_err(|_| AddressError::Signature)?;
+        let text = format!("{path}?{signed}");
+        let mut secrets = std::iter::once(&self.secret).chain(&self.others);
+        let is_good = |secret| {
+            let verified = mac(secret, purpose, &text).verify_slice(&signature);
+            verified.is_ok()
+        };
+        if !secrets.any(is_good) {
+            return Err(AddressError::Signature);
+        }
         let expires: u64 = field(signed, "e")
             .and_then(|text| text.parse().ok())
             .ok_or(AddressError::Unknown)?;
@@ -176,6 +208,14 @@ impl Addresses {
         }
         Ok(signed)
     }
+}
+
+fn mac(secret: &[u8; 32], purpose: &str, text: &str) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes any length");
+    mac.update(purpose.as_bytes());
+    mac.update(b" ");
+    mac.update(text.as_bytes());
+    mac
 }
 
 /// A path as it was signed: who passes an address on may write any character of it as `%` and two digits.
@@ -323,6 +363,35 @@ mod tests {
             other.check_upload(path, query, NOON),
             Err(AddressError::Signature)
         );
+    }
+
+    #[test]
+    fn a_secret_follows_another_and_an_address_outlives_one_of_them() {
+        let key = ObjectKey::parse("pools/p/files/ab/abc.up_1").unwrap();
+        let signs = |number: u8| {
+            let others = vec![[number + 1; 32], [number - 1; 32]];
+            Addresses::new([number; 32]).with_others(others)
+        };
+        let address = signs(5).download(&key, NOON);
+        let (path, query) = split(&address);
+        for number in 1..9 {
+            let checked = signs(number).check_download(path, query, NOON);
+            assert_eq!(checked.is_ok(), (4..=6).contains(&number), "{number}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_good_for_those_who_could_read_when_it_was_signed() {
+        let key = ObjectKey::parse("pools/p/files/ab/abc.up_1").unwrap();
+        let of = |readers| Addresses::new([1; 32]).read_by(readers);
+        for signed in [Readers::Everybody, Readers::Token] {
+            let address = of(signed).download(&key, NOON);
+            let (path, query) = split(&address);
+            for checked in [Readers::Everybody, Readers::Token] {
+                let is_good = of(checked).check_download(path, query, NOON).is_ok();
+                assert_eq!(is_good, signed == checked);
+            }
+        }
     }
 
     /// The signature keeps everything odd from what reads a ticket, which takes it all the same.

@@ -106,10 +106,24 @@ impl ForgeError {
             Self::Invalid { .. } | Self::Range { .. } => ErrorKind::Invalid,
             Self::Refused { .. } => ErrorKind::Refused,
             Self::Address(AddressError::Signature | AddressError::Expired) => ErrorKind::Denied,
+            _ if self.is_refused_by_store() => ErrorKind::Unavailable,
             Self::Repository(error) => error.kind(),
             Self::Upload(error) => error.kind(),
             Self::Body { .. } => ErrorKind::Unavailable,
         }
+    }
+
+    /// Whether the object store does not let this server do what it must: its keys ended or lack a right. The caller
+    /// is not to blame, and cannot mend it.
+    fn is_refused_by_store(&self) -> bool {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if let Some(ObjectError::Refused { .. }) = error.downcast_ref() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 
     /// Whether what is stored is damaged: nothing that the asker can help by asking otherwise, or again.
@@ -152,7 +166,7 @@ fn inner(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<ObjectError>() {
         return match error {
             ObjectError::Failed { .. } => Some("the object store cannot be reached, or failed"),
-            ObjectError::Refused { .. } => Some("the object store refused it"),
+            ObjectError::Refused { .. } => Some("the object store does not let this server in: whoever runs it must look at its log"),
             // They name an object's key, and nothing of the machine.
             _ => None,
         }
@@ -228,6 +242,12 @@ pub const CHECK: &str = "holdfast-check";
 pub fn log(error: &ForgeError) {
     let cause = error.one_line();
     match error.kind() {
+        _ if error.is_refused_by_store() => {
+            tracing::error!(
+                cause,
+                "the object store refuses this server: look at its keys and rights"
+            );
+        }
         ErrorKind::Corrupt if error.is_told_already() => {
             tracing::info!(cause, "request refused: a data file is damaged");
         }
@@ -253,6 +273,7 @@ mod tests {
     use holdfast_chunkstore::repo::check::UploadError;
 
     use super::*;
+    use crate::telemetry::lines::Lines;
 
     /// What a file and the log say of an error, and what a client is told.
     fn told(error: impl Into<ForgeError>) -> (String, String) {
@@ -307,6 +328,27 @@ mod tests {
             assert_eq!(client, words);
             assert!(log.contains("/srv/data"), "{log}");
         }
+    }
+
+    #[test]
+    fn what_a_bucket_refuses_us_is_no_fault_of_the_callers() {
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(lines.clone())
+            .finish();
+        let key = ObjectKey::parse("repos/x").unwrap();
+        let source = ObjectError::Refused {
+            action: "read",
+            key,
+            source: "status 403 AccessDenied, Access Denied".into(),
+        };
+        let action = "read the catalog";
+        let error = ForgeError::from(RepositoryError::Object { action, source });
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        tracing::subscriber::with_default(subscriber, || log(&error));
+        assert!(lines.text().contains("ERROR"), "{}", lines.text());
+        assert!(lines.text().contains("AccessDenied"), "{}", lines.text());
+        assert!(!error.for_client().contains("AccessDenied"));
     }
 
     #[test]

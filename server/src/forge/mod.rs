@@ -25,7 +25,7 @@ use holdfast_chunkstore::repo::{Actor, RepoName, Repositories, Repository, View}
 use tokio_util::sync::CancellationToken;
 
 use crate::origin::BaseUrl;
-use crate::settings::{Delivery, Settings};
+use crate::settings::{AccessSettings, Delivery, Readers, Settings};
 use access::{Access, Action, Credentials, Principal};
 use addresses::Addresses;
 pub use error::ForgeError;
@@ -33,8 +33,10 @@ use refusals::Refusals;
 use turns::Turns;
 use upkeep::Upkeep;
 
-/// The name of the secret that data addresses are signed with.
+/// The name of the secret that data addresses are signed with; from the second one on a number follows.
 const ADDRESS_SECRET: &str = "data-addresses";
+/// From which defaults on a store is read with the token, where the settings do not say who may read.
+const READ_WITH_TOKEN: u32 = 1;
 
 /// Who asks, by what program, and how he reaches us.
 #[derive(Debug, Clone)]
@@ -88,11 +90,12 @@ impl Forge {
         repositories: Repositories,
         stopping: CancellationToken,
     ) -> Result<Self, ForgeError> {
-        let secret = repositories.secret(ADDRESS_SECRET).await?;
+        let readers = readers(&settings.access, &repositories);
+        let addresses = addresses(&repositories, settings.address_key, readers).await?;
         Ok(Self {
             repositories,
-            access: Access::new(settings.access.clone()),
-            addresses: Addresses::new(secret),
+            access: Access::new(settings.access.clone(), readers),
+            addresses,
             delivery: settings.transfer.delivery,
             stream_chunk_locations: settings.transfer.stream_chunk_locations,
             turns: Turns::new(settings.transfer.checks),
@@ -175,4 +178,42 @@ impl Forge {
         self.access.check(caller.principal, Action::Write)?;
         Ok(self.repositories.reserve(name).await?)
     }
+}
+
+/// Who may read: as the settings say, else as the store was made.
+fn readers(access: &AccessSettings, repositories: &Repositories) -> Readers {
+    match access.readers {
+        _ if access.open => Readers::Everybody,
+        Some(readers) => readers,
+        None if repositories.defaults() >= READ_WITH_TOKEN => Readers::Token,
+        None => {
+            tracing::info!(
+                "this store was made when everybody could read by default, and so it stays: set reads to public or \
+                 token"
+            );
+            Readers::Everybody
+        }
+    }
+}
+
+/// Reads the key that signs, the one before it, and the one that servers sign with whose settings are ahead.
+async fn addresses(
+    repositories: &Repositories,
+    number: u32,
+    readers: Readers,
+) -> Result<Addresses, ForgeError> {
+    let key = async |number: u32| match number {
+        1 => repositories.secret(ADDRESS_SECRET).await,
+        number => {
+            let name = format!("{ADDRESS_SECRET}-{number}");
+            repositories.secret(&name).await
+        }
+    };
+    let mut others = vec![key(number + 1).await?];
+    if number > 1 {
+        others.push(key(number - 1).await?);
+    }
+    Ok(Addresses::new(key(number).await?)
+        .with_others(others)
+        .read_by(readers))
 }

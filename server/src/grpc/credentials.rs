@@ -14,9 +14,10 @@ impl CredentialsService for Nobody {
         &self,
         _request: Request<wire::WhoAmIRequest>,
     ) -> Result<Response<wire::WhoAmIResponse>, Status> {
-        // Never Unavailable, on which `dolt login` gives up, nor Unimplemented, on which it asks forever.
-        Err(Status::unauthenticated(
-            "this forge knows no such key: it has no accounts yet",
+        // `dolt login` asks again for ever on any other code, and here no key will ever be known.
+        Err(Status::unavailable(
+            "this server has no accounts, so that nobody can log in: give --user and the server's token in \
+             DOLT_REMOTE_PASSWORD to each command instead",
         ))
     }
 }

@@ -3,19 +3,28 @@
 
 use std::sync::Arc;
 
+use holdfast_chunkstore::ErrorKind;
 use http::Request;
+use http::request::Parts;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::identity::caller;
+use super::clear_text::ClearTextTokens;
+use super::failed_tokens::FailedTokens;
+use super::identity;
 use super::intake::{Intake, Messages, Room};
 use super::status::status;
 use super::walk::Bounds;
-use crate::forge::Forge;
-use crate::forge::access::Action;
+use crate::forge::access::{Action, Principal};
+use crate::forge::{Caller, Forge};
 use crate::origin::BaseUrl;
+use crate::transport::Arrival;
 
 /// What the paths of the calls that deal with repositories begin with.
 pub const CHUNK_STORE: &str = "/dolt.services.remotesapi.v1alpha1.ChunkStoreService/";
+
+/// What the paths of the one call of another service end with that takes more than one message.
+const REFLECTION: &str = ".ServerReflection/ServerReflectionInfo";
 
 /// The most hashes that one HasChunks may ask for; dolt asks for 16,384.
 const MAX_PRESENCE: usize = 1 << 18;
@@ -31,6 +40,10 @@ const CAPABILITIES: u64 = 5;
 pub struct Door {
     forge: Arc<Forge>,
     room: Room,
+    failed: FailedTokens,
+    clear_text: ClearTextTokens,
+    /// Set when the port closes.
+    closing: CancellationToken,
 }
 
 /// What the door knows of a call by its path.
@@ -43,17 +56,21 @@ struct Rule {
 }
 
 impl Door {
-    /// Takes the domain, which knows who may do what.
-    pub fn new(forge: Arc<Forge>) -> Self {
+    /// Takes the domain, which knows who may do what. When `closing` is set, calls that deal with no repository end.
+    pub fn new(forge: Arc<Forge>, closing: CancellationToken) -> Self {
+        let clock = forge.clock();
         Self {
-            forge,
             room: Room::default(),
+            failed: FailedTokens::new(Arc::clone(clock)),
+            clear_text: ClearTextTokens::new(Arc::clone(clock)),
+            closing,
+            forge,
         }
     }
 
     /// Lets a call in: its handler finds the caller among the extensions, and reads its messages through the
     /// bounds of the call.
-    pub fn admit<B>(
+    pub async fn admit<B>(
         &self,
         base_url: BaseUrl,
         request: Request<B>,
@@ -61,23 +78,70 @@ impl Door {
         let (mut head, body) = request.into_parts();
         let rule = rule(head.uri.path());
         if let Some(action) = rule.action {
-            let caller = caller(&self.forge, &head.headers, base_url);
-            let caller = caller.map_err(|error| status(&error))?;
-            let allowed = self.forge.check(caller.principal, action);
-            allowed.map_err(|error| status(&error))?;
+            let caller = self.caller(&head, base_url, action).await?;
             head.extensions.insert(caller);
         }
-        let body = Intake::new(body, rule.messages, rule.bounds, &self.room);
+        let ending = rule.action.is_none().then_some(&self.closing);
+        let body = Intake::new(body, rule.messages, rule.bounds, &self.room).until(ending);
         Ok(Request::from_parts(head, body))
+    }
+
+    /// Finds out who makes a call, and whether the call is allowed. What a wrong token is answered may wait.
+    async fn caller(
+        &self,
+        head: &Parts,
+        base_url: BaseUrl,
+        action: Action,
+    ) -> Result<Caller, Status> {
+        let arrival = head.extensions.get::<Arrival>().copied();
+        let shows_token = identity::shows_token(&head.headers);
+        let peer = arrival
+            .filter(|_| shows_token)
+            .map(|arrival| arrival.peer.ip());
+        if peer.is_some_and(|peer| self.failed.is_crowded(peer)) {
+            return Err(Status::unavailable(
+                "too many wrong tokens came from this address: try again in some seconds",
+            ));
+        }
+        let caller = identity::caller(&self.forge, &head.headers, base_url);
+        let allowed = caller.and_then(|caller| {
+            let allowed = self.forge.check(caller.principal, action);
+            allowed.map(|()| caller)
+        });
+        match allowed {
+            Ok(caller) => {
+                let is_known = caller.principal == Principal::Administrator;
+                if let Some(arrival) = arrival.filter(|_| is_known)
+                    && self.clear_text.is_to_be_said(arrival, &head.headers)
+                {
+                    tracing::warn!(
+                        peer = %arrival.peer.ip(),
+                        "a token came over the network in clear text: set tls.cert, tls.key and require_tls, or \
+                         put a proxy with TLS before this server"
+                    );
+                }
+                Ok(caller)
+            }
+            Err(error) => {
+                if let Some(peer) = peer
+                    && error.kind() == ErrorKind::Unauthenticated
+                {
+                    self.failed.slow(peer).await;
+                }
+                Err(status(&error))
+            }
+        }
     }
 }
 
 fn rule(path: &str) -> Rule {
     let Some(method) = path.strip_prefix(CHUNK_STORE) else {
-        // Reflection streams; health and the rest have one message.
         return Rule {
             action: None,
-            messages: Messages::Stream,
+            messages: match path.ends_with(REFLECTION) {
+                true => Messages::Stream,
+                false => Messages::One,
+            },
             bounds: bounds(0, None),
         };
     };
@@ -165,5 +229,24 @@ mod tests {
     #[test]
     fn nobody_is_asked_who_he_is_by_the_health_service() {
         assert!(rule("/grpc.health.v1.Health/Check").action.is_none());
+    }
+
+    #[test]
+    fn only_reflection_streams_beside_the_chunk_store() {
+        for (path, messages) in [
+            ("/grpc.health.v1.Health/Check", Messages::One),
+            ("/grpc.health.v1.Health/Watch", Messages::One),
+            ("/no.such.Service/Call", Messages::One),
+            (
+                "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                Messages::Stream,
+            ),
+            (
+                "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+                Messages::Stream,
+            ),
+        ] {
+            assert_eq!(rule(path).messages, messages, "{path}");
+        }
     }
 }

@@ -21,6 +21,12 @@ pub fn caller(forge: &Forge, headers: &HeaderMap, base_url: BaseUrl) -> Result<C
     })
 }
 
+/// Whether a call shows a password or a token, right or wrong.
+pub fn shows_token(headers: &HeaderMap) -> bool {
+    let shown = credentials(headers);
+    shown.is_ok_and(|shown| shown != Credentials::Nothing)
+}
+
 /// Reads the `authorization` of a call. What is neither Basic nor Bearer counts as nothing.
 pub fn credentials(headers: &HeaderMap) -> Result<Credentials, ForgeError> {
     let malformed = || ForgeError::Unauthenticated {

@@ -14,7 +14,7 @@ use http_body::{Body, Frame};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
-use tokio_util::sync::PollSemaphore;
+use tokio_util::sync::{CancellationToken, PollSemaphore, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use super::MAX_MESSAGE;
@@ -25,7 +25,8 @@ use crate::transport::BodyError;
 const ROOM_KIB: usize = MAX_MESSAGE >> 10;
 /// How long a large message waits for room.
 const ROOM_WAIT: Duration = Duration::from_secs(30);
-/// How long a message may take to arrive, and the first one of a call to begin.
+/// How long a message may take to arrive, and where a call has one, until it begins and from there to the end of the
+/// call.
 const ARRIVAL: Duration = Duration::from_mins(2);
 
 /// Room for the large messages of all calls.
@@ -64,6 +65,8 @@ pub struct Intake<B> {
     /// How long the large message is whose head is held back, in KiB.
     wanted_kib: Option<u32>,
     limit: Option<Limit>,
+    /// What ends the body while it is waited for, where something does.
+    ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 #[derive(Debug)]
@@ -109,7 +112,16 @@ impl<B> Intake<B> {
             taken: Taken::default(),
             wanted_kib: None,
             limit: None,
+            ending: None,
         }
+    }
+
+    /// Ends the body when `ending` is set, instead of waiting for what comes next.
+    #[must_use]
+    pub fn until(mut self, ending: Option<&CancellationToken>) -> Self {
+        let cancelled = |token: &CancellationToken| Box::pin(token.clone().cancelled_owned());
+        self.ending = ending.map(cancelled);
+        self
     }
 
     /// The room that the call takes.
@@ -175,10 +187,15 @@ impl<B> Intake<B> {
         }
     }
 
-    /// Whether the body owes us bytes, and does not only keep the stream open.
+    /// Whether the body owes us bytes or its end, and does not only keep the stream open.
     fn is_owed(&self) -> bool {
-        let begun = self.messages == Messages::One && self.walker.messages() == 0;
-        begun || !self.walker.is_between()
+        self.messages == Messages::One || !self.walker.is_between()
+    }
+
+    /// Whether it is waited for no longer; to be called before waiting.
+    fn poll_ending(&mut self, context: &mut Context<'_>) -> bool {
+        let ending = self.ending.as_mut();
+        ending.is_some_and(|ending| ending.as_mut().poll(context).is_ready())
     }
 }
 
@@ -207,6 +224,12 @@ where
                 }
             }
             let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+                if this.poll_ending(context) {
+                    return Poll::Ready(match this.is_owed() {
+                        true => Some(Err(Status::unavailable("this server is stopping").into())),
+                        false => None,
+                    });
+                }
                 match this.is_owed() {
                     true => this.poll_limit(Phase::Arriving, context)?,
                     false => this.limit = None,
@@ -295,6 +318,37 @@ mod tests {
         let mut body = intake(&message().repeat(3), Messages::Stream, &room);
         assert_eq!(read(&mut body), 3 * (5 + LEN));
         assert_eq!(room.0.available_permits(), 1500, "an idle stream has none");
+    }
+
+    #[tokio::test]
+    async fn a_call_of_one_message_is_not_waited_for_without_a_limit() {
+        for (messages, sent, is_limited) in [
+            (Messages::One, &b""[..], true),
+            (Messages::One, b"\0\0", true),
+            (Messages::One, b"\0\0\0\0\0", true),
+            (Messages::Stream, b"\0\0", true),
+            (Messages::Stream, b"\0\0\0\0\0", false),
+        ] {
+            let mut body = intake(sent, messages, &room());
+            assert_eq!(read(&mut body), sent.len());
+            assert_eq!(body.limit.is_some(), is_limited, "{messages:?} {sent:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_ends_a_body_ends_it_wherever_it_is() {
+        for (messages, sent, is_whole) in [
+            (Messages::One, &b""[..], false),
+            (Messages::Stream, b"\0\0", false),
+            (Messages::Stream, b"\0\0\0\0\0", true),
+        ] {
+            let token = CancellationToken::new();
+            let mut body = intake(sent, messages, &room()).until(Some(&token));
+            assert_eq!(read(&mut body), sent.len());
+            token.cancel();
+            let end = body.frame().await;
+            assert_eq!(end.is_none(), is_whole, "{sent:?}");
+        }
     }
 
     #[tokio::test]

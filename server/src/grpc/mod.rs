@@ -1,9 +1,11 @@
 //! The gRPC services: Dolt's remotes API, health and reflection.
 
 pub mod chunks;
+pub mod clear_text;
 pub mod convert;
 pub mod credentials;
 pub mod door;
+pub mod failed_tokens;
 pub mod identity;
 pub mod intake;
 pub mod status;
@@ -18,7 +20,6 @@ use holdfast_proto::remotesapi::credentials_service_server::CredentialsServiceSe
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Empty};
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -27,12 +28,15 @@ use tower::Service as _;
 
 use crate::forge::Forge;
 use crate::origin::BaseUrl;
-use crate::transport::{BodyError, ResponseBody};
+use crate::transport::{BodyError, Drain, ResponseBody};
 use door::Door;
 
 /// The longest message either way, in bytes; Dolt's own limit. A longer one, of ours too, ends the call with
 /// OutOfRange, which no client asks for again.
 pub const MAX_MESSAGE: usize = 128 << 20;
+
+/// The longest message that any other service takes, in bytes: their requests hold a name.
+const MAX_SMALL_MESSAGE: usize = 64 << 10;
 
 /// The names that the health service knows; the empty one is the server as a whole.
 const SERVICES: [&str; 3] = [
@@ -55,7 +59,7 @@ impl Services {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BodyError>,
     {
-        let request = match self.door.admit(base_url, request) {
+        let request = match self.door.admit(base_url, request).await {
             Ok(request) => request,
             Err(status) => return refusal(status),
         };
@@ -66,16 +70,26 @@ impl Services {
     }
 }
 
+/// Whether the services are described to whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reflection {
+    /// They are.
+    Offered,
+    /// They are not.
+    Off,
+}
+
 /// A refusal in place of any answer.
 pub fn refusal(status: Status) -> Response<ResponseBody> {
     let response = status.into_http::<Empty<Bytes>>();
     response.map(|body| body.map_err(|never| match never {}).boxed_unsync())
 }
 
-/// Puts the services together.
+/// Puts the services together; what describes them to callers is one of them where `reflection` says so.
 pub async fn services(
     forge: Arc<Forge>,
-    stopping: CancellationToken,
+    drain: &Drain,
+    reflection: Reflection,
 ) -> Result<(Services, HealthReporter), tonic_reflection::server::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     for service in SERVICES {
@@ -83,20 +97,26 @@ pub async fn services(
             .set_service_status(service, ServingStatus::Serving)
             .await;
     }
-    let reflection = || {
+    let described = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(holdfast_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let door = Door::new(Arc::clone(&forge));
+    let door = Door::new(Arc::clone(&forge), drain.closing.clone());
+    let stopping = drain.stopping.clone();
     let chunks = ChunkStoreServiceServer::new(chunks::Chunks { forge, stopping })
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
-    let routes = Routes::new(chunks)
-        .add_service(CredentialsServiceServer::new(credentials::Nobody))
-        .add_service(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?);
+    let credentials = CredentialsServiceServer::new(credentials::Nobody);
+    let mut routes = Routes::new(chunks)
+        .add_service(credentials.max_decoding_message_size(MAX_SMALL_MESSAGE))
+        .add_service(health.max_decoding_message_size(MAX_SMALL_MESSAGE));
+    if reflection == Reflection::Offered {
+        let (newer, older) = (described().build_v1()?, described().build_v1alpha()?);
+        routes = routes
+            .add_service(newer.max_decoding_message_size(MAX_SMALL_MESSAGE))
+            .add_service(older.max_decoding_message_size(MAX_SMALL_MESSAGE));
+    }
     let routes = routes.prepare();
     Ok((Services { routes, door }, reporter))
 }

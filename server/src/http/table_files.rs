@@ -8,7 +8,7 @@ use futures::TryStreamExt as _;
 use holdfast_chunkstore::objects::ObjectBody;
 use holdfast_chunkstore::repo::Md5;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
@@ -17,6 +17,7 @@ use super::range::{self, RangeError, Wanted};
 use super::{Plane, answer, status};
 use crate::forge::error::{self, ForgeError};
 use crate::origin;
+use crate::telemetry::request::RequestId;
 use crate::transport::{BodyError, ResponseBody};
 
 /// How long an upload may pause between two pieces.
@@ -31,7 +32,7 @@ impl Plane {
     pub(super) async fn download(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         match self.try_download(&request).await {
             Ok(response) => response,
-            Err(error) => refuse(&error),
+            Err(error) => refuse(&error, request.extensions()),
         }
     }
 
@@ -108,7 +109,7 @@ impl Plane {
             Err(error) => {
                 // The client reads the refusal while, or after, it sends the rest.
                 self.tasks.spawn(discard(body));
-                refuse(&error)
+                refuse(&error, &head.extensions)
             }
         }
     }
@@ -244,9 +245,13 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<Md5>, ForgeError> {
         .ok_or_else(|| ForgeError::invalid("malformed Content-MD5"))
 }
 
-fn refuse(error: &ForgeError) -> Response<ResponseBody> {
+fn refuse(error: &ForgeError, extensions: &Extensions) -> Response<ResponseBody> {
     error::log(error);
-    let mut response = answer::line(status::status(error.kind()), &error.for_client());
+    let text = match extensions.get::<RequestId>() {
+        Some(RequestId(id)) => format!("{} (request {id})", error.for_client()),
+        None => error.for_client(),
+    };
+    let mut response = answer::line(status::status(error.kind()), &text);
     if error.is_of_damage() {
         let mark = HeaderValue::from_static(error::DAMAGED);
         response.headers_mut().insert(error::MARK, mark);

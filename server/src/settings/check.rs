@@ -1,17 +1,19 @@
 //! Turns the gathered texts into [`Settings`], or into every complaint at once.
 
+use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use holdfast_chunkstore::repo::RepoName;
 use tracing_subscriber::EnvFilter;
 
 use super::load::{Complaint, Gathered};
 use super::reference::{self, ValueKind};
 use super::units::{parse_bytes, parse_duration};
 use super::{
-    AccessSettings, Delivery, LogFormat, LogSettings, NetworkSettings, Readers, Secret, Settings,
-    StoreSettings, TlsSettings, TransferSettings,
+    AcceptUnknown, AccessSettings, Delivery, LogFormat, LogSettings, NetworkSettings, Origin,
+    Readers, Secret, Settings, StopSettings, StoreSettings, TlsSettings, TransferSettings,
 };
 
 /// What the settings are checked for.
@@ -21,7 +23,12 @@ pub enum Purpose {
     Serve,
     /// To read the store: who may listen and read does not matter.
     ReadStore,
+    /// To ask a running server: only where it listens matters.
+    Probe,
 }
+
+/// The features that can be off.
+const FEATURES: [&str; 2] = ["stream-chunk-locations", "reflection"];
 
 /// Understands all settings. Files that settings name are read here, once.
 pub fn check(gathered: Gathered, purpose: Purpose) -> Result<Settings, Vec<Complaint>> {
@@ -45,24 +52,31 @@ struct Checker {
 impl Checker {
     fn settings(&mut self, purpose: Purpose) -> Settings {
         let data = PathBuf::from(self.text("data"));
-        let reads_bucket = purpose == Purpose::ReadStore && self.text("store") != "local";
-        if data.as_os_str().is_empty() && !reads_bucket {
+        let needs_data = match purpose {
+            Purpose::Serve => true,
+            Purpose::ReadStore => self.text("store") == "local",
+            Purpose::Probe => false,
+        };
+        if data.as_os_str().is_empty() && needs_data {
             self.complain("data", "must be set: the directory to work in");
         }
         let settings = Settings {
             data,
             listen: self.listen(),
             public_url: self.public_url("public_url"),
-            store: self.store(),
+            store: self.store(purpose),
             tls: self.tls(),
-            access: self.access(),
+            require_tls: self.switch("require_tls"),
+            address_key: self.address_key(),
+            access: self.access(purpose),
             transfer: TransferSettings {
                 delivery: match self.choice("data_delivery") {
                     "presigned" => Delivery::Presigned,
                     _ => Delivery::Server,
                 },
-                stream_chunk_locations: self.stream_chunk_locations(),
-                accept_unknown_chunks: self.switch("accept_unknown_chunks"),
+                stream_chunk_locations: self.offers("stream-chunk-locations"),
+                reflection: self.offers("reflection"),
+                accept_unknown_chunks: self.accept_unknown_chunks(),
                 free_floor: self.bytes("upload.free_floor"),
                 spool_limit: self.bytes("upload.spool_limit"),
                 threads: self.number("upload.threads"),
@@ -72,8 +86,11 @@ impl Checker {
             index_places: self.bytes("index.places"),
             network: NetworkSettings {
                 max_connections: self.number("network.max_connections").max(1),
-                drain_timeout: self.duration("network.drain_timeout"),
-                drain_quiet: self.duration("network.drain_quiet"),
+            },
+            stop: StopSettings {
+                grace: self.duration("stop.grace"),
+                quiet: self.duration("stop.quiet"),
+                timeout: self.duration("stop.timeout"),
             },
             log: LogSettings {
                 format: match self.choice("log.format") {
@@ -83,6 +100,7 @@ impl Checker {
                 filter: self.log_filter(),
             },
         };
+        self.check_features();
         if purpose == Purpose::Serve {
             self.check_access(&settings);
         }
@@ -106,6 +124,9 @@ impl Checker {
                 "admin_token",
                 "must be set, here or by admin_token_file, or open for a server that anybody may write to",
             );
+        }
+        if settings.require_tls && settings.tls.is_none() {
+            self.complain("require_tls", "needs tls.cert and tls.key");
         }
         let on_s3 = matches!(settings.store, StoreSettings::S3 { .. });
         if settings.transfer.delivery == Delivery::Presigned && !on_s3 {
@@ -200,7 +221,7 @@ impl Checker {
         Some(text.trim_end_matches('/').to_owned())
     }
 
-    fn store(&mut self) -> StoreSettings {
+    fn store(&mut self, purpose: Purpose) -> StoreSettings {
         let text = self.text("store");
         if text == "local" {
             return StoreSettings::Local;
@@ -211,11 +232,16 @@ impl Checker {
             self.complain_of_value("store", "local or s3://BUCKET/PREFIX");
         }
         let access_key_id = self.optional("s3.access_key_id");
-        let secret_access_key = self.optional("s3.secret_access_key").map(Secret::new);
-        if access_key_id.is_some() != secret_access_key.is_some() {
+        let secret_access_key = match purpose {
+            Purpose::Serve | Purpose::ReadStore => {
+                self.secret("s3.secret_access_key", "s3.secret_access_key_file")
+            }
+            Purpose::Probe => None,
+        };
+        if purpose != Purpose::Probe && access_key_id.is_some() != secret_access_key.is_some() {
             self.complain(
                 "s3.access_key_id",
-                "and s3.secret_access_key are set both or neither",
+                "and s3.secret_access_key, or s3.secret_access_key_file, are set both or neither",
             );
         }
         StoreSettings::S3 {
@@ -244,41 +270,85 @@ impl Checker {
         }
     }
 
-    fn access(&mut self) -> AccessSettings {
+    fn access(&mut self, purpose: Purpose) -> AccessSettings {
+        let readers = match self.choice("reads") {
+            "token" => Readers::Token,
+            _ => Readers::Everybody,
+        };
+        let is_said = self.gathered.origin("reads") != Origin::Default;
         AccessSettings {
             open: self.switch("open"),
             open_to_the_network: self.switch("open_to_the_network"),
             read_only: self.switch("read_only"),
-            readers: match self.choice("reads") {
-                "token" => Readers::Token,
-                _ => Readers::Everybody,
+            readers: is_said.then_some(readers),
+            // It is of use to a server alone, and its file may be readable by that alone.
+            admin_token: match purpose {
+                Purpose::Serve => self.secret("admin_token", "admin_token_file"),
+                Purpose::ReadStore | Purpose::Probe => None,
             },
-            admin_token: self.admin_token(),
         }
     }
 
-    fn admin_token(&mut self) -> Option<Secret> {
-        let direct = self.optional("admin_token");
-        let Some(path) = self.optional("admin_token_file") else {
+    /// A secret that stands in a setting, or in the first line of the file that another setting names. The one that
+    /// comes from nearer to the command counts: a flag before the environment before the settings file.
+    fn secret(&mut self, key: &str, file_key: &str) -> Option<Secret> {
+        let direct = self.optional(key);
+        let Some(path) = self.optional(file_key) else {
             return direct.map(Secret::new);
         };
         if direct.is_some() {
-            self.complain("admin_token_file", "and admin_token are both set");
+            match self
+                .gathered
+                .origin(key)
+                .cmp(&self.gathered.origin(file_key))
+            {
+                Ordering::Greater => return direct.map(Secret::new),
+                Ordering::Less => {}
+                Ordering::Equal => self.complain(file_key, format!("and {key} are both set")),
+            }
         }
         let first_line = match std::fs::read_to_string(&path) {
             Ok(text) => text.lines().next().unwrap_or_default().trim().to_owned(),
             Err(error) => {
-                self.complain("admin_token_file", format!("read {path}: {error}"));
+                self.complain(file_key, format!("could not read {path}: {error}"));
                 return None;
             }
         };
         if first_line.is_empty() {
-            self.complain(
-                "admin_token_file",
-                format!("{path} begins with an empty line"),
-            );
+            self.complain(file_key, format!("{path} begins with an empty line"));
         }
         Some(Secret::new(first_line))
+    }
+
+    fn address_key(&mut self) -> u32 {
+        let number = self.number("address_key");
+        // The one after it is made too.
+        match u32::try_from(number) {
+            Ok(number @ 1..=9_999) => number,
+            _ => {
+                self.complain_of_value("address_key", "a number from 1 to 9999");
+                1
+            }
+        }
+    }
+
+    fn accept_unknown_chunks(&mut self) -> AcceptUnknown {
+        const KEY: &str = "accept_unknown_chunks";
+        let text = self.text(KEY);
+        if !text.contains('/') {
+            return match self.switch(KEY) {
+                true => AcceptUnknown::Everywhere,
+                false => AcceptUnknown::Nowhere,
+            };
+        }
+        let names = text.split(',').map(|name| name.trim().parse());
+        match names.collect::<Result<Vec<RepoName>, _>>() {
+            Ok(names) => AcceptUnknown::In(names),
+            Err(_) => {
+                self.complain_of_value(KEY, "true, false, or names such as acme/prod,acme/test");
+                AcceptUnknown::Nowhere
+            }
+        }
     }
 
     fn log_filter(&mut self) -> String {
@@ -290,24 +360,24 @@ impl Checker {
         filter
     }
 
-    fn stream_chunk_locations(&mut self) -> bool {
-        let mut offered = true;
+    fn offers(&self, feature: &str) -> bool {
+        let off = self.text("features_off");
+        off.split(',').all(|word| word.trim() != feature)
+    }
+
+    fn check_features(&mut self) {
         for word in self.text("features_off").split(',').map(str::trim) {
-            match word {
-                "" => {}
-                "stream-chunk-locations" => offered = false,
-                _ => self.complain(
-                    "features_off",
-                    format!("{word:?} is no feature; there is stream-chunk-locations"),
-                ),
+            if !word.is_empty() && !FEATURES.contains(&word) {
+                let features = FEATURES.join(", ");
+                let reason = format!("{word:?} is no feature; there are {features}");
+                self.complain("features_off", reason);
             }
         }
-        offered
     }
 }
 
 /// Splits `HOST:PORT`; a host that is an IPv6 address stands in brackets.
-fn split_host_port(text: &str) -> Option<(&str, u16)> {
+pub(crate) fn split_host_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok()?;
     let bracketed = host.strip_prefix('[').map(|rest| rest.strip_suffix(']'));

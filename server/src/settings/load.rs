@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::reference::{self, SETTINGS};
+use super::reference::{self, SETTINGS, Setting};
+use super::{former, spelling};
 
 /// Where a value came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// The table of defaults.
     Default,
@@ -81,13 +82,21 @@ impl Gathered {
 
     /// Sets one value from a flag, or in a test.
     pub fn set(&mut self, key: &str, value: impl Into<String>, origin: Origin) {
-        match reference::by_key(key) {
-            Some(setting) => {
-                self.values.insert(setting.key, (value.into(), origin));
-            }
-            None => self
-                .complaints
-                .push(Complaint::new(key, "there is no such setting")),
+        if let Some(setting) = reference::by_key(key) {
+            self.values.insert(setting.key, (value.into(), origin));
+        } else if let Some(setting) = former::by_key(key) {
+            self.set_by_former_name(setting, value.into(), origin);
+        } else {
+            let reason = no_such("setting", spelling::meant_key(key));
+            self.complaints.push(Complaint::new(key, reason));
+        }
+    }
+
+    /// Sets what was given under a name that the setting had before: what is given under its own name counts.
+    fn set_by_former_name(&mut self, setting: &'static Setting, value: String, origin: Origin) {
+        let of_before = self.origin(setting.key);
+        if of_before < origin || !self.values.contains_key(setting.key) {
+            self.values.insert(setting.key, (value, origin));
         }
     }
 
@@ -130,18 +139,23 @@ impl Gathered {
         }
     }
 
-    /// Takes the environment. A variable that begins like ours and is none is noted, not complained of:
-    /// Kubernetes makes such for every service of the name.
+    /// Takes the environment. A variable that begins like ours, is none and is no misspelt one is noted, not complained
+    /// of: Kubernetes makes such for every service of the name.
     pub fn add_environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         for (name, value) in variables {
-            match SETTINGS.iter().find(|setting| setting.variable == name) {
-                Some(setting) => self.set(setting.key, value, Origin::Environment),
-                None if name == "HOLDFAST_CONFIG" => {}
-                None if name.starts_with("HOLDFAST_") => {
-                    self.notes
-                        .push(format!("environment variable {name} is no setting"));
-                }
-                None => {}
+            if !name.starts_with("HOLDFAST_") || name == spelling::CONFIG_VARIABLE {
+                continue;
+            }
+            if let Some(setting) = SETTINGS.iter().find(|setting| setting.variable == name) {
+                self.set(setting.key, value, Origin::Environment);
+            } else if let Some(setting) = former::by_variable(&name) {
+                self.set_by_former_name(setting, value, Origin::Environment);
+            } else if let Some(meant) = spelling::meant_variable(&name) {
+                let reason = no_such("variable", Some(meant));
+                self.complaints.push(Complaint::new(name, reason));
+            } else {
+                self.notes
+                    .push(format!("environment variable {name} is no setting"));
             }
         }
     }
@@ -159,5 +173,13 @@ impl Gathered {
         self.values
             .get(key)
             .map_or(Origin::Default, |(_, origin)| *origin)
+    }
+}
+
+/// What is said of a name that means nothing here.
+fn no_such(what: &str, meant: Option<&str>) -> String {
+    match meant {
+        Some(meant) => format!("there is no such {what}; is {meant} meant?"),
+        None => format!("there is no such {what}"),
     }
 }

@@ -5,13 +5,17 @@
 //! reports every complaint at once. Nothing else of the server reads the environment.
 
 pub mod check;
+pub mod former;
 pub mod load;
 pub mod reference;
+mod spelling;
 mod units;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use holdfast_chunkstore::repo::RepoName;
 
 pub use check::Purpose;
 pub use load::{Complaint, Gathered, Origin};
@@ -51,6 +55,10 @@ pub struct Settings {
     pub store: StoreSettings,
     /// Certificate and key, where TLS is served.
     pub tls: Option<TlsSettings>,
+    /// Whether clear text is refused.
+    pub require_tls: bool,
+    /// Number of the key that signs addresses of data.
+    pub address_key: u32,
     /// Who may do what.
     pub access: AccessSettings,
     /// How table files come and go.
@@ -61,6 +69,8 @@ pub struct Settings {
     pub index_places: u64,
     /// Connections.
     pub network: NetworkSettings,
+    /// The end of the server.
+    pub stop: StopSettings,
     /// Log lines.
     pub log: LogSettings,
 }
@@ -109,8 +119,8 @@ pub struct AccessSettings {
     pub open_to_the_network: bool,
     /// Nobody may write.
     pub read_only: bool,
-    /// Who may read.
-    pub readers: Readers,
+    /// Who may read, where the settings say so; else that is left to the store.
+    pub readers: Option<Readers>,
     /// The administrator token.
     pub admin_token: Option<Secret>,
 }
@@ -140,8 +150,10 @@ pub struct TransferSettings {
     pub delivery: Delivery,
     /// Whether the newer stream of chunk locations is offered.
     pub stream_chunk_locations: bool,
-    /// Whether chunks of unknown kinds are taken.
-    pub accept_unknown_chunks: bool,
+    /// Whether the services are described to callers.
+    pub reflection: bool,
+    /// Which repositories take chunks that are not understood.
+    pub accept_unknown_chunks: AcceptUnknown,
     /// Free bytes on disk below which uploads are refused.
     pub free_floor: u64,
     /// How many bytes all unfinished uploads may take on disk.
@@ -152,15 +164,44 @@ pub struct TransferSettings {
     pub checks: usize,
 }
 
+/// Which repositories take chunks of which it cannot be told what they refer to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AcceptUnknown {
+    /// None.
+    Nowhere,
+    /// These.
+    In(Vec<RepoName>),
+    /// All.
+    Everywhere,
+}
+
+impl AcceptUnknown {
+    /// Whether this repository does.
+    pub fn is_in(&self, name: &RepoName) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::In(names) => names.contains(name),
+            Self::Everywhere => true,
+        }
+    }
+}
+
 /// Connections.
 #[derive(Debug, Clone)]
 pub struct NetworkSettings {
     /// How many are served at once.
     pub max_connections: usize,
-    /// How long what runs may go on after a signal to stop.
-    pub drain_timeout: Duration,
-    /// How long nothing must have run before a stopping server closes its port.
-    pub drain_quiet: Duration,
+}
+
+/// The end of the server, from a signal to stop on.
+#[derive(Debug, Clone, Copy)]
+pub struct StopSettings {
+    /// How long the port stays open at least.
+    pub grace: Duration,
+    /// How long nothing must have run before the port closes.
+    pub quiet: Duration,
+    /// How long what runs may go on.
+    pub timeout: Duration,
 }
 
 /// How log lines look.

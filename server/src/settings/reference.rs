@@ -18,6 +18,8 @@ pub enum ValueKind {
     Number,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// `true`, `false`, or names joined by commas; as a flag it may stand alone.
+    SwitchOrNames,
 }
 
 /// One setting.
@@ -25,7 +27,8 @@ pub enum ValueKind {
 pub struct Setting {
     /// Its name in a settings file; a dot stands for a table.
     pub key: &'static str,
-    /// Its flag, without the dashes. A secret has none: command lines are seen by everybody on a machine.
+    /// Its flag, without the dashes: its name with dashes. A secret has none: command lines are seen by everybody on
+    /// a machine.
     pub flag: Option<&'static str>,
     /// Its environment variable.
     pub variable: &'static str,
@@ -50,7 +53,7 @@ macro_rules! setting {
     };
 }
 
-use ValueKind::{Bytes, Choice, Duration, Number, Switch, Text};
+use ValueKind::{Bytes, Choice, Duration, Number, Switch, SwitchOrNames, Text};
 
 /// All settings, in the order in which they are explained.
 #[rustfmt::skip]
@@ -75,33 +78,39 @@ pub const SETTINGS: &[Setting] = &[
         "access key; without it the usual sources of Amazon's tools, such as AWS_ACCESS_KEY_ID"),
     setting!("s3.secret_access_key", None, "HOLDFAST_S3_SECRET_ACCESS_KEY", Text, "",
         "secret of the access key"),
+    setting!("s3.secret_access_key_file", Some("s3-secret-access-key-file"), "HOLDFAST_S3_SECRET_ACCESS_KEY_FILE", Text, "",
+        "a file whose first line is the secret of the access key"),
     setting!("data_delivery", Some("data-delivery"), "HOLDFAST_DATA_DELIVERY", Choice(&["server", "presigned"]), "server",
         "who sends table files to clients: this server, or the bucket by presigned addresses"),
     setting!("tls.cert", Some("tls-cert"), "HOLDFAST_TLS_CERT", Text, "",
         "PEM file with the certificate chain; read again when it changes"),
     setting!("tls.key", Some("tls-key"), "HOLDFAST_TLS_KEY", Text, "",
         "PEM file with the private key; read again when it changes"),
+    setting!("require_tls", Some("require-tls"), "HOLDFAST_REQUIRE_TLS", Switch, "false",
+        "refuse what comes in clear text, but for probes: /live, /ready and the health service; needs tls.cert"),
     setting!("open", Some("open"), "HOLDFAST_OPEN", Switch, "false",
         "everybody may read and write; only on a loopback address"),
     setting!("open_to_the_network", Some("open-to-the-network"), "HOLDFAST_OPEN_TO_THE_NETWORK", Switch, "false",
         "with open: on any address"),
     setting!("read_only", Some("read-only"), "HOLDFAST_READ_ONLY", Switch, "false",
         "nobody may write"),
-    setting!("reads", Some("reads"), "HOLDFAST_READS", Choice(&["public", "token"]), "public",
-        "who may read: everybody, or only who has the administrator token"),
+    setting!("reads", Some("reads"), "HOLDFAST_READS", Choice(&["public", "token"]), "token",
+        "who may read: everybody, or only callers with the administrator token; where it is not set, a store that an older version made stays public. Addresses of data that were given out end when it becomes token, but for presigned ones"),
     setting!("admin_token", None, "HOLDFAST_ADMIN_TOKEN", Text, "",
         "the administrator token: the password of Basic with any user name, or a Bearer"),
     setting!("admin_token_file", Some("admin-token-file"), "HOLDFAST_ADMIN_TOKEN_FILE", Text, "",
         "a file whose first line is the administrator token"),
+    setting!("address_key", Some("address-key"), "HOLDFAST_ADDRESS_KEY", Number, "1",
+        "number of the key that signs addresses of data, kept under keys/ in the store; add one to rotate it: what the one before signed stays good, what was signed earlier ends"),
     setting!("features_off", Some("features-off"), "HOLDFAST_FEATURES_OFF", Text, "",
-        "features of the protocol not to be offered, joined by commas: stream-chunk-locations"),
-    setting!("accept_unknown_chunks", Some("accept-unknown-chunks"), "HOLDFAST_ACCEPT_UNKNOWN_CHUNKS", Switch, "false",
-        "take chunks of kinds that this version does not know; nothing of such a repository is ever collected"),
-    setting!("upload.free_floor", Some("free-floor"), "HOLDFAST_UPLOAD_FREE_FLOOR", Bytes, "1GiB",
+        "features of the protocol not to be offered, joined by commas: stream-chunk-locations, reflection"),
+    setting!("accept_unknown_chunks", Some("accept-unknown-chunks"), "HOLDFAST_ACCEPT_UNKNOWN_CHUNKS", SwitchOrNames, "false",
+        "the repositories, joined by commas, that take chunks of kinds and with fields that this version does not know, or true for all; nothing of such a repository is ever collected"),
+    setting!("upload.free_floor", Some("upload-free-floor"), "HOLDFAST_UPLOAD_FREE_FLOOR", Bytes, "1GiB",
         "free space on the disk of <data> below which uploads are refused"),
-    setting!("upload.spool_limit", Some("spool-limit"), "HOLDFAST_UPLOAD_SPOOL_LIMIT", Bytes, "256GiB",
+    setting!("upload.spool_limit", Some("upload-spool-limit"), "HOLDFAST_UPLOAD_SPOOL_LIMIT", Bytes, "256GiB",
         "how many bytes all unfinished uploads together may take on disk"),
-    setting!("upload.threads", Some("threads"), "HOLDFAST_UPLOAD_THREADS", Number, "0",
+    setting!("upload.threads", Some("upload-threads"), "HOLDFAST_UPLOAD_THREADS", Number, "0",
         "threads that check uploads and read files; 0 for one per processor, at least two"),
     setting!("upload.checks", Some("upload-checks"), "HOLDFAST_UPLOAD_CHECKS", Number, "16",
         "received files that are checked at once; more wait for their turn"),
@@ -109,12 +118,14 @@ pub const SETTINGS: &[Setting] = &[
         "memory for the filters of the chunk index: some two bytes a chunk"),
     setting!("index.places", Some("index-places"), "HOLDFAST_INDEX_PLACES", Bytes, "64MiB",
         "memory for the places of fresh chunks and of those asked for last: some 100 bytes a chunk"),
-    setting!("network.max_connections", Some("max-connections"), "HOLDFAST_NETWORK_MAX_CONNECTIONS", Number, "8192",
+    setting!("network.max_connections", Some("network-max-connections"), "HOLDFAST_NETWORK_MAX_CONNECTIONS", Number, "8192",
         "connections served at once; more wait to be accepted"),
-    setting!("network.drain_timeout", Some("drain-timeout"), "HOLDFAST_NETWORK_DRAIN_TIMEOUT", Duration, "10m",
-        "how long requests and streams that run may go on after a signal to stop; at the latest after half of it the port closes"),
-    setting!("network.drain_quiet", Some("drain-quiet"), "HOLDFAST_NETWORK_DRAIN_QUIET", Duration, "5s",
+    setting!("stop.grace", Some("stop-grace"), "HOLDFAST_STOP_GRACE", Duration, "5s",
+        "how long the port stays open at least after a signal to stop, so that a balancer sees /ready answer 503"),
+    setting!("stop.quiet", Some("stop-quiet"), "HOLDFAST_STOP_QUIET", Duration, "5s",
         "how long nothing must have run before a server that shall stop closes its port; until then what belongs to a clone or a push goes on"),
+    setting!("stop.timeout", Some("stop-timeout"), "HOLDFAST_STOP_TIMEOUT", Duration, "10m",
+        "how long requests and streams that run may go on after a signal to stop; at the latest after half of it the port closes"),
     setting!("log.format", Some("log-format"), "HOLDFAST_LOG_FORMAT", Choice(&["text", "json"]), "text",
         "how log lines on stderr look"),
     setting!("log.filter", Some("log-filter"), "HOLDFAST_LOG_FILTER", Text, "info",
@@ -126,6 +137,16 @@ pub fn by_key(key: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.key == key)
 }
 
+/// The environment variable of a setting with this name.
+pub fn variable_of(key: &str) -> String {
+    format!("HOLDFAST_{}", key.to_uppercase().replace('.', "_"))
+}
+
+/// The flag of a setting with this name, where it has one.
+pub fn flag_of(key: &str) -> String {
+    key.replace(['.', '_'], "-")
+}
+
 /// Returns the reference as text: of each setting its name, flag, variable, default and meaning.
 pub fn as_text() -> String {
     let mut text = String::new();
@@ -133,6 +154,7 @@ pub fn as_text() -> String {
         let flag = match (setting.flag, setting.kind) {
             (None, _) => "(none, a secret)".to_owned(),
             (Some(flag), Switch) => format!("--{flag}"),
+            (Some(flag), SwitchOrNames) => format!("--{flag}[=NAMES]"),
             (Some(flag), Choice(words)) => format!("--{flag} {}", words.join("|")),
             (Some(flag), Text | Bytes | Duration | Number) => format!("--{flag} VALUE"),
         };
@@ -171,7 +193,9 @@ pub fn as_toml() -> String {
         }
         let value = match setting.kind {
             Switch | Number => setting.default.to_owned(),
-            Text | Bytes | Duration | Choice(_) => format!("{:?}", setting.default),
+            Text | Bytes | Duration | Choice(_) | SwitchOrNames => {
+                format!("{:?}", setting.default)
+            }
         };
         writeln!(text, "# {}\n# {name} = {value}\n", setting.meaning)
             .expect("writing to a String cannot fail");
@@ -186,11 +210,17 @@ mod tests {
     #[test]
     fn a_variable_is_the_key_in_capitals() {
         for setting in SETTINGS {
-            let expected = format!(
-                "HOLDFAST_{}",
-                setting.key.to_uppercase().replace(['.', '-'], "_")
-            );
-            assert_eq!(setting.variable, expected);
+            assert_eq!(setting.variable, variable_of(setting.key));
+        }
+    }
+
+    #[test]
+    fn a_flag_is_the_key_with_dashes() {
+        for setting in SETTINGS {
+            let secrets = ["admin_token", "s3.secret_access_key"];
+            let is_secret = secrets.contains(&setting.key);
+            let expected = Some(flag_of(setting.key)).filter(|_| !is_secret);
+            assert_eq!(setting.flag, expected.as_deref());
         }
     }
 
@@ -219,7 +249,7 @@ mod tests {
             })
             .collect();
         let table: toml::Table = uncommented.parse().unwrap();
-        assert_eq!(table["network"]["drain_timeout"].as_str(), Some("10m"));
+        assert_eq!(table["stop"]["timeout"].as_str(), Some("10m"));
         assert_eq!(table["open"].as_bool(), Some(false));
     }
 }

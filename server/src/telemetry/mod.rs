@@ -1,6 +1,6 @@
 //! What the server tells about itself: log lines, one span per request, and its end.
 
 #[cfg(test)]
-mod lines;
+pub(crate) mod lines;
 pub mod logs;
 pub mod request;

@@ -18,6 +18,10 @@ use crate::work::{Running, Work};
 /// The header that carries a request's id.
 pub const REQUEST_ID: &str = "x-request-id";
 
+/// The id of a request, as it stands among its extensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(pub String);
+
 /// Makes request ids: unique in this process by a number, among processes by what begins them.
 #[derive(Debug)]
 pub struct RequestIds {
@@ -132,11 +136,17 @@ impl Watch {
         if let Ok(value) = HeaderValue::from_str(id) {
             head.headers.insert(REQUEST_ID, value);
         }
+        name_request(id, &mut head.headers);
         self.status = Some(head.status.as_u16());
         self.grpc = grpc_status(&head.headers);
         self.len_bytes = content_length(&head.headers);
         self.complete = body.is_end_stream();
-        let body = Followed { body, watch: self };
+        let id = id.to_owned();
+        let body = Followed {
+            body,
+            watch: self,
+            id,
+        };
         Response::from_parts(head, ResponseBody::new(body))
     }
 
@@ -156,6 +166,22 @@ impl Watch {
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(http::header::CONTENT_LENGTH)?;
     value.to_str().ok()?.parse().ok()
+}
+
+/// Adds the id of the request to what a gRPC error tells its user, by which the log is found. What Dolt says in words
+/// of its own, that only reads are allowed, stays as it is.
+fn name_request(id: &str, headers: &mut HeaderMap) {
+    const MESSAGE: &str = "grpc-message";
+    let permission_denied = tonic::Code::PermissionDenied as i32;
+    if grpc_status(headers).is_none_or(|code| code == 0 || code == permission_denied) {
+        return;
+    }
+    let text = headers.get(MESSAGE).map(HeaderValue::as_bytes);
+    let mut text = text.unwrap_or_default().to_vec();
+    text.extend_from_slice(format!(" (request {id})").as_bytes());
+    if let Ok(value) = HeaderValue::from_bytes(&text) {
+        headers.insert(MESSAGE, value);
+    }
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<i32> {
@@ -191,6 +217,7 @@ impl Drop for Watch {
 struct Followed {
     body: ResponseBody,
     watch: Watch,
+    id: String,
 }
 
 impl Body for Followed {
@@ -204,6 +231,13 @@ impl Body for Followed {
         let this = &mut *self;
         let _entered = this.watch.span.enter();
         let polled = Pin::new(&mut this.body).poll_frame(context);
+        let polled = polled.map_ok(|frame| match frame.into_trailers() {
+            Ok(mut trailers) => {
+                name_request(&this.id, &mut trailers);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => frame,
+        });
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {

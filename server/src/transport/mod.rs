@@ -9,6 +9,7 @@
 //! speak HTTP/2 all the same. Closing stops accepting and tells each connection to end after what runs on it;
 //! what is left when the time is up is cut.
 
+mod handshakes;
 mod pulse;
 pub mod tls;
 
@@ -29,6 +30,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use handshakes::FailedHandshakes;
 pub use pulse::Patience;
 use pulse::{Noticed, Pulse, Verdict};
 pub use tls::{TlsError, TlsIdentity};
@@ -128,6 +130,7 @@ impl<A: Answer> Listener<A> {
     pub async fn run(self) {
         let connections = TaskTracker::new();
         let permits = Arc::new(Semaphore::new(self.max_connections));
+        let failed = Arc::new(FailedHandshakes::default());
         loop {
             let accepted = tokio::select! {
                 () = self.drain.closing.cancelled() => break,
@@ -146,6 +149,7 @@ impl<A: Answer> Listener<A> {
                         app: Arc::clone(&self.app),
                         drain: self.drain.clone(),
                         patience: self.patience,
+                        failed: Arc::clone(&failed),
                         peer,
                     };
                     connections.spawn(async move {
@@ -170,6 +174,7 @@ struct Connection<A> {
     app: Arc<A>,
     drain: Drain,
     patience: Patience,
+    failed: Arc<FailedHandshakes>,
     peer: SocketAddr,
 }
 
@@ -196,12 +201,18 @@ impl<A: Answer> Connection<A> {
             return self.serve_http(stream, false).await;
         }
         let Some(tls) = &self.tls else {
-            return Err("a TLS client came, and no certificate is set".into());
+            let cause = "a TLS client came, and no certificate is set";
+            self.failed.note(self.peer, cause);
+            return Err(cause.into());
         };
         let handshake = tls.acceptor().accept(stream);
+        let handshake = tokio::time::timeout(HANDSHAKE_LIMIT, handshake);
+        let handshake = async { Ok::<_, BodyError>(handshake.await??) };
         let stream = tokio::select! {
             () = self.drain.cut.cancelled() => return Ok(()),
-            stream = tokio::time::timeout(HANDSHAKE_LIMIT, handshake) => stream??,
+            stream = handshake => stream.inspect_err(|error: &BodyError| {
+                self.failed.note(self.peer, &error.to_string());
+            })?,
         };
         self.serve_http(stream, true).await
     }

@@ -137,3 +137,51 @@ fn acceptor(files: &TlsSettings) -> Result<TlsAcceptor, TlsError> {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests write files that need not survive"
+)]
+mod tests {
+    use super::*;
+    use crate::telemetry::lines::Lines;
+
+    /// A certificate and its key, in PEM.
+    fn made() -> [String; 2] {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        [made.cert.pem(), made.signing_key.serialize_pem()]
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_leaves_the_old_pair_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = TlsSettings {
+            cert: folder.path().join("cert.pem"),
+            key: folder.path().join("key.pem"),
+        };
+        // The length tells a change too, where the time does not.
+        let write = |path: &Path, text: &str, more: &str| {
+            std::fs::write(path, format!("{text}{more}")).unwrap();
+        };
+        let ([cert, key], [next_cert, next_key]) = (made(), made());
+        write(&files.cert, &cert, "");
+        write(&files.key, &key, "");
+        let identity = TlsIdentity::load(files.clone()).unwrap();
+        let in_use = || Arc::clone(identity.acceptor().config());
+        let old = in_use();
+        let lines = Lines::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(lines.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            write(&files.cert, &next_cert, "\n\n");
+            for _ in 0..2 {
+                assert!(Arc::ptr_eq(&old, &in_use()), "half of it is there");
+            }
+        });
+        assert_eq!(lines.text().matches("WARN").count(), 1, "{}", lines.text());
+        write(&files.key, &next_key, "\n\n");
+        assert!(!Arc::ptr_eq(&old, &in_use()), "both are there");
+    }
+}

@@ -76,6 +76,24 @@ async fn a_server_that_accepts_unknown_kinds_takes_and_adds_them() {
     assert_eq!(upload_url(&mut client, &packed).await, None);
 }
 
+#[tokio::test]
+async fn one_repository_accepts_unknown_kinds_and_another_does_not() {
+    for (accepting, status) in [("acme/prod", 200), ("acme/other", 422)] {
+        let rig = Rig::start(&[("accept_unknown_chunks", accepting)]).await;
+        let mut client = rig.client().await;
+        let packed = pack(&[of_unknown_kind()]);
+        let url = upload_url(&mut client, &packed).await.unwrap();
+        let answer = put(&rig, &url, &packed.bytes).await;
+        assert_eq!(answer.status(), status, "{accepting}");
+        let text = answer.text().await.unwrap();
+        assert_eq!(
+            text.contains("accept_unknown_chunks"),
+            status == 422,
+            "{text}"
+        );
+    }
+}
+
 /// Chunks that nothing is known of until the test opens the gate.
 #[derive(Debug, Default)]
 struct Gate {

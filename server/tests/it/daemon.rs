@@ -99,8 +99,15 @@ impl Daemon {
 
     /// Starts what this command serves.
     pub(crate) fn start_by(command: &mut Command) -> Self {
-        let listen = ["--open", "--listen", "127.0.0.1:0", "--free-floor", "1MiB"];
-        let process = Process::start(command.args(listen));
+        let listen = [
+            "--open",
+            "--listen",
+            "127.0.0.1:0",
+            "--upload-free-floor",
+            "1MiB",
+        ];
+        let command = command.args(listen).args(["--stop-grace", "0s"]);
+        let process = Process::start(command);
         let address = process.said("holdfastd: listening on ");
         Self {
             process,

@@ -45,7 +45,8 @@ async fn who_may_not_call_is_refused_before_his_message_is_read() {
             "{method}"
         );
     }
-    let rig = Rig::start(&closed[..2]).await;
+    let public = [closed[0], closed[1], ("reads", "public")];
+    let rig = Rig::start(&public).await;
     for method in ["GetUploadLocations", "AddTableFiles", "Commit"] {
         assert_eq!(
             announce(&rig, method).await,

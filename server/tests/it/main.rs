@@ -6,12 +6,16 @@
     reason = "tests write files that need not survive, say their seeds, and panic with what they saw"
 )]
 
+mod admission;
 mod bad_input;
 mod checking;
 mod clock;
 mod commands;
+mod connections;
 mod daemon;
 mod damage;
+mod deployed;
+mod endless;
 mod files;
 mod hostile;
 mod limits;

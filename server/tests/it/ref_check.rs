@@ -12,6 +12,7 @@ use holdfast_doltdb::testing::TinyDb;
 use holdfast_server::commands::Form;
 use holdfast_server::commands::verify::verify;
 use holdfast_server::meaning::DoltMeaning;
+use holdfast_server::settings::AcceptUnknown;
 use tonic::Code;
 
 use crate::pushing::{Client, add, commit_request, pack, push, put, root, upload_url};
@@ -129,7 +130,7 @@ async fn what_is_there_already_may_go_and_stops_no_other_push() {
     let mut parts_used = None;
     let objects = {
         let rig = Rig::start_with(&[], |parts| {
-            parts.meaning = Arc::new(Careless(DoltMeaning::new(false)));
+            parts.meaning = Arc::new(Careless(DoltMeaning::new(AcceptUnknown::Nowhere)));
             parts_used = Some(parts.clone());
         })
         .await;

@@ -37,13 +37,14 @@ pub(crate) fn settings(directory: &TempDir, changes: &[(&str, &str)]) -> Setting
     let mut gathered = Gathered::new();
     let data = directory.path().to_str().unwrap();
     let basic = [("data", data), ("listen", "127.0.0.1:0"), ("open", "true")];
-    let floor = [
+    let small = [
         ("upload.free_floor", "1MiB"),
         ("upload.spool_limit", "1GiB"),
+        ("stop.grace", "0s"),
     ];
     for (key, value) in basic
         .into_iter()
-        .chain(floor)
+        .chain(small)
         .chain(changes.iter().copied())
     {
         gathered.set(key, value, Origin::Flag);
@@ -71,7 +72,7 @@ impl Rig {
         };
         let spool = SpoolDir::open(directory.path().join("spool"), options, pool.clone()).unwrap();
         let objects = Arc::new(MemoryStore::new(Arc::<SystemClock>::clone(&clock)));
-        let meaning = DoltMeaning::new(settings.transfer.accept_unknown_chunks);
+        let meaning = DoltMeaning::new(settings.transfer.accept_unknown_chunks.clone());
         let mut repositories = repo::Parts {
             objects: Arc::<MemoryStore>::clone(&objects),
             index: Arc::new(MemoryIndex::new(pool.clone())),

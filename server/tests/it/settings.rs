@@ -2,7 +2,9 @@
 
 use holdfast_server::args::Arguments;
 use holdfast_server::settings::check::{Purpose, check};
-use holdfast_server::settings::{Gathered, Origin, Readers, Settings, StoreSettings};
+use holdfast_server::settings::{
+    AcceptUnknown, Gathered, Origin, Readers, Settings, StoreSettings,
+};
 
 fn gather(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Gathered {
     let mut gathered = Gathered::new();
@@ -44,9 +46,9 @@ fn whole() -> Settings {
 #[test]
 fn a_file_sets_everything() {
     let settings = whole();
-    assert_eq!(settings.network.drain_timeout.as_secs(), 3);
+    assert_eq!(settings.stop.timeout.as_secs(), 3);
     assert!(!settings.transfer.stream_chunk_locations);
-    assert_eq!(settings.access.readers, Readers::Token);
+    assert_eq!(settings.access.readers, Some(Readers::Token));
     let StoreSettings::S3 {
         bucket,
         prefix,
@@ -74,7 +76,7 @@ fn environment_beats_file_and_flag_beats_environment() {
     ];
     let flags = [("data", "/f")];
     let settings = check(gather(WHOLE, &environment, &flags), Purpose::Serve).unwrap();
-    assert_eq!(settings.network.drain_timeout.as_secs(), 4);
+    assert_eq!(settings.stop.timeout.as_secs(), 4);
     assert_eq!(settings.data.to_str(), Some("/f"));
 }
 
@@ -164,6 +166,131 @@ fn variables_that_only_look_like_ours_are_noted() {
     let gathered = gather("", &[("HOLDFAST_SERVICE_HOST", "10.0.0.1")], &[]);
     assert_eq!(gathered.notes.len(), 1);
     assert!(gathered.complaints.is_empty());
+}
+
+#[test]
+fn a_name_of_before_gives_way_to_the_name_of_now() {
+    let file = "data = \"/d\"\nopen = true\n[stop]\ntimeout = \"7s\"\n";
+    let both = format!("{file}[network]\ndrain_timeout = \"3s\"\ndrain_quiet = \"2s\"\n");
+    let settings = check(gather(&both, &[], &[]), Purpose::Serve).unwrap();
+    assert_eq!(settings.stop.timeout.as_secs(), 7);
+    assert_eq!(settings.stop.quiet.as_secs(), 2);
+    // From nearer to the command it counts all the same.
+    let environment = [("HOLDFAST_NETWORK_DRAIN_TIMEOUT", "4s")];
+    let settings = check(gather(&both, &environment, &[]), Purpose::Serve).unwrap();
+    assert_eq!(settings.stop.timeout.as_secs(), 4);
+}
+
+#[test]
+fn who_may_read_is_left_to_the_store_where_nothing_says_it() {
+    let readers = |text: &str| {
+        let file = format!("data = \"/d\"\nopen = true\n{text}");
+        let settings = check(gather(&file, &[], &[]), Purpose::Serve).unwrap();
+        settings.access.readers
+    };
+    assert_eq!(readers(""), None);
+    assert_eq!(readers("reads = \"public\""), Some(Readers::Everybody));
+    assert_eq!(readers("reads = \"token\""), Some(Readers::Token));
+}
+
+#[test]
+fn unknown_chunks_are_taken_nowhere_somewhere_or_everywhere() {
+    let accepted = |text: &str| {
+        let file = format!("data = \"/d\"\nopen = true\naccept_unknown_chunks = {text}");
+        let checked = check(gather(&file, &[], &[]), Purpose::Serve);
+        checked.map(|settings| settings.transfer.accept_unknown_chunks)
+    };
+    assert_eq!(accepted("false").unwrap(), AcceptUnknown::Nowhere);
+    assert_eq!(accepted("true").unwrap(), AcceptUnknown::Everywhere);
+    let names = ["acme/prod", "acme/test"].map(|name| name.parse().unwrap());
+    let some = AcceptUnknown::In(names.to_vec());
+    assert_eq!(accepted("[\"acme/prod\", \"acme/test\"]").unwrap(), some);
+    assert_eq!(accepted("\"acme/prod, acme/test\"").unwrap(), some);
+    for wrong in ["\"acme\"", "\"acme/prod,x\"", "3"] {
+        assert_eq!(accepted(wrong).unwrap_err().len(), 1, "{wrong}");
+    }
+}
+
+#[test]
+fn tls_is_required_only_where_there_is_a_certificate() {
+    let file = "data = \"/d\"\nopen = true\nrequire_tls = true\n";
+    let said = complaints(gather(file, &[], &[]));
+    assert!(said[0].starts_with("require_tls: "), "{said:?}");
+}
+
+#[test]
+fn the_secret_of_a_bucket_may_stand_in_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    std::fs::write(&path, "from-the-file\nand more\n").unwrap();
+    let path = path.to_str().unwrap();
+    let basic = [
+        ("data", "/d"),
+        ("open", "true"),
+        ("store", "s3://bucket"),
+        ("s3.access_key_id", "key"),
+        ("s3.secret_access_key_file", path),
+    ];
+    let settings = check(gather("", &[], &basic), Purpose::Serve).unwrap();
+    let StoreSettings::S3 {
+        secret_access_key, ..
+    } = settings.store
+    else {
+        panic!("not S3");
+    };
+    assert_eq!(secret_access_key.unwrap().reveal(), "from-the-file");
+    let gathered = gather("[s3]\nsecret_access_key = \"x\"", &[], &basic);
+    // What a flag says counts before the settings file.
+    check(gathered, Purpose::Serve).unwrap();
+    let gathered = gather("", &[("HOLDFAST_S3_SECRET_ACCESS_KEY", "x")], &basic);
+    check(gathered, Purpose::Serve).unwrap();
+    let both = [&basic[..], &[("s3.secret_access_key", "x")]].concat();
+    let said = complaints(gather("", &[], &both));
+    assert!(said[0].ends_with("are both set"), "{said:?}");
+}
+
+#[test]
+fn a_misspelt_variable_is_complained_of_and_another_is_not() {
+    let complained = |name| {
+        let mut gathered = gather("data = \"/d\"\nopen = true", &[(name, "true")], &[]);
+        let complaints = std::mem::take(&mut gathered.complaints);
+        (
+            complaints
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+            gathered.notes.len(),
+        )
+    };
+    for (name, meant) in [
+        ("HOLDFAST_REEDS", "HOLDFAST_READS"),
+        ("HOLDFAST_READONLY", "HOLDFAST_READ_ONLY"),
+        ("HOLDFAST_ADMIN_TOKN", "HOLDFAST_ADMIN_TOKEN"),
+        ("HOLDFAST_TLS_CRET", "HOLDFAST_TLS_CERT"),
+        ("HOLDFAST_CONFIG_", "HOLDFAST_CONFIG"),
+    ] {
+        let (complaints, _) = complained(name);
+        assert_eq!(complaints.len(), 1, "{name}");
+        assert!(complaints[0].contains(meant), "{complaints:?}");
+    }
+    // What Kubernetes makes for a service called holdfast, and what is for the tests.
+    for name in [
+        "HOLDFAST_SERVICE_HOST",
+        "HOLDFAST_SERVICE_PORT",
+        "HOLDFAST_SERVICE_PORT_HTTP",
+        "HOLDFAST_PORT",
+        "HOLDFAST_PORT_7350_TCP",
+        "HOLDFAST_PORT_7350_TCP_PORT",
+        "HOLDFAST_PORT_7350_TCP_PROTO",
+        "HOLDFAST_PORT_7350_TCP_ADDR",
+        "HOLDFAST_DOLT",
+        "HOLDFAST_SEED",
+        "HOLDFAST_SERVER",
+        "HOLDFAST_CLIENT",
+        "HOLDFAST_SHARED",
+    ] {
+        assert_eq!(complained(name), (Vec::new(), 1), "{name}");
+    }
 }
 
 #[test]

@@ -20,13 +20,13 @@ use tonic::{Code, Streaming};
 use crate::clock::Standing;
 use crate::rig::{REPO, Rig, metadata_request};
 
-struct Certificate {
+pub(crate) struct Certificate {
     directory: TempDir,
     pem: String,
 }
 
 impl Certificate {
-    fn make() -> Self {
+    pub(crate) fn make() -> Self {
         let certificate = Self {
             directory: tempfile::tempdir().unwrap(),
             pem: String::new(),
@@ -42,7 +42,7 @@ impl Certificate {
         self
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.directory
             .path()
             .join(name)
@@ -51,12 +51,12 @@ impl Certificate {
             .to_owned()
     }
 
-    async fn server(&self) -> Rig {
+    pub(crate) async fn server(&self) -> Rig {
         let (cert, key) = (self.path("cert.pem"), self.path("key.pem"));
         Rig::start(&[("tls.cert", &cert), ("tls.key", &key)]).await
     }
 
-    async fn connect(
+    pub(crate) async fn connect(
         &self,
         rig: &Rig,
         alpn: &[&str],
@@ -82,7 +82,7 @@ impl Certificate {
     }
 
     /// A call over HTTP/2 on a connection that offered `alpn`.
-    async fn call(&self, rig: &Rig, alpn: &[&str]) -> wire::GetRepoMetadataResponse {
+    pub(crate) async fn call(&self, rig: &Rig, alpn: &[&str]) -> wire::GetRepoMetadataResponse {
         let stream = self.connect(rig, alpn).await.unwrap();
         let (sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
@@ -158,7 +158,7 @@ async fn a_tls_client_is_turned_away_where_no_certificate_is_set() {
     assert_eq!(get(&rig, "/live").await.0, 200);
 }
 
-async fn get(rig: &Rig, path: &str) -> (u16, String) {
+pub(crate) async fn get(rig: &Rig, path: &str) -> (u16, String) {
     let response = rig
         .http()
         .get(format!("{}{path}", rig.url()))
@@ -299,7 +299,7 @@ fn asked() -> Asked {
     }
 }
 
-async fn health(rig_url: &str) -> i32 {
+pub(crate) async fn health(rig_url: &str) -> i32 {
     let channel = tonic::transport::Channel::from_shared(rig_url.to_owned()).unwrap();
     let channel = channel.connect().await.unwrap();
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
@@ -309,7 +309,7 @@ async fn health(rig_url: &str) -> i32 {
 
 #[tokio::test]
 async fn a_stopping_server_serves_on_until_nobody_is_amidst_something() {
-    let rig = Rig::start(&[("network.drain_quiet", "100ms")]).await;
+    let rig = Rig::start(&[("stop.quiet", "100ms")]).await;
     let (address, url, http) = (rig.handle.local_addr(), rig.url(), rig.http());
     let mut client = rig.client().await;
     let chunks: Vec<_> = crate::pushing::database()
@@ -361,7 +361,7 @@ async fn a_stopping_server_serves_on_until_nobody_is_amidst_something() {
 
 #[tokio::test]
 async fn who_watches_the_health_of_a_server_does_not_keep_it() {
-    let rig = Rig::start(&[("network.drain_quiet", "0ms")]).await;
+    let rig = Rig::start(&[("stop.quiet", "0ms")]).await;
     let mut health = tonic_health::pb::health_client::HealthClient::new(rig.channel().await);
     let asked = tonic_health::pb::HealthCheckRequest::default();
     let mut watch = health.watch(asked).await.unwrap().into_inner();
@@ -387,7 +387,7 @@ async fn stream(rig: &Rig) -> (Sender<Asked>, Streaming<wire::StreamChunkLocatio
 async fn a_server_that_is_never_quiet_closes_its_port_after_half_of_the_drain_time() {
     let clock = Standing::new();
     let shared = Arc::clone(&clock);
-    let changes = [("network.drain_timeout", "10m")];
+    let changes = [("stop.timeout", "10m")];
     let rig = Rig::start_with(&changes, |parts| parts.clock = shared).await;
     let address = rig.handle.local_addr();
     let (sender, mut answers) = stream(&rig).await;
@@ -408,7 +408,7 @@ async fn a_server_that_is_never_quiet_closes_its_port_after_half_of_the_drain_ti
 
 #[tokio::test]
 async fn a_server_that_cannot_wait_cuts_what_runs_at_once() {
-    let rig = Rig::start(&[("network.drain_timeout", "10m")]).await;
+    let rig = Rig::start(&[("stop.timeout", "10m")]).await;
     let (sender, mut answers) = stream(&rig).await;
     let cut = rig.handle.cut();
     let stopping = tokio::spawn(rig.handle.shutdown());
@@ -421,7 +421,7 @@ async fn a_server_that_cannot_wait_cuts_what_runs_at_once() {
 
 #[tokio::test]
 async fn what_still_runs_after_the_drain_time_is_cut() {
-    let rig = Rig::start(&[("network.drain_timeout", "50ms")]).await;
+    let rig = Rig::start(&[("stop.timeout", "50ms")]).await;
     let mut client = rig.client().await;
     let (sender, requests) = tokio::sync::mpsc::channel::<wire::StreamChunkLocationsRequest>(1);
     let mut answers = client

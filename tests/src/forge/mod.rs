@@ -367,7 +367,7 @@ impl Ground {
             .to_string_lossy()
             .into_owned();
         Self {
-            identity: Identity::make(&data),
+            identity: Identity::make(&data, plan),
             access: access.map(|access| (access, prefix)),
             is_elsewhere: matches!(plan.store, Store::BucketElsewhere(_)),
             bucket,
@@ -400,19 +400,20 @@ impl Drop for Ground {
 
 impl Identity {
     /// Makes a certificate and puts it, with its key, beside each data directory.
-    fn make(folders: &[TempDir]) -> Self {
+    fn make(folders: &[TempDir], plan: &Plan) -> Self {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        if plan.certificate_of_an_authority {
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        }
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = params.self_signed(&key).unwrap();
         for folder in folders {
-            fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
-            fs::write(
-                folder.path().join("key.pem"),
-                made.signing_key.serialize_pem(),
-            )
-            .unwrap();
+            fs::write(folder.path().join("cert.pem"), made.pem()).unwrap();
+            fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
         }
         Self {
-            der: made.cert.der().clone(),
+            der: made.der().clone(),
         }
     }
 }

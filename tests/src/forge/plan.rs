@@ -73,6 +73,8 @@ pub struct Plan {
     pub servers: usize,
     /// They speak TLS too; dolt is told to use it where there is one server.
     pub tls: bool,
+    /// Their certificate is marked as that of an authority, as the one that `openssl req -x509` makes.
+    pub certificate_of_an_authority: bool,
     /// What data addresses begin with.
     pub public_url: Option<String>,
     /// The administrator token; without one everybody may read and write.
@@ -98,6 +100,7 @@ impl Plan {
             store: Store::LocalDisk,
             servers: 1,
             tls: false,
+            certificate_of_an_authority: false,
             public_url: None,
             token: None,
             reads_need_the_token: false,
@@ -137,8 +140,9 @@ impl Plan {
             ("listen", "127.0.0.1:0".to_owned()),
             ("upload.free_floor", "1MiB".to_owned()),
             ("index.cache", "8MiB".to_owned()),
-            ("network.drain_timeout", "5s".to_owned()),
-            ("network.drain_quiet", "0s".to_owned()),
+            ("stop.timeout", "5s".to_owned()),
+            ("stop.quiet", "0s".to_owned()),
+            ("stop.grace", "0s".to_owned()),
             ("read_only", self.read_only.to_string()),
         ];
         match &self.token {

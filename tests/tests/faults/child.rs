@@ -110,7 +110,8 @@ fn spawn(mut command: Command, port: &Port) -> Daemon {
 /// Makes `program`, by which holdfastd is run, one that serves a directory to everybody on this machine.
 pub(crate) fn serving(mut program: Command, data: &Path, free_floor: &str) -> Command {
     program
-        .args(["serve", "--open", "--free-floor", free_floor, "--data"])
+        .args(["serve", "--open", "--upload-free-floor", free_floor])
+        .args(["--stop-grace", "0s", "--data"])
         .arg(data);
     program
 }

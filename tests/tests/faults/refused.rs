@@ -55,7 +55,8 @@ fn settings(folder: &TempDir) -> Settings {
         ("listen", "127.0.0.1:0"),
         ("open", "true"),
         ("upload.free_floor", "1MiB"),
-        ("network.drain_quiet", "0s"),
+        ("stop.quiet", "0s"),
+        ("stop.grace", "0s"),
     ] {
         gathered.set(key, value, Origin::Flag);
     }

@@ -26,7 +26,8 @@ fn a_log_of_everything_has_no_secret() {
         let mut child = Child::start(move || {
             let mut command = Command::new(child::binary());
             command
-                .args(["serve", "--free-floor", "1MiB", "--log-filter", FILTER])
+                .args(["serve", "--stop-grace", "0s", "--log-filter", FILTER])
+                .args(["--upload-free-floor", "1MiB"])
                 .args(["--data-delivery", "presigned", "--data"])
                 .arg(&data)
                 .env("HOLDFAST_ADMIN_TOKEN", TOKEN)

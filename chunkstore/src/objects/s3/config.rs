@@ -14,9 +14,9 @@ use aws_smithy_http_client::tls;
 
 use crate::objects::ObjectKey;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From sending a small request to the head of its answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// The same for a request that carries a part of an upload.
 pub(super) const PART_TIMEOUT: Duration = Duration::from_secs(900);
 

@@ -10,6 +10,7 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Response, Status};
 
 use super::proxies::Proxies;
+use super::trust::Trust;
 use super::{CONNECT_TIMEOUT, KEEPALIVE, user_agent};
 use crate::remote::credentials::Credentials;
 use crate::remote::{Budget, RemoteError, ServerUrl};
@@ -61,10 +62,11 @@ impl Connection {
             .tcp_nodelay(true);
         if url.is_secure {
             // Older servers of dolt choose no protocol and speak HTTP/2 all the same.
-            let tls = ClientTlsConfig::new()
-                .with_native_roots()
-                .assume_http2(true);
-            endpoint = endpoint.tls_config(tls).map_err(connect)?;
+            let tls = ClientTlsConfig::new().assume_http2(true);
+            let trust = Trust::of_system();
+            endpoint = endpoint
+                .tls_config_with_verifier(tls, trust)
+                .map_err(connect)?;
         }
         let channel = match proxies.tunnel(endpoint.uri()) {
             Some(tunnel) => endpoint.connect_with_connector_lazy(tunnel),

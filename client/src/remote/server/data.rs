@@ -12,6 +12,7 @@ use reqwest::{Client, Response, Url};
 
 use super::flow::Flow;
 use super::proxies::Proxies;
+use super::trust::Trust;
 use super::{CONNECT_TIMEOUT, KEEPALIVE, user_agent};
 use crate::remote::retry::retry_after;
 use crate::remote::{Budget, DAMAGED, FileBody, MARK, RemoteError, RemoteFile};
@@ -49,8 +50,11 @@ impl Data {
     /// Prepares requests; nothing is sent yet.
     pub(super) fn new(proxies: &Proxies, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
         let prepare = http("prepare to read data");
+        let tls = Trust::of_system().config();
+        let tls = tls.map_err(|source| RemoteError::Tls { source })?;
         let client = || {
             let client = Client::builder()
+                .tls_backend_preconfigured(tls.clone())
                 .user_agent(user_agent())
                 .connect_timeout(CONNECT_TIMEOUT)
                 .tcp_keepalive(KEEPALIVE)

@@ -1,7 +1,7 @@
 //! A repository on a server that speaks Dolt's remotes API.
 //!
 //! ```text
-//! proxies → { connection → calls, answers → locations │ flow → data │ dictionaries, chunks, ranges, held } → errand → { fetch │ upload } → Server
+//! proxies, trust → { connection → calls, answers → locations │ flow → data │ dictionaries, chunks, ranges, held } → errand → { fetch │ upload } → Server
 //!             calls: gRPC, with the user's credentials  data: HTTP, at addresses that calls give
 //! ```
 //!
@@ -20,6 +20,7 @@ mod flow;
 mod held;
 mod locations;
 mod proxies;
+mod trust;
 mod upload;
 
 #[cfg(test)]
