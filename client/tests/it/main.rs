@@ -8,6 +8,7 @@ mod both;
 mod clone;
 mod crossing;
 mod cuts;
+mod damage;
 mod dolt_files;
 mod dolt_verbs;
 mod dry_run;
