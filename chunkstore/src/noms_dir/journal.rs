@@ -31,6 +31,19 @@ pub struct Journal {
     tells_time: bool,
     /// Where the valid part ends.
     end: u64,
+    tail: Option<JournalTail>,
+}
+
+/// What lies behind the valid part of a journal, other than the zeros that Dolt once wrote ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalTail {
+    /// Where the valid part ends.
+    pub offset: u64,
+    /// How many bytes lie behind it.
+    pub len: u64,
+    /// How many intact records are among them. Without one it is what a crash leaves: Dolt cuts it off when it opens
+    /// the database to write.
+    pub records: u64,
 }
 
 impl Journal {
@@ -88,7 +101,12 @@ impl Journal {
             }
         }
         let end = window.offset;
-        window.search_loss()?;
+        let search = window.search_loss()?;
+        let tail = search.has_noise().then(|| JournalTail {
+            offset: end,
+            len: len.saturating_sub(end),
+            records: search.records(),
+        });
         Ok(Self {
             path,
             file,
@@ -96,6 +114,7 @@ impl Journal {
             root,
             tells_time,
             end,
+            tail,
         })
     }
 
@@ -120,6 +139,11 @@ impl Journal {
     /// Where its valid part ends.
     pub fn end(&self) -> u64 {
         self.end
+    }
+
+    /// What lies behind its valid part, if anything but zeros does.
+    pub fn tail(&self) -> Option<JournalTail> {
+        self.tail
     }
 
     /// Where it lies.
@@ -224,12 +248,13 @@ impl<'a> Window<'a> {
         Ok(())
     }
 
-    fn search_loss(&mut self) -> Result<(), StoreError> {
+    /// Looks at everything behind the valid part.
+    fn search_loss(&mut self) -> Result<LossSearch, StoreError> {
         let end = self.offset;
         let mut search = LossSearch::default();
         loop {
             if self.bytes().is_empty() && self.is_last() {
-                return Ok(());
+                return Ok(search);
             }
             match search.look(self.bytes(), self.is_last()) {
                 Found::Nothing { skip } if !self.bytes().is_empty() => self.skip(skip),

@@ -44,7 +44,7 @@ pub use create::{NewFile, NewStore, land};
 pub use dissolve::dissolve;
 pub use error::StoreError;
 pub use joining::{Joined, join_small};
-pub use journal::Journal;
+pub use journal::{Journal, JournalTail};
 pub use layout::file_name;
 pub use lock::{LockState, probe_lock};
 pub use partial::PartialFile;

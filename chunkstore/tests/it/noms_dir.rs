@@ -427,6 +427,34 @@ fn damage_within_a_journal_is_a_loss_only_before_roots() {
 }
 
 #[test]
+fn what_lies_behind_the_sound_part_of_a_journal_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("noms");
+    made_store(&directory, &[b"one"]);
+    let sound = journal_of(&[chunk_record(b"five"), root_record(b"five")]);
+    let tail = |behind: &[u8]| {
+        let journal = [&sound[..], behind].concat();
+        fs::write(directory.join(JOURNAL), journal).unwrap();
+        let store = NomsDir::open(&directory).unwrap();
+        let tail = store.journal().unwrap().tail()?;
+        assert_eq!(tail.offset, sound.len() as u64);
+        assert_eq!(tail.len, behind.len() as u64);
+        Some(tail.records)
+    };
+    let record = chunk_record(b"six");
+    assert_eq!(tail(&[]), None);
+    assert_eq!(tail(&[0; 5000]), None, "Dolt wrote zeros ahead");
+    for len in [1, 5, record.len() - 1] {
+        // The length of a record begins with zeros.
+        let wanted = record[..len].iter().any(|byte| *byte != 0).then_some(0);
+        assert_eq!(tail(&record[..len]), wanted, "{len}");
+    }
+    assert_eq!(tail(&[0xff; 100]), Some(0));
+    assert_eq!(tail(&[&[0xff; 100][..], &record[..]].concat()), Some(1));
+    assert_eq!(tail(&[&[0; 100][..], &record[..]].concat()), Some(1));
+}
+
+#[test]
 fn what_is_no_store_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let error = NomsDir::open(folder.path()).unwrap_err();

@@ -46,6 +46,10 @@ pub(crate) struct CreateBackup {
     /// Take the place of something else that is in the target. What it holds stays, but no branch leads to it.
     #[arg(long)]
     pub(crate) force: bool,
+    /// Read back so much of the data in the target, another part each time, besides the names and indexes of all files:
+    /// 5%, 100%, or 0% for no data.
+    #[arg(long, value_name = "PERCENT", default_value = "1%")]
+    pub(crate) check: String,
     /// Say what would be copied, and change nothing.
     #[arg(long, conflicts_with = "every")]
     pub(crate) dry_run: bool,

@@ -13,6 +13,7 @@ use super::error::BackupError;
 use super::listing::Catalog;
 use super::origin::{BackupSource, Opened, Workplace};
 use super::record::{Added, BackupId, BackupRecord, Last, RecordedFile};
+use super::reliance::{Reliance, Share};
 use crate::remote::{Budget, Put, Remote, RemoteSource, Shelf, Swap, WorkingSets};
 use crate::transfer::datasets::Datasets;
 use crate::transfer::losses::{Both, losses};
@@ -39,6 +40,8 @@ pub struct BackupRequest {
     pub occupied: Occupied,
     /// How far it goes.
     pub extent: Extent,
+    /// How much of the target's data is read back.
+    pub check: Share,
     /// Who does it.
     pub by: Option<String>,
 }
@@ -152,6 +155,7 @@ impl Maker<'_> {
         };
         if there == root && is_last {
             let id = last.map(|last| last.id);
+            self.check_reliance(id).await?;
             return Ok(created(id, Sent::default(), Outcome::Unchanged));
         }
         self.check_place(there, last.as_ref()).await?;
@@ -171,12 +175,23 @@ impl Maker<'_> {
         if self.request.extent == Extent::DryRun {
             return Ok(created(None, sent, Outcome::DryRun));
         }
+        self.check_reliance(last.map(|last| last.id)).await?;
         let id = match target.shelf() {
             Some(shelf) => Some(self.record(shelf, there, sent).await?),
             None => None,
         };
         let outcome = self.move_root(there, id).await?;
         Ok(created(id, sent, outcome))
+    }
+
+    /// Refuses to rely on files that are damaged: no record is written then.
+    async fn check_reliance(&self, last: Option<BackupId>) -> Result<(), BackupError> {
+        let reliance = Reliance {
+            target: &self.request.target,
+            share: self.request.check,
+            observer: &*self.observer,
+        };
+        reliance.check(last).await
     }
 
     /// Refuses a place that holds something else than earlier backups of the same database.

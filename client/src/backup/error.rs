@@ -147,9 +147,38 @@ pub enum BackupError {
         /// Where.
         target: String,
     },
+    /// Files of a target that do not hold what they should.
+    #[error("could not rely on {target}: {}; {}", faults.join("; "), needed(backups))]
+    Damaged {
+        /// Where.
+        target: String,
+        /// What is wrong with which file.
+        faults: Vec<String>,
+        /// The backups that need one of those files, the newest first.
+        backups: Vec<BackupId>,
+    },
     /// Rules that would keep nothing.
     #[error("the rules keep no backup")]
     NoRules,
+}
+
+/// How many backups are named in an error.
+const NAMED: usize = 10;
+
+fn needed(backups: &[BackupId]) -> String {
+    if backups.is_empty() {
+        return "no earlier backup needs them".to_owned();
+    }
+    let named: Vec<_> = backups
+        .iter()
+        .take(NAMED)
+        .map(BackupId::to_string)
+        .collect();
+    let more = match backups.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("needed by backup {}{more}", named.join(", "))
 }
 
 impl BackupError {
@@ -161,7 +190,7 @@ impl BackupError {
             Self::Read { source } => source.kind(),
             Self::Store { source } => source.kind(),
             Self::Database { source } => source.kind(),
-            Self::Record { .. } => ErrorKind::Corrupt,
+            Self::Record { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::NoBackup { .. }
             | Self::NoneFits { .. }
             | Self::Empty { .. }

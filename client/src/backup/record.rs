@@ -42,6 +42,11 @@ impl BackupId {
         Self(self.0.saturating_add(1))
     }
 
+    /// The number itself.
+    pub(super) fn number(self) -> u64 {
+        self.0
+    }
+
     /// The name of its record. Names sort as numbers do.
     pub(super) fn record_name(self) -> String {
         format!("{:010}.json", self.0)

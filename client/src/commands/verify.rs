@@ -5,9 +5,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use holdfast_chunkstore::noms_dir::NomsDir;
+use holdfast_chunkstore::noms_dir::{JournalTail, NomsDir};
 use holdfast_client::inventory;
-use holdfast_client::transfer::{self, Forgiving, check_file, check_journal, described};
+use holdfast_client::transfer::{
+    self, CheckError, Forgiving, check_journal, check_whole_file, described,
+};
 use serde_json::json;
 
 use super::place::{self, Looked};
@@ -115,6 +117,9 @@ async fn check(looked: &Looked, report: &mut Report<'_>) -> anyhow::Result<(u64,
     }
 }
 
+/// How many damaged chunks of one file are named in text; in JSON all are.
+const NAMED_IN_TEXT: usize = 100;
+
 struct Report<'a> {
     output: Output,
     progress: &'a Progress,
@@ -122,6 +127,52 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// Tells the damaged chunks of one file. Each counts, however many lines there are.
+    fn chunks(&mut self, path: &Path, problems: Vec<CheckError>) -> anyhow::Result<()> {
+        let named = match self.output.format {
+            Format::Text => NAMED_IN_TEXT,
+            Format::Json => usize::MAX,
+        };
+        let more = problems.len().saturating_sub(named);
+        for problem in problems.into_iter().take(named) {
+            self.problem(&described(problem))?;
+        }
+        if more > 0 {
+            self.problems += more as u64;
+            let path = path.display();
+            let text = format!("{path}: {more} more damaged chunks; --format json names all");
+            self.progress.aside(|| ui::print(&text))?;
+        }
+        Ok(())
+    }
+
+    /// Tells what lies behind the valid part of a journal: what a crash leaves is no damage.
+    fn tail(&mut self, path: &Path, tail: JournalTail) -> anyhow::Result<()> {
+        let JournalTail {
+            offset,
+            len,
+            records,
+        } = tail;
+        let path = path.display();
+        let ends = format!(
+            "the sound part of {path} ends at byte {offset}, and {len} bytes lie behind it"
+        );
+        if records > 0 {
+            return self.problem(&format!("{ends}, {records} intact records among them"));
+        }
+        let note = format!("{ends}: an incomplete record, which Dolt cuts off when it writes");
+        match self.output.format {
+            Format::Text => {
+                self.progress.aside(|| ui::say(&note));
+                Ok(())
+            }
+            Format::Json => {
+                let line = json!({ "note": note, "offset": offset, "bytes": len });
+                self.progress.aside(|| ui::print(&line.to_string()))
+            }
+        }
+    }
+
     fn problem(&mut self, text: &str) -> anyhow::Result<()> {
         self.problems += 1;
         self.progress.aside(|| match self.output.format {
@@ -135,13 +186,14 @@ impl Report<'_> {
 async fn check_chunks(store: &Arc<NomsDir>, report: &mut Report<'_>) -> anyhow::Result<u64> {
     let pool = pool();
     let mut chunks = check_files(store, report).await?;
-    if store.journal().is_some() {
-        let store = Arc::clone(store);
-        let check = move || store.journal().map(check_journal).unwrap_or_default();
+    if let Some(journal) = store.journal() {
+        let opened = Arc::clone(store);
+        let check = move || opened.journal().map(check_journal).unwrap_or_default();
         let checked = pool.run(check).await;
         chunks += checked.count;
-        for error in checked.problems {
-            report.problem(&described(error))?;
+        report.chunks(journal.path(), checked.problems)?;
+        if let Some(tail) = journal.tail() {
+            report.tail(journal.path(), tail)?;
         }
     }
     Ok(chunks)
@@ -159,8 +211,11 @@ async fn check_files(store: &Arc<NomsDir>, report: &mut Report<'_>) -> anyhow::R
             if !checked.insert(file.path().to_owned()) {
                 continue;
             }
-            match check_file(file.path(), file.kind(), &spill, &pool).await {
-                Ok(count) => chunks += u64::from(count),
+            match check_whole_file(file.path(), file.kind(), &spill, &pool).await {
+                Ok(checked) => {
+                    chunks += u64::from(checked.count);
+                    report.chunks(file.path(), checked.problems)?;
+                }
                 Err(_) if !file.path().exists() => is_replaced = true,
                 Err(error) => report.problem(&described(error))?,
             }

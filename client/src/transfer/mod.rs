@@ -36,7 +36,7 @@ pub(crate) mod usable;
 mod waiting;
 mod working_set;
 
-pub use check::{CheckError, JournalCheck, check_file, check_journal};
+pub use check::{CheckError, FileCheck, JournalCheck, check_file, check_journal, check_whole_file};
 pub use clone::{
     CloneRequest, Cloned, Form, Identity, Scope, clone, clone_locked, end_move, is_moved,
     lock_place,

@@ -26,6 +26,7 @@ mod places;
 mod poison;
 mod proof;
 mod refs;
+mod repair;
 mod scene;
 mod servers;
 mod tls;

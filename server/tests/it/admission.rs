@@ -188,7 +188,7 @@ async fn who_does_not_wait_for_refusals_gains_nothing_and_is_not_locked_out() {
     for _ in 0..MOST_WAITING + FREE as usize {
         assert!(!failed.is_crowded(peer));
         // The caller goes away at once.
-        drop(failed.slow(peer).now_or_never());
+        let _ended: Option<()> = failed.slow(peer).now_or_never();
     }
     assert!(failed.is_crowded(peer));
     assert!(!failed.is_crowded(other));

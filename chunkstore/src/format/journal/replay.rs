@@ -52,6 +52,8 @@ pub fn step(bytes: &[u8], is_last: bool) -> Result<Step, RecordError> {
 #[derive(Debug, Default)]
 pub struct LossSearch {
     has_root: bool,
+    records: u64,
+    has_noise: bool,
 }
 
 /// What a search found at the front of some bytes.
@@ -72,6 +74,16 @@ pub enum Found {
 }
 
 impl LossSearch {
+    /// How many intact records were found so far.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Whether anything but zeros was seen so far.
+    pub fn has_noise(&self) -> bool {
+        self.has_noise
+    }
+
     /// Looks at the front of `bytes`. `is_last` says that the journal ends with them.
     pub fn look(&mut self, bytes: &[u8], is_last: bool) -> Found {
         // Zeros come by the mebibyte.
@@ -79,6 +91,7 @@ impl LossSearch {
         if zeros > 4 {
             return Found::Nothing { skip: zeros - 3 };
         }
+        self.has_noise |= zeros < bytes.len();
         // Only what begins with a field can be a record.
         if bytes.get(4).is_some_and(|tag| !(1..=4).contains(tag)) {
             return Found::Nothing { skip: 1 };
@@ -91,8 +104,13 @@ impl LossSearch {
                 len,
             }) => {
                 self.has_root = true;
+                self.records += 1;
                 let skip = usize::try_from(len).unwrap_or(1);
                 Found::Nothing { skip }
+            }
+            Ok(Step::Record { .. }) => {
+                self.records += 1;
+                Found::Nothing { skip: 1 }
             }
             _ => Found::Nothing { skip: 1 },
         }

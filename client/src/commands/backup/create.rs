@@ -23,6 +23,7 @@ pub(super) async fn create(
 ) -> anyhow::Result<()> {
     let every = arguments.every.as_deref().map(units::interval);
     let every = every.transpose()?;
+    let check = units::share(&arguments.check)?;
     let rules = rules(arguments.keep);
     let ends = arguments.from.zip(arguments.to);
     let (from, to) = ends.ok_or(Complaint::NoEnds)?;
@@ -42,6 +43,7 @@ pub(super) async fn create(
             false => Occupied::Refused,
         },
         extent: extent(arguments.dry_run),
+        check,
         by: who(&speaker),
     };
     let Some(every) = every else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Timestamp;
-use holdfast_client::backup::Which;
+use holdfast_client::backup::{Share, Which};
 use jiff::tz::TimeZone;
 
 use crate::commands::Complaint;
@@ -52,6 +52,14 @@ pub(super) fn per_million(text: &str) -> Result<u32, Complaint> {
         )]
         percent if percent > 0.0 && percent <= 100.0 => Ok((percent * 10_000.0).ceil() as u32),
         _ => Err(wrong()),
+    }
+}
+
+/// Reads how much of the data is read back; nothing of it is an answer too.
+pub(super) fn share(text: &str) -> Result<Share, Complaint> {
+    match text.strip_suffix('%').unwrap_or(text) {
+        "0" => Ok(Share::NONE),
+        _ => per_million(text).map(Share::of),
     }
 }
 

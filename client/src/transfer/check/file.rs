@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::try_join_all;
 use holdfast_chunkstore::ChunkAddress;
@@ -67,6 +67,61 @@ pub(super) async fn check_with(
     opened.await?.run(pool, None).await
 }
 
+/// What a check that goes on behind damage found in a file.
+#[derive(Debug, Default)]
+pub struct FileCheck {
+    /// How many chunks the index lists.
+    pub count: u32,
+    /// What is wrong with which of them, in the order of the file: each chunk at most once.
+    pub problems: Vec<CheckError>,
+}
+
+impl FileCheck {
+    /// How many chunks are sound.
+    pub fn sound(&self) -> u64 {
+        u64::from(self.count).saturating_sub(self.problems.len() as u64)
+    }
+}
+
+/// Checks every chunk of a file, those behind a damaged one too. Memory grows with the number of damaged chunks only.
+///
+/// # Errors
+/// Where the index cannot be read: then no chunk can be found.
+pub async fn check_whole_file(
+    path: &Path,
+    kind: FileKind,
+    spill: &Path,
+    pool: &BlockingPool,
+) -> Result<FileCheck, CheckError> {
+    let faults = Faults::default();
+    let count = {
+        let (path, sort, faults) = (path.to_owned(), sort_in(spill), faults.clone());
+        let opened = pool.run(move || {
+            let file = open(&path)?;
+            let index = StoredIndex::open(Arc::clone(&file), kind);
+            let index = index.map_err(|source| CheckError::index(&path, source))?;
+            let mut check = Check::of_index(path, file, &index, &sort)?;
+            check.faults = Some(faults);
+            Ok(check)
+        });
+        opened.await?.run(pool, None).await?
+    };
+    let mut found = std::mem::take(&mut *faults.lock());
+    found.sort_by_key(|(offset, _)| *offset);
+    let problems = found.into_iter().map(|(_, error)| error).collect();
+    Ok(FileCheck { count, problems })
+}
+
+/// The damaged chunks of a file, each with where its data begins.
+#[derive(Debug, Clone, Default)]
+struct Faults(Arc<Mutex<Vec<(u64, CheckError)>>>);
+
+impl Faults {
+    fn lock(&self) -> MutexGuard<'_, Vec<(u64, CheckError)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Checks a file whose index is known, and of which other bytes are still on their way: `arrived` tells up to where it
 /// is there. When nobody is left to tell, it waits for ever: whoever wrote the file has failed then.
 pub(in crate::transfer) async fn check_arriving(
@@ -103,6 +158,8 @@ struct Check {
     file: Arc<File>,
     count: u32,
     pieces: Mutex<Pieces>,
+    /// Where damaged chunks are gathered; without it the first one ends the check.
+    faults: Option<Faults>,
 }
 
 impl Check {
@@ -122,6 +179,7 @@ impl Check {
                 entries,
                 ahead: None,
             }),
+            faults: None,
         })
     }
 
@@ -269,7 +327,33 @@ impl Worker {
         piece.map_err(|source| CheckError::index(&self.check.path, source))
     }
 
+    /// Checks a piece. Where damaged chunks are gathered, a piece with one is looked at again chunk by chunk, so that
+    /// each is named and none of the others is taken for damaged.
     fn check(&mut self, piece: &Piece) -> Result<(), CheckError> {
+        let checked = self.check_together(piece);
+        let Some(faults) = self.check.faults.clone() else {
+            return checked;
+        };
+        if checked.is_ok() {
+            return Ok(());
+        }
+        for entry in &piece.entries {
+            self.gathered.clear();
+            let ByteSpan { offset, len } = entry.span.data;
+            let checked = self
+                .check
+                .read(offset, u64::from(len), &mut self.stored)
+                .and_then(|()| self.decode(offset, entry))
+                .and_then(|()| self.gathered.check(&self.check.path));
+            faults
+                .lock()
+                .extend(checked.err().map(|error| (offset, error)));
+        }
+        self.gathered.clear();
+        Ok(())
+    }
+
+    fn check_together(&mut self, piece: &Piece) -> Result<(), CheckError> {
         let data_len = piece.data_len();
         self.check.read(piece.begin, data_len, &mut self.stored)?;
         for entry in &piece.entries {
@@ -333,9 +417,13 @@ impl Gathered {
             path: path.to_owned(),
             source,
         })?;
+        self.clear();
+        Ok(())
+    }
+
+    fn clear(&mut self) {
         self.chunks.clear();
         self.ends.clear();
         self.addresses.clear();
-        Ok(())
     }
 }

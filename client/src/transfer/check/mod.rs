@@ -12,7 +12,7 @@ use holdfast_chunkstore::stored_index::StoredIndexError;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind};
 
 pub(super) use file::check_arriving;
-pub use file::check_file;
+pub use file::{FileCheck, check_file, check_whole_file};
 pub(super) use journal::read_checked;
 pub use journal::{JournalCheck, check_journal};
 

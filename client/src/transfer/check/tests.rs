@@ -9,7 +9,7 @@ use holdfast_chunkstore::sort::SortOptions;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind};
 
 use super::CheckError;
-use super::file::{check_file, check_with};
+use super::file::{check_file, check_whole_file, check_with};
 
 /// A file of two chunks, the second of which stands under `address`.
 fn pair(kind: FileKind, address: ChunkAddress) -> tempfile::NamedTempFile {
@@ -168,4 +168,74 @@ async fn no_room_for_the_index_is_not_a_damage() {
     let error = checked.unwrap_err();
     assert!(matches!(error, CheckError::Sort { .. }), "{error:?}");
     assert_eq!(error.kind(), ErrorKind::Internal);
+}
+
+/// Which chunks of a large file are damaged where several are: two of one piece, one of another, and the last.
+const SEVERAL: [u32; 4] = [7, 8, DAMAGED, MANY - 1];
+
+#[tokio::test]
+async fn every_damaged_chunk_is_named_and_the_others_count() {
+    for kind in [FileKind::Table, FileKind::Archive] {
+        let claimed = |number: u32| ChunkAddress::new([u8::try_from(number % 251).unwrap(); 20]);
+        let bytes = many(kind, |number| match SEVERAL.contains(&number) {
+            true => claimed(number),
+            false => hash_chunk(&chunk(number)),
+        });
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        let pool = BlockingPool::new(4);
+        let checked = check_whole_file(file.path(), kind, &std::env::temp_dir(), &pool).await;
+        let checked = checked.unwrap();
+        assert_eq!(checked.sound(), u64::from(MANY) - 4);
+        let mut named: Vec<_> = (checked.problems.iter())
+            .map(|problem| match problem {
+                CheckError::Address { source, .. } => source.claimed,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let mut wanted = SEVERAL.map(claimed).to_vec();
+        named.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(named, wanted);
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_that_cannot_be_decoded_hides_none_behind_it() {
+    let mut bytes = many(FileKind::Table, |number| hash_chunk(&chunk(number)));
+    let (_, index) = table::Index::decode_file(&bytes).unwrap();
+    for number in SEVERAL {
+        let span = index.get(hash_chunk(&chunk(number))).unwrap().data;
+        bytes[usize::try_from(span.offset).unwrap() + 3] ^= 1;
+    }
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&bytes).unwrap();
+    let (spill, pool) = (std::env::temp_dir(), BlockingPool::new(4));
+    let checked = check_whole_file(file.path(), FileKind::Table, &spill, &pool).await;
+    let named: Vec<_> = (checked.unwrap().problems.iter())
+        .map(|problem| match problem {
+            CheckError::Chunk { address, .. } => *address,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(named, SEVERAL.map(|number| hash_chunk(&chunk(number))));
+}
+
+#[tokio::test]
+async fn a_damaged_index_is_a_damage_of_the_file() {
+    let honest = many(FileKind::Table, |number| hash_chunk(&chunk(number)));
+    let (spill, pool) = (std::env::temp_dir(), BlockingPool::new(2));
+    // The magic number of the footer, and a length in the index.
+    for behind in [1, honest.len() / 3] {
+        let mut bytes = honest.clone();
+        let at = bytes.len() - behind;
+        bytes[at] ^= 0x40;
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        let checked = check_whole_file(file.path(), FileKind::Table, &spill, &pool).await;
+        match checked {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}"),
+            Ok(checked) => assert!(!checked.problems.is_empty(), "{behind}"),
+        }
+    }
 }

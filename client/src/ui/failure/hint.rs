@@ -160,6 +160,9 @@ fn of_a_backup(error: &BackupError) -> Option<&'static str> {
         BackupError::NoRecords { .. } => Some(
             "older states are in the history of the forge: `holdfastd history` there lists them",
         ),
+        BackupError::Damaged { .. } => Some(
+            "back up to an empty target; `holdfast backup verify <target>` lists all damage in this one",
+        ),
         BackupError::NoRules => Some("give a rule, such as --keep-daily 7"),
         _ => None,
     }
