@@ -41,7 +41,8 @@ pub(super) async fn find(
         count: 1,
         source: SourceError::new(error.kind(), error),
     };
-    let Some(repository) = &repositories.find(name).await.map_err(failed)? else {
+    let found = repositories.find(name).await.map_err(failed)?;
+    let Some(repository) = &found else {
         return Ok(Vec::new());
     };
     let root = repository.state().await.map_err(failed)?.root;

@@ -223,8 +223,8 @@ impl Cloner<'_> {
             _ => Vec::from_iter(&self.request.branch),
         };
         let of = self.request.remote.address();
-        let names = asked.into_iter().cloned().map(RefName::Branch);
-        names.map(|name| usable.check_asked(&of, &name)).collect()
+        let mut names = asked.into_iter().cloned().map(RefName::Branch);
+        names.try_for_each(|name| usable.check_asked(&of, &name))
     }
 
     /// Chooses the branch that is checked out; one that stands for no commit is passed over, unless it was asked for.
