@@ -60,6 +60,12 @@ pub(crate) enum Complaint {
         /// What was given.
         place: String,
     },
+    /// A remote with nothing to verify.
+    #[error("could not verify {place}: the repository is empty, or not there")]
+    Absent {
+        /// Where.
+        place: String,
+    },
     /// A store without branches, where one is needed.
     #[error("there are no branches in {place}")]
     NoBranches {
@@ -161,6 +167,7 @@ impl Complaint {
             | Self::NoRemote { .. }
             | Self::Nothing { .. }
             | Self::NoPlace { .. }
+            | Self::Absent { .. }
             | Self::NoBranches { .. } => ErrorKind::NotFound,
             Self::Rejected { .. } | Self::Clobbered { .. } => ErrorKind::Refused,
             Self::Damaged { .. } => ErrorKind::Corrupt,

@@ -26,6 +26,11 @@ pub(super) async fn verify(
     environment: &Environment,
 ) -> anyhow::Result<()> {
     let looked = place::look_at(&arguments.place, environment).await?;
+    // A server shows an empty repository where there is none, and a misspelt name must not pass for one that is whole.
+    if looked.store().is_none() && looked.root.is_zero() {
+        let place = looked.name;
+        return Err(Complaint::Absent { place }.into());
+    }
     let progress = Progress::new(output.quiet);
     let mut report = Report {
         output,

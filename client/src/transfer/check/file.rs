@@ -102,7 +102,7 @@ pub async fn check_whole_file(
             let index = index.map_err(|source| CheckError::index(&path, source))?;
             let mut check = Check::of_index(path, file, &index, &sort)?;
             check.faults = Some(faults);
-            Ok(check)
+            Ok::<_, CheckError>(check)
         });
         opened.await?.run(pool, None).await?
     };

@@ -55,6 +55,7 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
             Complaint::Unnamed { .. } => {
                 Some("give it a name: dolt remote add <name> <address>; then push to that name")
             }
+            Complaint::Absent { .. } => Some("check the spelling of the address"),
             Complaint::NoBranches { .. } => Some("push a branch to it first"),
             Complaint::NothingStays { .. } => Some("name a directory that stays, with --via"),
             _ => None,
