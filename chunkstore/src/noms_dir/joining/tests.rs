@@ -53,7 +53,7 @@ fn a_store_of_many_commits_stays_one_of_few_files() {
     let store = NewStore::create(&directory).unwrap();
     store.finish(RootAddress::ZERO, Vec::new()).unwrap();
     let before = NomsDir::open(&directory).unwrap();
-    let count = 500;
+    let count: u32 = 500;
     let mut most = 0;
     for number in 0..count {
         let writer = StoreWriter::open(&directory).unwrap();
