@@ -32,8 +32,8 @@ const DICTIONARIES: usize = 64;
 
 /// A table file or an archive whose index was read. Clones of the `Arc` share it between threads.
 ///
-/// It is open only while it is read, as [`super::handle`] says: one that a collection takes away is no longer readable
-/// then, which is [`StoreError::Vanished`].
+/// Few files of a process are open at once, and this one is opened when it is read: one that a collection took away is
+/// [`StoreError::Vanished`] then.
 #[derive(Debug)]
 pub struct StoredFile {
     id: TableFileId,
