@@ -19,6 +19,7 @@ mod malformed;
 mod merging;
 mod noms_dir;
 mod objects;
+mod one_id;
 mod passing_faults;
 mod place;
 mod repository;
