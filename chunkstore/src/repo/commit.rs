@@ -26,7 +26,7 @@ use crate::repo::state::State;
 use crate::repo::uploads::UploadNote;
 
 /// How many races a change may lose before it gives up.
-const ATTEMPTS: u32 = 100;
+pub(crate) const ATTEMPTS: u32 = 100;
 /// How many records are searched at once for what a lost reply may have reached.
 const SEARCHED_AT_ONCE: u64 = 16;
 

@@ -9,8 +9,9 @@
 //! retires the parts. A crash before that record leaves a file that nobody names.
 //!
 //! # Retry
-//! None: if a part is no longer named when the merged file is whole, somebody else has merged it, and the file is
-//! given up; between then and the record it would be left unnamed. After a failure the next merge waits for a
+//! A lost race for the record is tried again, as that of a push is, up to a limit. If a part is no longer named when the
+//! merged file is whole, somebody else has merged it, and the file is given up; between then and the record it would be
+//! left unnamed. After a failure the next merge waits for a
 //! minute, and longer each time. A part that cannot be read is left as it is until the next start.
 
 use std::collections::HashSet;
@@ -22,6 +23,7 @@ use crate::error::ErrorKind;
 use crate::id::UploadId;
 use crate::objects::ObjectError;
 use crate::repo::check::UploadError;
+use crate::repo::commit::ATTEMPTS;
 use crate::repo::conjoin;
 use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::StoredFile;
@@ -309,7 +311,7 @@ impl Repository {
         actor: &Actor,
     ) -> Result<bool, RepositoryError> {
         let _appending = self.shared.appending.lock().await;
-        loop {
+        for _ in 0..ATTEMPTS {
             let state = self.state().await?;
             if retired.iter().any(|part| !state.files.contains_key(part)) {
                 return Ok(false);
@@ -326,6 +328,7 @@ impl Repository {
                 return Ok(true);
             }
         }
+        Err(RepositoryError::Busy { attempts: ATTEMPTS })
     }
 }
 

@@ -18,12 +18,14 @@ mod made_files;
 mod malformed;
 mod merging;
 mod noms_dir;
+mod not_blocking;
 mod objects;
 mod one_id;
 mod passing_faults;
 mod place;
 mod repository;
 mod rewriting;
+mod rival;
 #[cfg(feature = "rocks")]
 mod rocks;
 mod samples;
