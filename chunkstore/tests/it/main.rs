@@ -8,6 +8,7 @@
 
 mod every_step;
 mod fixtures;
+mod forgetful;
 mod forward;
 mod gated;
 mod golden;
