@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
+use crate::pool::about_to_block;
+
 /// How much is read at once unless the reader is told otherwise.
 pub(crate) const BLOCK_BYTES: usize = 128 << 10;
 
@@ -69,7 +71,10 @@ impl<const N: usize> ItemReader<N> {
         }
         self.block.resize(len, 0);
         let read = match &self.file {
-            Some(file) => file.read_exact_at(&mut self.block, self.offset),
+            Some(file) => {
+                about_to_block();
+                file.read_exact_at(&mut self.block, self.offset)
+            }
             None => Err(io::ErrorKind::UnexpectedEof.into()),
         };
         if let Err(error) = read {

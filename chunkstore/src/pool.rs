@@ -7,6 +7,27 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+#[cfg(feature = "testing")]
+thread_local! {
+    static MUST_NOT_BLOCK: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// From here on whatever blocks on this thread panics, as far as it is known to [`about_to_block`].
+#[cfg(feature = "testing")]
+pub fn forbid_blocking() {
+    MUST_NOT_BLOCK.set(true);
+}
+
+/// Told of by what waits for a file. Does nothing but in tests.
+#[inline]
+pub(crate) fn about_to_block() {
+    #[cfg(feature = "testing")]
+    assert!(
+        !MUST_NOT_BLOCK.get(),
+        "a thread of the runtime is about to wait for a file"
+    );
+}
+
 /// A bounded pool of blocking calls. Clones share the bound.
 #[derive(Debug, Clone)]
 pub struct BlockingPool {

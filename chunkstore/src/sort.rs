@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use crate::items::ItemReader;
 use crate::merge::Merge;
+use crate::pool::about_to_block;
 
 /// What the blocks of all runs together take while they are merged.
 const MERGE_BYTES: usize = 4 << 20;
@@ -215,6 +216,7 @@ impl Spilled {
         if let Some(room) = &self.file.room {
             room.grow(block.len() as u64)?;
         }
+        about_to_block();
         self.file.bytes.write_all_at(block, self.end)?;
         self.end += block.len() as u64;
         Ok(())

@@ -226,7 +226,7 @@ async fn objects(
     match &settings.store {
         StoreSettings::Local => local_objects(&settings.data.join("store"), access, settings).await,
         StoreSettings::S3 { .. } => {
-            let opening = s3::objects(&settings.store, clock);
+            let opening = s3::objects(&settings.store, access, clock);
             let opened = waiting::said(&place(settings), opening).await;
             opened.map_err(open_error("the object store"))?
         }
@@ -336,28 +336,67 @@ async fn index(settings: &Settings) -> Result<Arc<dyn ChunkIndex>, PartsError> {
 mod s3 {
     use std::sync::Arc;
 
+    use std::time::Duration;
+
     use holdfast_chunkstore::clock::Clock;
     use holdfast_chunkstore::objects::limited::LimitedStore;
+    use holdfast_chunkstore::objects::local::Access;
     use holdfast_chunkstore::objects::retrying::{RetryPolicy, RetryingStore};
     use holdfast_chunkstore::objects::s3::{Lifecycle, S3Credentials, S3Settings, S3Store};
     use holdfast_chunkstore::objects::{ObjectKey, ObjectStore};
+    use holdfast_chunkstore::repo::layout;
 
     use super::{PartsError, open_error, probe_error};
     use crate::settings::StoreSettings;
 
+    /// An upload that was begun longer ago than this is not under way any more, at any server.
+    const UPLOADS_LEFT_AFTER: Duration = Duration::from_hours(7 * 24);
+
     pub(super) async fn objects(
         settings: &StoreSettings,
+        access: Access,
         clock: &Arc<dyn Clock>,
     ) -> Result<Arc<dyn ObjectStore>, PartsError> {
         let store = S3Store::new(bucket(settings)?, Arc::clone(clock)).await;
         let lifecycle = store.probe_lifecycle().await;
         match lifecycle.map_err(probe_error)? {
             Lifecycle::KeepsObjects => {}
+            Lifecycle::KeepsParts if access == Access::Exclusive => {
+                tracing::info!(
+                    "the bucket has no lifecycle rule that aborts incomplete multipart uploads: what a crash leaves of \
+                     one is kept, and paid for, until a start of holdfastd finds it a week later"
+                );
+            }
+            Lifecycle::KeepsParts => {}
             Lifecycle::CannotTell => {
                 tracing::info!("the bucket does not tell whether it expires objects");
             }
         }
+        if access == Access::Exclusive {
+            give_up_left_uploads(&store).await;
+        }
         Ok(bounded(Arc::new(store), clock))
+    }
+
+    /// Clears away what crashes left of uploads. It costs room and no more, so a failure does not stop the start.
+    async fn give_up_left_uploads(store: &S3Store) {
+        let given_up = store.give_up_left_uploads(UPLOADS_LEFT_AFTER, layout::is_of_an_upload);
+        match given_up.await {
+            Ok(None | Some(0)) => {}
+            Ok(Some(uploads)) => {
+                tracing::info!(
+                    uploads,
+                    "uploads that were left in the bucket a week ago were given up"
+                );
+            }
+            Err(error) => {
+                let cause = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    error = cause,
+                    "could not look for uploads that were left in the bucket"
+                );
+            }
+        }
     }
 
     /// How many calls to the bucket are under way at once, and how many more of uploads.

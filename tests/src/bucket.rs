@@ -48,6 +48,8 @@ pub struct Misbehavior {
     pub latency: Duration,
     /// The days after which a lifecycle rule deletes every object, by its word only.
     pub expires_after_days: Option<i32>,
+    /// The days after which a lifecycle rule clears uploads away that were not ended, by its word only. No misbehavior.
+    pub clears_uploads_after_days: Option<i32>,
 }
 
 /// What happens to a request in place of an ordinary answer.
@@ -148,6 +150,11 @@ impl Bucket {
     /// Puts bytes in the place of an object, as a failing disk would.
     pub fn damage(&self, key: &str, body: Bytes) {
         self.objects.replace(key, body);
+    }
+
+    /// Makes the multipart uploads that are open so much older.
+    pub fn age_uploads(&self, age: Duration) {
+        self.objects.age_uploads(age);
     }
 
     /// How many multipart uploads are neither completed nor aborted.

@@ -55,6 +55,9 @@ pub struct ChunkSpan {
     pub dictionary: Option<ByteSpan>,
 }
 
+/// How often a question is asked of an index that starts anew under it.
+const STARTS_ANEW: u32 = 8;
+
 /// One line of a file's index: an address and where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChunkEntry {
@@ -179,7 +182,7 @@ pub trait ChunkIndex: Send + Sync + fmt::Debug {
         files: &FileSet,
         addresses: &[ChunkAddress],
     ) -> Result<Located, IndexError> {
-        loop {
+        for _ in 0..STARTS_ANEW {
             let generation = self.generation();
             let markers = self.has_files(pool, files.as_slice()).await?;
             let missing = missing_files(files, &markers);
@@ -187,12 +190,13 @@ pub trait ChunkIndex: Send + Sync + fmt::Debug {
                 return Ok(Located::Missing(missing));
             }
             let mut found = self.locate(pool, addresses).await?;
-            if self.generation() != generation {
-                continue;
+            if self.generation() == generation {
+                keep_places_in(files, &mut found);
+                return Ok(Located::Found(found));
             }
-            keep_places_in(files, &mut found);
-            return Ok(Located::Found(found));
         }
+        // It loses what it is given as soon as it has it: the caller decides how often it is filled again.
+        Ok(Located::Missing(files.as_slice().to_vec()))
     }
 
     /// How often this index has started anew. While the number stays, markers stay.

@@ -2,7 +2,8 @@
 //!
 //! # Order
 //! A file's bytes are synced before it gets its name, a name's directory before anybody is told of it, and a new
-//! directory's own name before a file in it counts. Everything here blocks.
+//! directory's own name before a file in it counts. A name that is there already may come of an attempt whose sync
+//! failed, so it is synced before it is believed. Everything here blocks.
 //! # Crash
 //! A crash before the name leaves a temporary file, which its owner removes at the next start; a crash after
 //! it leaves the whole file, whose name may or may not be there.
@@ -10,57 +11,180 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::panic::Location;
 use std::path::Path;
 
 use tempfile::NamedTempFile;
 
+use super::disk::{Disk, Site, SystemDisk};
+
+/// The file system that all but tests use.
+const SYSTEM: &dyn Disk = &SystemDisk;
+
+impl dyn Disk + '_ {
+    /// As [`create_directories`].
+    pub fn create_directories(&self, base: &Path, directory: &Path) -> io::Result<()> {
+        self.make_directories(directory)
+            .map_err(|error| match error.kind() {
+                // A file stands where a directory is wanted, which must not be mistaken for a lost race for a name.
+                io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
+                _ => error,
+            })?;
+        let above = directory
+            .ancestors()
+            .skip(1)
+            .take_while(|path| path.starts_with(base));
+        for parent in above {
+            self.sync_directory(parent, Location::caller())?;
+        }
+        Ok(())
+    }
+
+    /// As [`create_root`].
+    pub fn create_root(&self, directory: &Path) -> io::Result<()> {
+        let directory = std::path::absolute(directory)?;
+        let missing: Vec<&Path> = directory
+            .ancestors()
+            .take_while(|path| !path.is_dir())
+            .collect();
+        // The lowest that is there may come of an attempt that failed behind it: one at a time, from above.
+        let lowest = missing.last().map_or(&*directory, |path| parent(path));
+        match self.sync_directory(parent(lowest), Location::caller()) {
+            // Where no name can be made, or not by us, it was there before us.
+            Err(error) if takes_no_names(&error) => {}
+            synced => synced?,
+        }
+        for path in missing.iter().rev() {
+            self.make_directories(path)?;
+            self.sync_directory(parent(path), Location::caller())?;
+        }
+        Ok(())
+    }
+
+    /// As [`write_temporary`].
+    pub fn write_temporary(&self, directory: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+        let mut file = NamedTempFile::new_in(directory)?;
+        file.write_all(bytes)?;
+        self.finish(file.as_file())?;
+        Ok(file)
+    }
+
+    /// As [`finish`].
+    pub fn finish(&self, file: &File) -> io::Result<()> {
+        let mut permissions = file.metadata()?.permissions();
+        permissions.set_readonly(true);
+        file.set_permissions(permissions)?;
+        self.sync_file(file, Location::caller())
+    }
+
+    /// As [`link`].
+    pub fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        if let Err(error) = self.hard_link(file, name) {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                self.sync_parent(name, Location::caller())?;
+            }
+            return Err(error);
+        }
+        self.sync_parent(name, Location::caller()).inspect_err(|_| {
+            // What was not announced should not stay; where it stays, the next who finds it makes it durable first.
+            drop(self.remove_file(name));
+        })
+    }
+
+    /// As [`replace`].
+    pub fn replace(&self, file: NamedTempFile, name: &Path) -> io::Result<()> {
+        let path = file.into_temp_path();
+        self.rename(&path, name)?;
+        drop(path.keep());
+        self.sync_parent(name, Location::caller())
+    }
+
+    /// As [`write_over`].
+    pub fn write_over(&self, name: &Path, prefix: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
+        let directory = parent(name);
+        let mut file = tempfile::Builder::new()
+            .prefix(prefix)
+            .tempfile_in(directory)?;
+        file.write_all(bytes)?;
+        file.as_file()
+            .set_permissions(fs::Permissions::from_mode(mode))?;
+        self.sync_file(file.as_file(), Location::caller())?;
+        self.replace(file, name)
+    }
+
+    /// As [`rename()`].
+    pub fn rename_durably(&self, file: &Path, name: &Path, mode: u32) -> io::Result<()> {
+        let whole = File::open(file)?;
+        whole.set_permissions(fs::Permissions::from_mode(mode))?;
+        self.sync_file(&whole, Location::caller())?;
+        self.rename(file, name)?;
+        self.sync_parent(name, Location::caller())
+    }
+
+    /// As [`remove`].
+    pub fn remove(&self, name: &Path) -> io::Result<()> {
+        let removed = self.remove_file(name);
+        match &removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return removed,
+            // It may have been removed a moment ago, and not yet durably.
+            Err(_) if !parent(name).is_dir() => return removed,
+            _ => {}
+        }
+        self.sync_parent(name, Location::caller())?;
+        removed
+    }
+
+    fn sync_parent(&self, name: &Path, site: Site) -> io::Result<()> {
+        self.sync_directory(parent(name), site)
+    }
+}
+
+/// Whether a sync failed because the directory is not ours, or its file system is only read and knows no sync.
+fn takes_no_names(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::Unsupported
+    )
+}
+
+/// The directory that a name is in.
+fn parent(name: &Path) -> &Path {
+    match name.parent() {
+        Some(directory) if directory == Path::new("") => Path::new("."),
+        Some(directory) => directory,
+        None => Path::new("/"),
+    }
+}
+
 /// Makes the names in a directory durable.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+    SYSTEM.sync_directory(directory, Location::caller())
 }
 
 /// Makes a directory and the missing ones above it, and makes the names of all of them below `base` durable,
 /// also of those that were there before: whoever made them may not have come so far. `base` must exist and
 /// contain `directory`.
 pub fn create_directories(base: &Path, directory: &Path) -> io::Result<()> {
-    fs::create_dir_all(directory).map_err(|error| match error.kind() {
-        // A file stands where a directory is wanted, which must not be mistaken for a lost race for a name.
-        io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
-        _ => error,
-    })?;
-    let above = directory
-        .ancestors()
-        .skip(1)
-        .take_while(|path| path.starts_with(base));
-    for parent in above {
-        sync_directory(parent)?;
-    }
-    Ok(())
+    SYSTEM.create_directories(base, directory)
 }
 
 /// Makes a directory and the missing ones above it, durably.
 pub fn create_root(directory: &Path) -> io::Result<()> {
-    let directory = std::path::absolute(directory)?;
-    let existing = directory.ancestors().find(|path| path.is_dir());
-    let base = existing.unwrap_or(Path::new("/"));
-    create_directories(base, &directory)
+    SYSTEM.create_root(directory)
 }
 
 /// Writes bytes to a new temporary file in `directory` and makes them durable. The file goes away when the
 /// answer is dropped, unless it got a name before.
 pub fn write_temporary(directory: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::new_in(directory)?;
-    file.write_all(bytes)?;
-    finish(file.as_file())?;
-    Ok(file)
+    SYSTEM.write_temporary(directory, bytes)
 }
 
 /// Makes a file that is written to its end read-only and durable.
 pub fn finish(file: &File) -> io::Result<()> {
-    let mut permissions = file.metadata()?.permissions();
-    permissions.set_readonly(true);
-    file.set_permissions(permissions)?;
-    file.sync_all()
+    SYSTEM.finish(file)
 }
 
 /// Brings what is written of a growing file to the disk. Its error counts: the system tells it only once.
@@ -69,65 +193,38 @@ pub fn write_out(file: &Path) -> io::Result<()> {
 }
 
 /// Gives a durable file a further name, durably and never over something: [`io::ErrorKind::AlreadyExists`] if
-/// the name is taken. If the name cannot be made durable, it is taken back.
+/// the name is taken, and then by a file whose name is durable. If the name cannot be made durable, it is taken back
+/// where that is possible.
 pub fn link(file: &Path, name: &Path) -> io::Result<()> {
-    fs::hard_link(file, name)?;
-    sync_parent(name).inspect_err(|_| {
-        // The name was not announced; if it cannot be taken back either, the caller's error covers that.
-        drop(fs::remove_file(name));
-        drop(sync_parent(name));
-    })
+    SYSTEM.link(file, name)
 }
 
 /// Gives a durable temporary file its name, replacing what stood there, durably.
 pub fn replace(file: NamedTempFile, name: &Path) -> io::Result<()> {
-    file.persist(name).map_err(|error| error.error)?;
-    sync_parent(name)
+    SYSTEM.replace(file, name)
 }
 
 /// Gives a whole file another name on the same file system, in the place of what stood there, durably, and with the
 /// permissions `mode`.
-#[expect(clippy::disallowed_methods, reason = "the durable module itself")]
 pub fn rename(file: &Path, name: &Path, mode: u32) -> io::Result<()> {
-    let whole = File::open(file)?;
-    whole.set_permissions(fs::Permissions::from_mode(mode))?;
-    whole.sync_all()?;
-    fs::rename(file, name)?;
-    sync_parent(name)
+    SYSTEM.rename_durably(file, name, mode)
 }
 
 /// Gives a file another name on the same file system, in the place of what stood there. Neither its bytes nor the name
 /// need outlive a crash of the machine: only for what can be made again.
-#[expect(clippy::disallowed_methods, reason = "the durable module itself")]
 pub fn rename_only(file: &Path, name: &Path) -> io::Result<()> {
-    fs::rename(file, name)
+    SYSTEM.rename(file, name)
 }
 
 /// Writes bytes beside `name`, under a name that begins with `prefix`, and puts them in the place of what stood there,
 /// durably and with the permissions `mode`. The old or the new bytes stand there at every moment.
 pub fn write_over(name: &Path, prefix: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
-    let directory = name.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(prefix)
-        .tempfile_in(directory)?;
-    file.write_all(bytes)?;
-    file.as_file()
-        .set_permissions(fs::Permissions::from_mode(mode))?;
-    file.as_file().sync_all()?;
-    replace(file, name)
+    SYSTEM.write_over(name, prefix, mode, bytes)
 }
 
-/// Removes a name durably.
+/// Removes a name durably. [`io::ErrorKind::NotFound`] if there is none, which then is durable too.
 pub fn remove(name: &Path) -> io::Result<()> {
-    fs::remove_file(name)?;
-    sync_parent(name)
-}
-
-fn sync_parent(name: &Path) -> io::Result<()> {
-    match name.parent() {
-        Some(directory) => sync_directory(directory),
-        None => Ok(()),
-    }
+    SYSTEM.remove(name)
 }
 
 #[cfg(test)]

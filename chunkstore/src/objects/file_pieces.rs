@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt as _, stream};
 use rustix::buffer::spare_capacity;
 
 use super::MAX_PIECE_BYTES;
-use crate::pool::BlockingPool;
+use crate::pool::{BlockingPool, about_to_block};
 
 /// One piece is being read while the one before it is being sent.
 const PIECES_IN_HAND: usize = 2;
@@ -29,6 +29,7 @@ pub(super) fn read_piece(file: &File, range: Range<u64>) -> io::Result<Bytes> {
         .ok()
         .filter(|len| *len <= MAX_PIECE_BYTES)
         .ok_or(io::ErrorKind::InvalidInput)?;
+    about_to_block();
     let mut bytes = Vec::with_capacity(len);
     while bytes.len() < len {
         let offset = range.start + bytes.len() as u64;

@@ -9,7 +9,8 @@
 //! A file under its key is the object, whole: it got that name by a hard link, never over something.
 //! # Order
 //! Bytes, their sync, the directories' names, the link, the sync of its directory, the answer. Between the link
-//! and the last sync other readers of this process wait, so nobody acts on what a crash could take back.
+//! and the last sync other readers of this process wait, so nobody acts on what a crash could take back. Where that
+//! sync fails and the name stays, it is made durable before it is read or said to be there already.
 //! # Crash
 //! A crash leaves temporary files; an object has its name or not. What a killed process linked but did not sync
 //! is synced at the next [`LocalStore::open`].
@@ -19,6 +20,7 @@
 //! Nothing is retried here.
 
 mod directory;
+mod doubtful;
 mod listing;
 
 use std::fs::File;
@@ -35,6 +37,7 @@ use quick_cache::sync::Cache;
 use tokio::task::JoinSet;
 
 use self::directory::{Directory, read_error};
+use super::disk::{Disk, SystemDisk};
 use super::file_pieces::{pieces, read_cached_piece};
 use super::{
     ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, SignedAddress,
@@ -159,11 +162,20 @@ impl LocalUpload {
 impl LocalStore {
     /// Opens a directory, making it if it is not there.
     pub async fn open(root: &Path, options: LocalOptions) -> Result<Self, LocalOpenError> {
+        Self::open_on(Arc::new(SystemDisk), root, options).await
+    }
+
+    /// The same on a file system of the caller's.
+    pub async fn open_on(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        options: LocalOptions,
+    ) -> Result<Self, LocalOpenError> {
         let writers = BlockingPool::new(options.concurrent_writes);
         let path = root.to_owned();
         let directory = writers
             .run(move || {
-                Directory::open(&path, options.access, options.free_floor_bytes)
+                Directory::open(disk, &path, options.access, options.free_floor_bytes)
                     .map_err(|source| LocalOpenError { path, source })
             })
             .await?;

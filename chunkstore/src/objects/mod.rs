@@ -10,6 +10,7 @@
 //!
 //! Keys are also paths: of `a` and `a/b` only one can be an object, and the second may be refused.
 
+pub mod disk;
 pub mod durable;
 mod file_pieces;
 pub mod key;

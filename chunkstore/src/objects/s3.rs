@@ -4,7 +4,7 @@
 //! The bucket. An object comes into being by one conditional request, whole.
 //! # Crash
 //! A crash during an upload leaves parts that nobody sees; a lifecycle rule that aborts incomplete multipart
-//! uploads removes them. Those of an upload that was dropped are removed here.
+//! uploads removes them, or a later start, when they are old. Those of an upload that was dropped are removed at once.
 //! # Retry
 //! What an upload sends is sent again here, its last request too: its key is its own, so that a look at the object
 //! tells whether that request took effect. Any other conditional request is repeated only where the server
@@ -15,6 +15,7 @@
 
 mod config;
 mod failure;
+mod left_uploads;
 mod lifecycle;
 mod replace;
 mod signer;

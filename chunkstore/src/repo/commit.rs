@@ -8,6 +8,7 @@
 //! A lost race is not shown to anybody: the change is checked again on top of the winner's state and tried as
 //! the next record. A Commit whose reply was lost is recognised by what it reached.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::address::{ChunkAddress, RootAddress, TableFileId};
@@ -27,7 +28,7 @@ use crate::repo::state::State;
 use crate::repo::uploads::UploadNote;
 
 /// How many races a change may lose before it gives up.
-const ATTEMPTS: u32 = 100;
+pub(crate) const ATTEMPTS: u32 = 100;
 /// How many records are searched at once for what a lost reply may have reached.
 const SEARCHED_AT_ONCE: u64 = 16;
 
@@ -145,16 +146,15 @@ impl Repository {
     ) -> Result<Batch, RepositoryError> {
         let mut notes: Vec<Arc<UploadNote>> = Vec::new();
         let mut released = Vec::new();
-        for wanted in files {
+        for wanted in &named_once(files)? {
             let (sound, damaged) = self.named_so(state, wanted);
             if let Some(file) = sound {
                 check_count(wanted, file.chunks)?;
                 continue;
             }
             let note = self.newest_note(wanted).await?;
-            let upload = note.file.upload;
-            let is_merged_away = state.retired.contains_key(&upload);
-            if !is_merged_away && notes.iter().all(|noted| noted.file.upload != upload) {
+            let is_merged_away = state.retired.contains_key(&note.file.upload);
+            if !is_merged_away {
                 let is_same = |file: &&StoredFile| file.sha256 == note.file.sha256;
                 released.extend(damaged.into_iter().filter(is_same).map(|file| file.upload));
                 notes.push(note);
@@ -316,6 +316,27 @@ impl Batch {
             released: self.released.clone(),
         }
     }
+}
+
+/// Each file once. A clone asks for a file by its id alone, so that of two with one id it would get one: a request that
+/// names both is refused.
+fn named_once(files: &[NamedFile]) -> Result<Vec<NamedFile>, RepositoryError> {
+    let mut counts = HashMap::with_capacity(files.len());
+    let mut once = Vec::with_capacity(files.len());
+    for file in files {
+        match counts.insert(file.id, file.chunks) {
+            None => once.push(*file),
+            Some(chunks) if chunks == file.chunks => {}
+            Some(chunks) => {
+                return Err(RepositoryError::NamedTwice {
+                    id: file.id,
+                    chunks,
+                    other: file.chunks,
+                });
+            }
+        }
+    }
+    Ok(once)
 }
 
 fn check_count(wanted: &NamedFile, have: u32) -> Result<(), RepositoryError> {

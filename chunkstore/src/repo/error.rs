@@ -107,6 +107,18 @@ pub enum RepositoryError {
         /// What the file has.
         have: u32,
     },
+    /// One request names two files by one id.
+    #[error(
+        "could not add table file {id}: the request names it with {chunks} and with {other} chunks; name each file once"
+    )]
+    NamedTwice {
+        /// The id.
+        id: TableFileId,
+        /// How many chunks the request says first.
+        chunks: u32,
+        /// How many it says then.
+        other: u32,
+    },
     /// Chunks refer to chunks that are nowhere.
     #[error("table file {id} refers to {count} chunks that are not there, such as {first}")]
     Dangling {
@@ -188,6 +200,7 @@ impl RepositoryError {
             Self::NotUploaded { .. } | Self::Dangling { .. } | Self::RootAbsent { .. } => {
                 ErrorKind::Dangling
             }
+            Self::NamedTwice { .. } => ErrorKind::Invalid,
             Self::ChunkCount { .. } | Self::TooLong { .. } => ErrorKind::Refused,
             Self::RootRefused { source, .. } => source.kind,
             Self::Busy { .. } => ErrorKind::Unavailable,

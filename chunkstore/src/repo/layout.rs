@@ -155,6 +155,29 @@ pub fn parse_twin_name(name: &str) -> Option<(UploadId, UploadId)> {
     Some((archive.parse().ok()?, twin.parse().ok()?))
 }
 
+/// Whether a key is one that an upload in parts may be under way to: of a file, of a twin, or of a long list.
+pub fn is_of_an_upload(key: &ObjectKey) -> bool {
+    let segments: Vec<&str> = key.as_str().split('/').collect();
+    match segments[..] {
+        ["pools", pool, "files", _, name] => {
+            let pool = pool.parse().ok();
+            let named = pool.zip(parse_file_name(name));
+            named.is_some_and(|(pool, (id, upload, kind))| file_of(pool, id, upload, kind) == *key)
+        }
+        ["pools", pool, "derived", name] => {
+            let named = pool.parse().ok().zip(parse_twin_name(name));
+            named.is_some_and(|(pool, (archive, upload))| twin(pool, archive, upload) == *key)
+        }
+        ["repos", repo, "side", name] => {
+            let stamp = name
+                .split_once('-')
+                .map(|(stamp, _)| stamp.parse::<Stamp>());
+            repo.parse::<RepoId>().is_ok() && matches!(stamp, Some(Ok(_)))
+        }
+        _ => false,
+    }
+}
+
 /// Everything that was made from the files of a pool and can be made again.
 pub fn derived(pool: PoolId) -> String {
     format!("pools/{pool}/derived/")
@@ -222,6 +245,28 @@ mod tests {
         }
         assert_eq!(parse_file(&twin(pool, upload_id, upload_id)), None);
         assert_eq!(parse_file(&forge()), None);
+    }
+
+    #[test]
+    fn keys_of_uploads_are_told_from_all_others() {
+        let (repo, pool) = (RepoId::new([1; 16]), PoolId::new([2; 16]));
+        let (id, upload_id) = (TableFileId::new([3; 20]), UploadId::new([4; 16]));
+        let of_uploads = [
+            file_of(pool, id, upload_id, FileKind::Archive),
+            twin(pool, upload_id, UploadId::new([5; 16])),
+            side(repo, Stamp::new([6; 16]), "leaving"),
+        ];
+        assert!(of_uploads.iter().all(is_of_an_upload), "{of_uploads:?}");
+        let of_others = [
+            forge(),
+            record(repo, 1),
+            upload(repo, id, upload_id),
+            key(format!("photos/{}", of_uploads[0])),
+            key(format!("pools/{pool}/files/zz/{id}.{upload_id}")),
+            key("pools/mine/files/ab/backup.tar".to_owned()),
+        ];
+        let taken = of_others.iter().find(|key| is_of_an_upload(key));
+        assert_eq!(taken, None);
     }
 
     #[test]

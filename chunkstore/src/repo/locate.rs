@@ -320,7 +320,7 @@ impl Repository {
             entries::read_entries(&*parts.objects, &served.key, &served.file, &parts.spool)
                 .await
                 .map_err(|source| RepositoryError::Entries { source })?;
-        let entries = entries.sorted();
+        let entries = parts.pool.run(move || entries.sorted()).await;
         let entries = entries.map_err(error::index("read a file's entries"))?;
         self.enter(&served.file, entries).await
     }

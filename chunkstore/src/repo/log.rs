@@ -32,6 +32,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::ErrorKind;
 use crate::id::{RepoId, Stamp, UploadId};
 use crate::objects::{ObjectError, ObjectMeta, ObjectStore, ObjectStoreExt as _};
+use crate::pool::BlockingPool;
 use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::{Sha256, StoredFile};
 use crate::repo::layout;
@@ -45,6 +46,10 @@ use crate::repo::state::{Delta, State};
 
 /// How many records are read at once.
 const READ_AHEAD: usize = 16;
+/// How many long records and lists are encoded or decoded at once.
+const CODING_THREADS: usize = 2;
+/// A record of at most so many bytes is decoded where it arrives.
+const CODED_AT_ONCE: usize = 32 << 10;
 /// How often a create whose effect is unknown is tried again.
 const CREATE_ATTEMPTS: u32 = 4;
 
@@ -93,6 +98,8 @@ pub struct Log {
     clock: Arc<dyn Clock>,
     repo: RepoId,
     recent: Arc<RecentMoves>,
+    /// Threads for what long records and lists take to encode, decode and hash.
+    pool: BlockingPool,
 }
 
 impl Log {
@@ -103,6 +110,7 @@ impl Log {
             clock,
             repo,
             recent: Arc::default(),
+            pool: BlockingPool::new(CODING_THREADS),
         }
     }
 
@@ -226,10 +234,17 @@ impl Log {
             Err(ObjectError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(object("read a log record")(error)),
         };
-        let record =
-            Record::decode(&key, &bytes).map_err(|source| RepositoryError::Log { source })?;
+        let decoded = if bytes.len() <= CODED_AT_ONCE {
+            (Record::decode(&key, &bytes), digest(&bytes))
+        } else {
+            let key = key.clone();
+            let decode = move || (Record::decode(&key, &bytes), digest(&bytes));
+            self.pool.run(decode).await
+        };
+        let (record, digest) = decoded;
+        let record = record.map_err(|source| RepositoryError::Log { source })?;
         if record.sequence == sequence {
-            Ok(Some((record, digest(&bytes))))
+            Ok(Some((record, digest)))
         } else {
             Err(RepositoryError::Log {
                 source: RecordError::Chain {
@@ -241,7 +256,7 @@ impl Log {
     }
 
     /// Reads a list, wherever it stands.
-    pub async fn list<T: serde::de::DeserializeOwned + Clone + Send + Sync>(
+    pub async fn list<T: serde::de::DeserializeOwned + Clone + Send + Sync + 'static>(
         &self,
         listed: &Listed<T>,
     ) -> Result<Vec<T>, RepositoryError> {
@@ -256,7 +271,12 @@ impl Log {
         stamp: Stamp,
     ) -> Result<Appended, RepositoryError> {
         let record = self.compose(state, draft, stamp).await?;
-        let bytes = record.encode();
+        let encode = move || {
+            let bytes = record.encode();
+            let digest = digest(&bytes);
+            (record, bytes, digest)
+        };
+        let (record, bytes, digest) = self.pool.run(encode).await;
         let len = bytes.len() as u64;
         // What could not be read again would end the log.
         if len > MAX_LEN {
@@ -266,7 +286,7 @@ impl Log {
                 max: MAX_LEN,
             });
         }
-        let after = state.clone().after(&record, digest(&bytes), draft.delta());
+        let after = state.clone().after(&record, digest, draft.delta());
         if self.create(record.sequence, stamp, bytes).await? {
             self.recent.remember(&record);
             if record.checkpoint.is_some() {
@@ -327,6 +347,7 @@ impl Log {
         SideLists {
             objects: Arc::clone(&self.objects),
             repo: self.repo,
+            pool: self.pool.clone(),
         }
     }
 

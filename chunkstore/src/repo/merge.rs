@@ -1,16 +1,17 @@
 //! Small files become large ones.
 //!
 //! Each push leaves one or two small files. 32 files below 4 MiB become one, 16 of those become one of the
-//! next size, and so on up to 1 GiB. The parts are retired, not deleted: whoever holds an address of one can
-//! still read it.
+//! next size, and so on up to 1 GiB. Files that share an id are merged before all others, as a clone gets only one of
+//! them. The parts are retired, not deleted: an address of one that was given out can still be read.
 //!
 //! # Order and crash
 //! The merged file goes through the same check, note and index as an upload; then one record names it and
 //! retires the parts. A crash before that record leaves a file that nobody names.
 //!
 //! # Retry
-//! None: if a part is no longer named when the merged file is whole, somebody else has merged it, and the file is
-//! given up; between then and the record it would be left unnamed. After a failure the next merge waits for a
+//! A lost race for the record is tried again, as that of a push is, up to a limit. If a part is no longer named when the
+//! merged file is whole, somebody else has merged it, and the file is given up; between then and the record it would be
+//! left unnamed. After a failure the next merge waits for a
 //! minute, and longer each time. A part that cannot be read is left as it is until the next start.
 
 use std::collections::HashSet;
@@ -22,6 +23,7 @@ use crate::error::ErrorKind;
 use crate::id::UploadId;
 use crate::objects::ObjectError;
 use crate::repo::check::UploadError;
+use crate::repo::commit::ATTEMPTS;
 use crate::repo::conjoin;
 use crate::repo::damage::damage_of_input;
 use crate::repo::error::{RepositoryError, object};
@@ -66,6 +68,26 @@ pub struct Merged {
 
 /// Chooses the files that should become one, or none.
 fn due(state: &State, left_out: &HashSet<UploadId>) -> Option<Vec<StoredFile>> {
+    let shared = sharing_an_id(state, left_out);
+    shared.or_else(|| due_by_size(state, left_out))
+}
+
+/// Files of one id that may be merged, or none.
+fn sharing_an_id(state: &State, left_out: &HashSet<UploadId>) -> Option<Vec<StoredFile>> {
+    let may_merge = |file: &&StoredFile| {
+        file.len < LARGE_ENOUGH
+            && u64::from(file.chunks) <= MOST_CHUNKS / 2
+            && !left_out.contains(&file.upload)
+    };
+    let shared = state.sharing_an_id().into_values().map(|files| {
+        let files: Vec<&StoredFile> = files.into_iter().filter(may_merge).collect();
+        as_many_as_fit(&files)
+    });
+    shared.into_iter().find(|files| files.len() > 1)
+}
+
+/// Small files that are enough to become one, or none.
+fn due_by_size(state: &State, left_out: &HashSet<UploadId>) -> Option<Vec<StoredFile>> {
     let (mut below, mut from, mut together) = (SMALL, 0, SMALL_TOGETHER);
     while from < LARGE_ENOUGH {
         let sized = |file: &&StoredFile| {
@@ -298,7 +320,7 @@ impl Repository {
         actor: &Actor,
     ) -> Result<bool, RepositoryError> {
         let _appending = self.shared.appending.lock().await;
-        loop {
+        for _ in 0..ATTEMPTS {
             let state = self.state().await?;
             if retired.iter().any(|part| !state.files.contains_key(part)) {
                 return Ok(false);
@@ -316,6 +338,7 @@ impl Repository {
                 return Ok(true);
             }
         }
+        Err(RepositoryError::Busy { attempts: ATTEMPTS })
     }
 }
 
@@ -336,14 +359,31 @@ mod tests {
         state_of(lens, 1)
     }
 
+    #[test]
+    fn files_of_one_id_are_merged_before_all_others() {
+        let mut state = state(&[1000; 40]);
+        let shared: Vec<UploadId> = state.files.keys().skip(20).take(2).copied().collect();
+        for upload in &shared {
+            let files = Arc::make_mut(&mut state.files);
+            files.get_mut(upload).unwrap().id = TableFileId::new([9; 20]);
+        }
+        let taken = due(&state).unwrap();
+        let taken: Vec<UploadId> = taken.iter().map(|file| file.upload).collect();
+        assert_eq!(taken, shared);
+        let left_out = HashSet::from([shared[0]]);
+        assert_eq!(super::due(&state, &left_out).unwrap().len(), 39);
+    }
+
     fn state_of(lens: &[u64], chunks: u32) -> State {
         let file = |(number, len): (usize, &u64)| {
             let mut upload = [0; 16];
             upload[..8].copy_from_slice(&(number as u64).to_be_bytes());
             let upload = UploadId::new(upload);
+            let mut id = [0; 20];
+            id[..16].copy_from_slice(upload.as_bytes());
             let file = StoredFile {
                 upload,
-                id: TableFileId::ZERO,
+                id: TableFileId::new(id),
                 kind: FileKind::Table,
                 len: *len,
                 chunks,

@@ -99,9 +99,10 @@ impl Upload<Receiving> {
     pub fn begin(
         id: UploadId,
         declared: DeclaredFile,
-        spool: SpoolFile,
+        mut spool: SpoolFile,
         object: Box<dyn ObjectUpload>,
     ) -> Self {
+        spool.keep_written();
         let sort = spool.sort_options();
         Self {
             id,

@@ -10,14 +10,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::id::{RepoId, Stamp};
 use crate::objects::{ObjectError, ObjectKey, ObjectStore, ObjectStoreExt as _};
+use crate::pool::BlockingPool;
 use crate::repo::error::{RepositoryError, object};
+use crate::repo::file::Sha256;
 use crate::repo::layout;
 use crate::repo::record::{
     INLINE_BYTES, INLINE_LIMIT, Listed, SideObject, decode_list, digest, encode_list,
@@ -35,11 +37,13 @@ const AT_ONCE: usize = 8;
 pub(crate) struct SideLists {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) repo: RepoId,
+    /// Threads for encoding, decoding and hashing: a megabyte takes milliseconds.
+    pub(crate) pool: BlockingPool,
 }
 
 impl SideLists {
     /// Makes a list one that a record can hold: as it is, or put into objects of its own.
-    pub(crate) async fn set_aside<T: Serialize + Clone + Sync>(
+    pub(crate) async fn set_aside<T: Serialize + Clone + Send + Sync + 'static>(
         &self,
         stamp: Stamp,
         what: &'static str,
@@ -52,14 +56,14 @@ impl SideLists {
             let key = layout::side_part(self.repo, stamp, what, number);
             write_part(Arc::clone(&self.objects), key, part)
         };
-        let parts = stream::iter(Parts { rest: list }.enumerate());
+        let parts = parts_of(list.into(), self.pool.clone()).enumerate();
         let objects = parts.map(write).buffered(AT_ONCE).try_collect().await?;
         let count = list.len() as u64;
         Ok(Listed::Side { objects, count })
     }
 
     /// Reads a list, wherever it stands.
-    pub(crate) async fn read<T: DeserializeOwned + Clone + Send + Sync>(
+    pub(crate) async fn read<T: DeserializeOwned + Clone + Send + Sync + 'static>(
         &self,
         listed: &Listed<T>,
     ) -> Result<Vec<T>, RepositoryError> {
@@ -94,30 +98,45 @@ impl SideLists {
 /// A part of a list, encoded.
 struct Part {
     bytes: Bytes,
-    count: u64,
+    sha256: Sha256,
+    entries: usize,
 }
 
 /// The parts of a list, one after another.
-struct Parts<'a, T> {
-    rest: &'a [T],
+fn parts_of<T: Serialize + Send + Sync + 'static>(
+    list: Arc<[T]>,
+    pool: BlockingPool,
+) -> BoxStream<'static, Part> {
+    let begin = (list, 0, pool);
+    let parts = stream::unfold(begin, |(list, at, pool)| async move {
+        let first = move || (Part::first_of(&list[at..]), list);
+        let (part, list) = pool.run(first).await;
+        let part = part?;
+        let at = at + part.entries;
+        Some((part, (list, at, pool)))
+    });
+    parts.boxed()
 }
 
-impl<T: Serialize> Iterator for Parts<'_, T> {
-    type Item = Part;
-
-    fn next(&mut self) -> Option<Part> {
+impl Part {
+    /// The first part of a list; nothing of an empty one.
+    fn first_of<T: Serialize>(list: &[T]) -> Option<Self> {
         let mut len = "[]".len();
         let fits = |entry: &&T| {
             len += encode_list(std::slice::from_ref(*entry)).len() - 1;
             len <= OBJECT_BYTES
         };
-        let fitting = self.rest.iter().take_while(fits).count();
-        let longest = fitting.max(1).min(self.rest.len());
-        let (part, rest) = self.rest.split_at(longest);
-        self.rest = rest;
-        (!part.is_empty()).then(|| Part {
-            bytes: encode_list(part),
-            count: part.len() as u64,
+        let fitting = list.iter().take_while(fits).count();
+        let part = &list[..fitting.max(1).min(list.len())];
+        (!part.is_empty()).then(|| {
+            let bytes = encode_list(part);
+            let sha256 = digest(&bytes);
+            let entries = part.len();
+            Self {
+                bytes,
+                sha256,
+                entries,
+            }
         })
     }
 }
@@ -135,7 +154,6 @@ async fn write_part(
             max: MAX_OBJECT_LEN,
         });
     }
-    let sha256 = digest(&part.bytes);
     match objects.create_stamped(&key, part.bytes).await {
         // The name holds the stamp of this attempt: what stands there is ours.
         Ok(()) | Err(ObjectError::AlreadyExists { .. }) => {}
@@ -143,12 +161,12 @@ async fn write_part(
     }
     Ok(SideObject {
         object: key.to_string(),
-        sha256,
-        count: part.count,
+        sha256: part.sha256,
+        count: part.entries as u64,
     })
 }
 
-async fn read_part<T: DeserializeOwned>(
+async fn read_part<T: DeserializeOwned + Send + 'static>(
     lists: SideLists,
     part: SideObject,
 ) -> Result<Vec<T>, RepositoryError> {
@@ -164,11 +182,13 @@ async fn read_part<T: DeserializeOwned>(
         key: key.clone(),
         what,
     };
-    if digest(&bytes) != sha256 {
+    let decode = move || (digest(&bytes), decode_list(&bytes));
+    let (found, list) = lists.pool.run(decode).await;
+    if found != sha256 {
         let what = "its SHA-256 is not the one that the record names";
         return Err(damaged(what.to_owned()));
     }
-    let list: Vec<T> = decode_list(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let list: Vec<T> = list.map_err(|error| damaged(error.to_string()))?;
     if list.len() as u64 == count {
         Ok(list)
     } else {
@@ -186,23 +206,24 @@ mod tests {
         let entry = |number: usize| "x".repeat(number % 700 * 13);
         let list: Vec<String> = (0..2000).map(entry).collect();
         let mut joined: Vec<String> = Vec::new();
-        let parts: Vec<Part> = Parts { rest: &list }.collect();
-        for part in &parts {
+        let mut parts = 0;
+        while let Some(part) = Part::first_of(&list[joined.len()..]) {
             assert!(part.bytes.len() <= OBJECT_BYTES);
             let entries: Vec<String> = decode_list(&part.bytes).unwrap();
-            assert_eq!(entries.len() as u64, part.count);
+            assert_eq!(entries.len(), part.entries);
             joined.extend(entries);
+            parts += 1;
         }
-        assert!(parts.len() >= 8, "{}", parts.len());
+        assert!(parts >= 8, "{parts}");
         assert_eq!(joined, list);
     }
 
     #[test]
     fn an_entry_that_is_longer_than_an_object_should_be_stands_alone() {
         let list = ["a".to_owned(), "x".repeat(OBJECT_BYTES), "b".to_owned()];
-        let counts: Vec<u64> = Parts { rest: &list }.map(|part| part.count).collect();
-        assert_eq!(counts, [1, 1, 1]);
-        let none: [String; 0] = [];
-        assert!(Parts { rest: &none }.next().is_none());
+        for at in 0..3 {
+            assert_eq!(Part::first_of(&list[at..]).unwrap().entries, 1);
+        }
+        assert!(Part::first_of(&list[3..]).is_none());
     }
 }

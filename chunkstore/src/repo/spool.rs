@@ -326,7 +326,7 @@ impl Drop for Slot {
 /// A file that is being received.
 ///
 /// Bytes are gathered into blocks; while one block is written and digested on the pool, the next is gathered.
-/// At most two blocks wait in memory.
+/// At most two blocks wait in memory, and what is kept for a reader until it is taken.
 #[derive(Debug)]
 pub struct SpoolFile {
     name: Name,
@@ -334,8 +334,8 @@ pub struct SpoolFile {
     sort: SortOptions,
     gathered: Vec<Bytes>,
     gathered_len: usize,
-    /// What was written and not yet taken.
-    written: Vec<Bytes>,
+    /// What was written and not yet taken; nothing where nobody takes it.
+    written: Option<Vec<Bytes>>,
     len: u64,
     writer: Writer,
 }
@@ -440,7 +440,7 @@ impl SpoolFile {
             sort,
             gathered: Vec::new(),
             gathered_len: 0,
-            written: Vec::new(),
+            written: None,
             len: 0,
             writer: Writer::Idle(sink),
         }
@@ -492,10 +492,18 @@ impl SpoolFile {
         Ok(())
     }
 
-    /// Takes the pieces that are in the file by now and were not taken before, in their order: for whoever may
-    /// see bytes only when they are written.
+    /// From here on what is written is kept in memory until [`SpoolFile::take_written`] takes it.
+    pub fn keep_written(&mut self) {
+        self.written.get_or_insert_default();
+    }
+
+    /// Takes the pieces that are in the file by now and were not taken before, in their order: for a reader that may
+    /// see bytes only when they are written. Nothing unless they are kept.
     pub fn take_written(&mut self) -> Vec<Bytes> {
-        std::mem::take(&mut self.written)
+        self.written
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// Writes everything that was appended.
@@ -543,7 +551,9 @@ impl SpoolFile {
             return match written {
                 Ok(written) => {
                     let (sink, block) = written?;
-                    self.written.extend(block);
+                    if let Some(kept) = &mut self.written {
+                        kept.extend(block);
+                    }
                     Ok(sink)
                 }
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),

@@ -1,6 +1,6 @@
 //! A repository after some record of its log (pure).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::address::{RootAddress, TableFileId};
@@ -96,10 +96,24 @@ impl State {
         }
     }
 
-    /// The file that Dolt knows by `id`. Of several with the same name any serves: each holds what its own
-    /// record says.
+    /// The file that Dolt knows by `id`.
     pub fn file(&self, id: TableFileId) -> Option<&StoredFile> {
         self.files.values().find(|file| file.id == id)
+    }
+
+    /// The files that share their id with another, by id: a clone asks for an id and gets one of them. Nothing adds
+    /// such files any more; logs of older versions may name them.
+    pub fn sharing_an_id(&self) -> BTreeMap<TableFileId, Vec<&StoredFile>> {
+        let mut seen = HashSet::with_capacity(self.files.len());
+        let again = self.files.values().filter(|file| !seen.insert(file.id));
+        let mut by_id: BTreeMap<TableFileId, Vec<&StoredFile>> =
+            again.map(|file| (file.id, Vec::new())).collect();
+        for file in self.files.values() {
+            if let Some(files) = by_id.get_mut(&file.id) {
+                files.push(file);
+            }
+        }
+        by_id
     }
 
     /// Bytes in all files that count. A damaged record can claim more than there are numbers.

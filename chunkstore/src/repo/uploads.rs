@@ -251,7 +251,8 @@ impl Repository {
                 return Err(error);
             }
         };
-        let entries = verified.checked().entries();
+        let checked = verified.checked().clone();
+        let entries = parts.pool.run(move || checked.entries()).await;
         let entries = entries.map_err(index("read the entries of an upload"))?;
         // At the same time: entries that nobody names yet are rubbish and no harm if the file does not come to be.
         let publish = async { Ok(verified.publish().await?) };
@@ -282,14 +283,12 @@ impl Repository {
     ) -> Result<Leaving, UploadFailure> {
         let mut lacking: Vec<ChunkAddress> = Vec::new();
         let mut overflow = None;
-        let mut leaving = checked.leaving().map_err(UploadError::from)?;
+        let pool = &self.shared.parts.pool;
+        let found = checked.clone();
+        let leaving = pool.run(move || found.leaving()).await;
+        let mut leaving = leaving.map_err(UploadError::from)?;
         loop {
-            let (rest, batch) = self
-                .shared
-                .parts
-                .pool
-                .run(move || take_batch(leaving))
-                .await;
+            let (rest, batch) = pool.run(move || take_batch(leaving)).await;
             leaving = rest;
             let batch = batch.map_err(UploadError::from)?;
             if batch.is_empty() {
@@ -509,11 +508,12 @@ impl SideWriter {
     ) -> Result<Self, UploadFailure> {
         let parts = &repository.shared.parts;
         let key = layout::side(repository.shared.repo, stamp, "leaving");
-        let spool = parts
+        let mut spool = parts
             .spool
             .create(most.saturating_mul(ChunkAddress::LEN as u64))
             .await
             .map_err(UploadError::from)?;
+        spool.keep_written();
         let object = parts
             .objects
             .upload(&key, spool.path())

@@ -9,6 +9,7 @@ pub(crate) mod closed;
 mod contents;
 mod history;
 mod indexed;
+mod shared_ids;
 
 use std::fmt;
 
@@ -45,6 +46,8 @@ pub enum Damage {
     FileBytes,
     /// A file is not what it was checked to be: its index, or the address of a chunk, is wrong.
     FileContents,
+    /// Two files that differ are named by one id: a clone gets one of them.
+    FileShared,
     /// The note of an upload is missing, unreadable, or says otherwise than the log.
     UploadNote,
     /// A chunk refers to a chunk that no named file holds.
@@ -73,6 +76,7 @@ impl fmt::Display for Damage {
             Self::FileLength => "file-length",
             Self::FileBytes => "file-bytes",
             Self::FileContents => "file-contents",
+            Self::FileShared => "file-shared",
             Self::UploadNote => "upload-note",
             Self::DanglingReference => "dangling-reference",
             Self::RootMissing => "root-missing",
@@ -193,6 +197,7 @@ impl Repository {
         progress: &dyn VerifyProgress,
     ) -> Result<(), RepositoryError> {
         let replayed = history::check(self, report, progress).await?;
+        shared_ids::check(self, &replayed.state, report);
         contents::check(self, &replayed, report, progress).await
     }
 

@@ -4,6 +4,7 @@
 //! Everything here panics when something is not as it should be.
 
 pub mod faults;
+pub mod forgetful_disk;
 pub mod fuzz;
 pub mod generate;
 pub mod index_contract;

@@ -9,6 +9,7 @@
 mod damage;
 mod every_step;
 mod fixtures;
+mod forgetful;
 mod forward;
 mod gated;
 mod golden;
@@ -19,12 +20,15 @@ mod made_files;
 mod malformed;
 mod merging;
 mod noms_dir;
+mod not_blocking;
 mod objects;
+mod one_id;
 mod passing_faults;
 mod place;
 mod racing;
 mod repository;
 mod rewriting;
+mod rival;
 #[cfg(feature = "rocks")]
 mod rocks;
 mod samples;

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures::{TryStreamExt as _, stream};
 use md5::{Digest as _, Md5};
 use s3s::dto::{
-    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
-    CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput,
-    DeleteObjectInput, DeleteObjectOutput, ETag, ExpirationStatus,
+    AbortIncompleteMultipartUpload, AbortMultipartUploadInput, AbortMultipartUploadOutput,
+    CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CreateMultipartUploadInput,
+    CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, ETag, ExpirationStatus,
     GetBucketLifecycleConfigurationInput, GetBucketLifecycleConfigurationOutput, GetObjectInput,
     GetObjectOutput, HeadObjectInput, HeadObjectOutput, IfMatch, IfNoneMatch, LifecycleExpiration,
-    LifecycleRule, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput,
-    PutObjectOutput, StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
+    LifecycleRule, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsV2Input,
+    ListObjectsV2Output, MultipartUpload, Object, PutObjectInput, PutObjectOutput, StreamingBlob,
+    Timestamp, UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
@@ -52,6 +53,7 @@ struct Stored {
 #[derive(Debug)]
 struct Upload {
     key: String,
+    begun: SystemTime,
     parts: BTreeMap<i32, Stored>,
 }
 
@@ -102,6 +104,12 @@ impl Objects {
 
     pub(super) fn open_uploads(&self) -> usize {
         self.state().uploads.len()
+    }
+
+    pub(super) fn age_uploads(&self, age: Duration) {
+        for upload in self.state().uploads.values_mut() {
+            upload.begun -= age;
+        }
     }
 
     fn find(&self, key: &str) -> S3Result<Stored> {
@@ -312,6 +320,7 @@ impl S3 for Storage {
         let id = format!("upload-{}", state.uploads_begun);
         let upload = Upload {
             key: input.key.clone(),
+            begun: SystemTime::now(),
             parts: BTreeMap::new(),
         };
         state.uploads.insert(id.clone(), upload);
@@ -404,17 +413,59 @@ impl S3 for Storage {
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let input = request.input;
+        check_bucket(&input.bucket)?;
+        let prefix = input.prefix.unwrap_or_default();
+        let after = (input.key_marker, input.upload_id_marker);
+        let after = (after.0.unwrap_or_default(), after.1.unwrap_or_default());
+        let state = self.objects.state();
+        let open = state.uploads.iter();
+        let mut open: Vec<_> = open
+            .filter(|(_, upload)| upload.key.starts_with(&prefix))
+            .map(|(id, upload)| (upload.key.clone(), id.clone(), upload.begun))
+            .filter(|(key, id, _)| (key, id) > (&after.0, &after.1))
+            .collect();
+        open.sort();
+        let is_truncated = open.len() > PAGE;
+        open.truncate(PAGE);
+        let last = open.last().filter(|_| is_truncated).cloned();
+        let uploads = open.into_iter().map(|(key, id, begun)| MultipartUpload {
+            key: Some(key),
+            upload_id: Some(id),
+            initiated: Some(begun.into()),
+            ..Default::default()
+        });
+        Ok(S3Response::new(ListMultipartUploadsOutput {
+            is_truncated: Some(is_truncated),
+            next_key_marker: last.as_ref().map(|(key, ..)| key.clone()),
+            next_upload_id_marker: last.map(|(_, id, _)| id),
+            uploads: Some(uploads.collect()),
+            ..Default::default()
+        }))
+    }
+
     async fn get_bucket_lifecycle_configuration(
         &self,
         request: S3Request<GetBucketLifecycleConfigurationInput>,
     ) -> S3Result<S3Response<GetBucketLifecycleConfigurationOutput>> {
         check_bucket(&request.input.bucket)?;
-        let Some(days) = self.shared.misbehavior().expires_after_days else {
+        let misbehavior = self.shared.misbehavior();
+        let (expires, clears) = (
+            misbehavior.expires_after_days,
+            misbehavior.clears_uploads_after_days,
+        );
+        if expires.or(clears).is_none() {
             return Err(s3_error!(NoSuchLifecycleConfiguration));
-        };
+        }
         let rule = LifecycleRule {
-            abort_incomplete_multipart_upload: None,
-            expiration: Some(LifecycleExpiration {
+            abort_incomplete_multipart_upload: clears.map(|days| AbortIncompleteMultipartUpload {
+                days_after_initiation: Some(days),
+            }),
+            expiration: expires.map(|days| LifecycleExpiration {
                 days: Some(days),
                 ..Default::default()
             }),

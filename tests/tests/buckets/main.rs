@@ -179,11 +179,15 @@ async fn a_bucket_that_expires_objects_is_refused() {
     let bucket = Bucket::start().await;
     let store = open(settings(&bucket)).await;
     let found = store.probe_lifecycle().await.unwrap();
-    assert_eq!(found, Lifecycle::KeepsObjects);
+    assert_eq!(found, Lifecycle::KeepsParts);
     bucket.trouble("GET", Trouble::Denied, 1);
     let found = store.probe_lifecycle().await.unwrap();
     assert_eq!(found, Lifecycle::CannotTell);
     bucket.trouble("GET", Trouble::SlowDown, 1);
+    bucket.misbehave(Misbehavior {
+        clears_uploads_after_days: Some(7),
+        ..Misbehavior::default()
+    });
     let found = store.probe_lifecycle().await.unwrap();
     assert_eq!(found, Lifecycle::KeepsObjects);
     bucket.misbehave(Misbehavior {
@@ -193,6 +197,42 @@ async fn a_bucket_that_expires_objects_is_refused() {
     let error = store.probe_lifecycle().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("clean up"), "{error}");
+}
+
+#[tokio::test]
+async fn old_uploads_of_ours_are_given_up_and_no_others() {
+    const WEEK: Duration = Duration::from_hours(7 * 24);
+    let bucket = Bucket::start().await;
+    let store = open(settings(&bucket)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    std::fs::write(&spool, vec![7; 8 << 20]).unwrap();
+    let begin = async |key_text: String| {
+        let mut upload = store.upload(&key(&key_text), &spool).await.unwrap();
+        for _ in 0..8 {
+            upload.write(Bytes::from(vec![7; 1 << 20])).await.unwrap();
+        }
+        upload
+    };
+    // A crash lets go of uploads without giving them up.
+    for number in 0..25 {
+        Box::leak(begin(format!("ours/{number}")).await);
+    }
+    Box::leak(begin("photos/1".to_owned()).await);
+    bucket.age_uploads(WEEK + Duration::from_secs(1));
+    let running = begin("ours/running".to_owned()).await;
+    let is_ours = |key: &ObjectKey| key.as_str().starts_with("ours/");
+    assert_eq!(bucket.open_uploads(), 27);
+
+    bucket.trouble("GET", Trouble::Denied, 1);
+    let denied = store.give_up_left_uploads(WEEK, is_ours).await.unwrap();
+    assert_eq!((denied, bucket.open_uploads()), (None, 27));
+    let given_up = store.give_up_left_uploads(WEEK, is_ours).await.unwrap();
+    assert_eq!(given_up, Some(25));
+    assert_eq!(bucket.open_uploads(), 2, "one is not ours, one is running");
+    running.complete().await.unwrap();
+    let given_up = store.give_up_left_uploads(WEEK, is_ours).await.unwrap();
+    assert_eq!((given_up, bucket.open_uploads()), (Some(0), 1));
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -13,9 +14,11 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::Access;
+use super::doubtful::DoubtfulNames;
 use crate::clock::Timestamp;
+use crate::objects::disk::Disk;
 use crate::objects::file_pieces::{first_piece, read_piece};
-use crate::objects::{ObjectError, ObjectKey, ObjectMeta, checked_range, durable};
+use crate::objects::{ObjectError, ObjectKey, ObjectMeta, checked_range};
 
 const TEMPORARY: &str = "temporary~";
 /// How many directories are remembered as durable; forgetting one costs some syncs.
@@ -24,11 +27,13 @@ const MAX_KNOWN_DIRECTORIES: usize = 16 << 10;
 /// An object directory. All of it blocks.
 #[derive(Debug)]
 pub(super) struct Directory {
+    disk: Arc<dyn Disk>,
     pub(super) root: PathBuf,
     temporary: PathBuf,
     pub(super) access: Access,
     pub(super) free_floor_bytes: u64,
     arriving: Arriving,
+    doubtful: DoubtfulNames,
     /// Directories whose names, and the names above them, are known to be durable.
     known_directories: Mutex<HashSet<PathBuf>>,
 }
@@ -54,8 +59,13 @@ pub(super) struct OpenedObject {
 }
 
 impl Directory {
-    pub(super) fn open(root: &Path, access: Access, free_floor_bytes: u64) -> io::Result<Self> {
-        durable::create_root(root)?;
+    pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        access: Access,
+        free_floor_bytes: u64,
+    ) -> io::Result<Self> {
+        disk.create_root(root)?;
         let root = root.canonicalize()?;
         let temporary = root.join(TEMPORARY);
         if access == Access::Exclusive {
@@ -63,15 +73,18 @@ impl Directory {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            sync_file_system(&root)?;
+            // What a killed process left in the page cache, where it would already be seen.
+            disk.sync_file_system(&root, Location::caller())?;
         }
-        durable::create_directories(&root, &temporary)?;
+        disk.make_directories(&temporary)?;
         Ok(Self {
+            disk,
             root,
             temporary,
             access,
             free_floor_bytes,
             arriving: Arriving::default(),
+            doubtful: DoubtfulNames::default(),
             known_directories: Mutex::default(),
         })
     }
@@ -89,11 +102,11 @@ impl Directory {
                 continue;
             }
             let metadata = file.metadata()?;
-            return if metadata.is_file() {
-                Ok((file, metadata))
-            } else {
-                Err(io::ErrorKind::NotFound.into())
-            };
+            if !metadata.is_file() {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            self.make_sure_of(key)?;
+            return Ok((file, metadata));
         }
     }
 
@@ -104,12 +117,21 @@ impl Directory {
             if self.arriving.wait_for(key) {
                 continue;
             }
-            return if metadata.is_file() {
-                Ok(metadata)
-            } else {
-                Err(io::ErrorKind::NotFound.into())
-            };
+            if !metadata.is_file() {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            self.make_sure_of(key)?;
+            return Ok(metadata);
         }
+    }
+
+    /// Makes the name of an object durable, if an earlier attempt to do so failed and left it.
+    fn make_sure_of(&self, key: &ObjectKey) -> io::Result<()> {
+        let path = self.path(key);
+        self.doubtful.settle(&path, || {
+            let folder = path.parent().unwrap_or(&self.root);
+            self.disk.sync_directory(folder, Location::caller())
+        })
     }
 
     pub(super) fn read_first(
@@ -142,7 +164,8 @@ impl Directory {
         self.check_absent(key)?;
         self.check_room(key, body.len() as u64, self.free_floor_bytes / 2)?;
         let fail = |error| write_error("create", key, error);
-        let file = durable::write_temporary(&self.temporary, body).map_err(fail)?;
+        let file = self.disk.write_temporary(&self.temporary, body);
+        let file = file.map_err(fail)?;
         self.publish(file.path(), &arriving).map_err(fail)
     }
 
@@ -150,15 +173,18 @@ impl Directory {
         self.check_room(key, body.len() as u64, self.free_floor_bytes / 2)?;
         let fail = |error| write_error("overwrite", key, error);
         let path = self.path(key);
-        let file = durable::write_temporary(&self.temporary, body).map_err(fail)?;
+        let file = self.disk.write_temporary(&self.temporary, body);
+        let file = file.map_err(fail)?;
         self.make_parent(&path)
-            .and_then(|()| durable::replace(file, &path))
+            .and_then(|()| self.named(&path, || self.disk.replace(file, &path)))
             .map_err(fail)
     }
 
     /// Brings what is there of a spool file to the disk, so that little is left to do in the end.
     pub(super) fn write_out(&self, key: &ObjectKey, spool: &Path) -> Result<(), ObjectError> {
-        durable::write_out(spool).map_err(|error| write_error("write out", key, error))
+        File::open(spool)
+            .and_then(|file| self.disk.sync_data(&file, Location::caller()))
+            .map_err(|error| write_error("write out", key, error))
     }
 
     /// Makes a spool file the object.
@@ -173,13 +199,14 @@ impl Directory {
             return Err(ObjectError::refused("complete", key, text));
         }
         touch(&file)
-            .and_then(|()| durable::finish(&file))
+            .and_then(|()| self.disk.finish(&file))
             .and_then(|()| self.publish(spool, &arriving))
             .map_err(fail)
     }
 
     pub(super) fn delete(&self, key: &ObjectKey) -> Result<(), ObjectError> {
-        match durable::remove(&self.path(key)) {
+        let path = self.path(key);
+        match self.named(&path, || self.disk.remove(&path)) {
             Err(error) if !is_absent(&error) => Err(write_error("delete", key, error)),
             _ => Ok(()),
         }
@@ -188,16 +215,34 @@ impl Directory {
     fn publish(&self, file: &Path, arriving: &ArrivingKey<'_>) -> io::Result<()> {
         let path = self.path(arriving.key);
         self.make_parent(&path)?;
-        durable::link(file, &path)
+        self.named(&path, || self.disk.link(file, &path))
     }
 
-    /// Spares a loser the writing. The link decides.
+    /// Changes a name. Where that fails, the name may be there and not durable.
+    fn named(&self, path: &Path, change: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        change().inspect_err(|error| {
+            let is_settled = error.kind() == io::ErrorKind::AlreadyExists;
+            if !is_settled && fs::symlink_metadata(path).is_ok() {
+                self.doubtful.add(path);
+            }
+        })
+    }
+
+    /// Spares a loser the writing. The link decides. What is said to be there is durable: the caller may have put it
+    /// there itself, and only the answer of that failed.
     fn check_absent(&self, key: &ObjectKey) -> Result<(), ObjectError> {
-        match fs::symlink_metadata(self.path(key)) {
+        let path = self.path(key);
+        match fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
                 Err(ObjectError::refused("store", key, "objects stand below it"))
             }
-            Ok(_) => Err(ObjectError::AlreadyExists { key: key.clone() }),
+            Ok(_) => {
+                let folder = path.parent().unwrap_or(&self.root);
+                self.make_parent(&path)
+                    .and_then(|()| self.disk.sync_directory(folder, Location::caller()))
+                    .map_err(|error| write_error("make sure of", key, error))?;
+                Err(ObjectError::AlreadyExists { key: key.clone() })
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(write_error("look up", key, error)),
         }
@@ -211,7 +256,7 @@ impl Directory {
         if self.known_directories.lock().contains(parent) && parent.is_dir() {
             return Ok(());
         }
-        durable::create_directories(&self.root, parent)?;
+        self.disk.create_directories(&self.root, parent)?;
         let mut known = self.known_directories.lock();
         if known.len() >= MAX_KNOWN_DIRECTORIES {
             known.clear();
@@ -302,17 +347,6 @@ fn touch(file: &File) -> io::Result<()> {
         last_modification: now,
     };
     Ok(rustix::fs::futimens(file, &times)?)
-}
-
-/// Makes durable what a killed process left in the page cache, where it would already be seen.
-#[cfg(target_os = "linux")]
-fn sync_file_system(root: &Path) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(File::open(root)?)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn sync_file_system(root: &Path) -> io::Result<()> {
-    durable::sync_directory(root)
 }
 
 pub(super) fn is_absent(error: &io::Error) -> bool {

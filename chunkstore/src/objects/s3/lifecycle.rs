@@ -10,8 +10,10 @@ use crate::objects::{ObjectError, ObjectKey};
 /// What the bucket's lifecycle rules do to our objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifecycle {
-    /// Nothing.
+    /// Nothing; and what uploads leave that never end is cleared away.
     KeepsObjects,
+    /// Nothing; and parts of uploads that never end stay as well, and are paid for.
+    KeepsParts,
     /// The server does not know such rules, or does not let us read them.
     CannotTell,
 }
@@ -33,7 +35,14 @@ impl S3Store {
                 });
             }
         }
-        Ok(Lifecycle::KeepsObjects)
+        let clears = |rule: &LifecycleRule| {
+            rule.abort_incomplete_multipart_upload().is_some()
+                && holds_for_all(rule, &self.connection.prefix)
+        };
+        match rules.iter().any(clears) {
+            true => Ok(Lifecycle::KeepsObjects),
+            false => Ok(Lifecycle::KeepsParts),
+        }
     }
 
     /// Reads the rules, or what their absence says.
@@ -44,7 +53,7 @@ impl S3Store {
             Err(error) => Failure::new(error),
         };
         if failure.has_code("NoSuchLifecycleConfiguration") {
-            return Ok(Err(Lifecycle::KeepsObjects));
+            return Ok(Err(Lifecycle::KeepsParts));
         }
         if failure.is_not_offered() {
             return Ok(Err(Lifecycle::CannotTell));
@@ -54,8 +63,8 @@ impl S3Store {
     }
 }
 
-/// What a rule would do to objects under a prefix that carry no tags; nothing if it leaves them alone.
-fn effect(rule: &LifecycleRule, ours: &str) -> Option<&'static str> {
+/// The prefix of the objects without tags that a rule is for; nothing if there are none.
+fn prefix_of(rule: &LifecycleRule) -> Option<&str> {
     let filter = rule.filter();
     let and = filter.and_then(|filter| filter.and());
     let has_tag = filter.is_some_and(|filter| filter.tag().is_some())
@@ -66,12 +75,18 @@ fn effect(rule: &LifecycleRule, ours: &str) -> Option<&'static str> {
         .or_else(|| and.and_then(|and| and.prefix()))
         .or_else(|| rule.prefix())
         .unwrap_or_default();
-    let applies = *rule.status() == ExpirationStatus::Enabled
-        && !has_tag
-        && (prefix.starts_with(ours) || ours.starts_with(prefix));
-    if !applies {
-        return None;
-    }
+    let applies = *rule.status() == ExpirationStatus::Enabled && !has_tag;
+    applies.then_some(prefix)
+}
+
+/// Whether a rule is for all objects under a prefix.
+fn holds_for_all(rule: &LifecycleRule, ours: &str) -> bool {
+    prefix_of(rule).is_some_and(|prefix| ours.starts_with(prefix))
+}
+
+/// What a rule would do to objects under a prefix that carry no tags; nothing if it leaves them alone.
+fn effect(rule: &LifecycleRule, ours: &str) -> Option<&'static str> {
+    prefix_of(rule).filter(|prefix| prefix.starts_with(ours) || ours.starts_with(prefix))?;
     let expires = rule
         .expiration()
         .is_some_and(|expiration| expiration.days().is_some() || expiration.date().is_some());
@@ -127,7 +142,11 @@ mod tests {
     fn clearing_away_incomplete_uploads_is_welcome_and_archiving_is_not() {
         let days = AbortIncompleteMultipartUpload::builder().days_after_initiation(3);
         let abort = rule(prefix("")).abort_incomplete_multipart_upload(days.build());
-        assert!(effect(&abort.build().unwrap(), "").is_none());
+        let abort = abort.build().unwrap();
+        assert!(effect(&abort, "").is_none());
+        assert!(holds_for_all(&abort, "forge/"));
+        let of_others = rule(prefix("forge/repos")).build().unwrap();
+        assert!(!holds_for_all(&of_others, "forge/"));
         let glacier = Transition::builder().storage_class(TransitionStorageClass::Glacier);
         let archive = rule(prefix(""))
             .transitions(glacier.build())

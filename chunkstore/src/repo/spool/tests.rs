@@ -166,3 +166,57 @@ fn sorting_leaves_the_floor() {
     assert!(is_full(&push(&spool).unwrap_err()));
     push(&spool.for_reads()).unwrap();
 }
+
+/// Bytes that are counted while they are in memory.
+struct Counted {
+    bytes: Vec<u8>,
+    alive: Arc<Mutex<usize>>,
+}
+
+impl Counted {
+    fn bytes(alive: &Arc<Mutex<usize>>, len: usize) -> Bytes {
+        *alive.lock() += len;
+        Bytes::from_owner(Self {
+            bytes: vec![7; len],
+            alive: Arc::clone(alive),
+        })
+    }
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        *self.alive.lock() -= self.bytes.len();
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_is_kept_in_memory_only_for_a_reader_that_takes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path(), ROOMY);
+    for is_read in [false, true] {
+        let alive = Arc::default();
+        let mut file = spool.create(40 << 20).await.unwrap();
+        if is_read {
+            file.keep_written();
+        }
+        let mut taken = 0;
+        for _ in 0..40 {
+            file.append(Counted::bytes(&alive, 1 << 20)).await.unwrap();
+            if is_read {
+                taken += file.take_written().iter().map(Bytes::len).sum::<usize>();
+            }
+            let in_memory = *alive.lock();
+            assert!(in_memory <= 3 << 20, "{in_memory} bytes are kept");
+        }
+        file.flush().await.unwrap();
+        taken += file.take_written().iter().map(Bytes::len).sum::<usize>();
+        assert_eq!(taken, if is_read { 40 << 20 } else { 0 });
+        assert_eq!(*alive.lock(), 0);
+    }
+}

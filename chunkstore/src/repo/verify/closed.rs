@@ -49,7 +49,7 @@ pub(crate) async fn check(
             in_index: None,
         };
         let checked = check_bytes(repository, &whole, &|_| {}).await;
-        judge_file(whole, checked, &mut addresses, &mut report).await?;
+        judge_file(repository, whole, checked, &mut addresses, &mut report).await?;
         if report.damages > 0 {
             return Ok(Closed::Unknown);
         }

@@ -4,6 +4,7 @@
 
 use crate::address::ChunkAddress;
 use crate::error::ErrorKind;
+use crate::index::{ChunkEntry, SortedEntries};
 use crate::objects::ObjectError;
 use crate::repo::check::{Checker, Findings, Tell, UploadError};
 use crate::repo::entries::FileEntries;
@@ -17,6 +18,9 @@ use crate::repo::verify::history::{Replayed, chain};
 use crate::repo::verify::indexed::{self, IndexCheck};
 use crate::repo::verify::{Damage, Report, Stage, VerifyProgress, beside};
 use crate::sort::{Sorted, Sorter};
+
+/// How many entries of a file are taken at once from where they are sorted.
+const ENTRIES_AT_ONCE: usize = 16_384;
 
 /// All addresses that the files hold and all that they refer to.
 pub(super) struct Addresses {
@@ -32,6 +36,13 @@ impl Addresses {
             held: Sorter::new(sort.clone()),
             wanted: Sorter::new(sort),
         }
+    }
+
+    /// Takes one of the sets, for a thread that may block to add to it.
+    fn take(&mut self, set: impl FnOnce(&mut Self) -> &mut Sorter<20>) -> Sorter<20> {
+        let set = set(self);
+        let empty = Sorter::new(set.options().clone());
+        std::mem::replace(set, empty)
     }
 }
 
@@ -63,7 +74,7 @@ pub(super) async fn check(
                 };
                 let tell = |checked| tell(file.len.saturating_add(checked));
                 let checked = check_bytes(repository, &whole, &tell).await;
-                judge_file(whole, checked, &mut addresses, report).await?;
+                judge_file(repository, whole, checked, &mut addresses, report).await?;
             }
             Fetched::Damaged(damage, detail) => report.find(damage, &served.key, detail),
         }
@@ -147,6 +158,7 @@ pub(super) struct WholeFile<'a> {
 
 /// Notes what the check of a file found, and compares it with what the record and the index say.
 pub(super) async fn judge_file(
+    repository: &Repository,
     file: WholeFile<'_>,
     checked: Result<Findings, UploadError>,
     addresses: &mut Addresses,
@@ -175,24 +187,57 @@ pub(super) async fn judge_file(
         report.find(Damage::FileContents, &served.key, detail);
     }
     report.chunks += u64::from(findings.chunks);
-    for address in findings.leaving.iter().map_err(sorting)? {
-        let pushed = addresses.wanted.push(address.map_err(sorting)?);
-        pushed.map_err(sorting)?;
-    }
+    let (pool, reading) = (&repository.shared.parts.pool, crate::repo::error::index);
+    let wanted = addresses.take(|addresses| &mut addresses.wanted);
+    let add = move || add_all(wanted, &findings.leaving);
+    addresses.wanted = pool.run(add).await.map_err(sorting)?;
     let entries = FileEntries::new(served.file.upload, findings.entries);
-    let reading = crate::repo::error::index;
-    for entry in entries.sorted().map_err(reading("read a file's entries"))? {
-        let entry = entry.map_err(reading("read a file's entries"))?;
-        let pushed = addresses.held.push(*entry.address.as_bytes());
-        pushed.map_err(sorting)?;
+    let sorted = pool.run(move || entries.sorted()).await;
+    let mut sorted = sorted.map_err(reading("read a file's entries"))?;
+    loop {
+        let mut held = addresses.take(|addresses| &mut addresses.held);
+        let take = move || {
+            let batch = take_entries(&mut sorted, &mut held);
+            (sorted, held, batch)
+        };
+        let batch;
+        (sorted, addresses.held, batch) = pool.run(take).await;
+        let batch = batch?;
+        if batch.is_empty() {
+            break;
+        }
         if let Some(check) = &mut in_index {
-            check.push(entry).await?;
+            for entry in batch {
+                check.push(entry).await?;
+            }
         }
     }
     match in_index {
         Some(check) => check.finish(report).await,
         None => Ok(()),
     }
+}
+
+/// Adds all records of a set.
+fn add_all(mut all: Sorter<20>, more: &Sorted<20>) -> std::io::Result<Sorter<20>> {
+    for address in more.iter()? {
+        all.push(address?)?;
+    }
+    Ok(all)
+}
+
+/// Takes some of a file's entries and notes their addresses; none are left behind an empty answer.
+fn take_entries(
+    sorted: &mut SortedEntries,
+    held: &mut Sorter<20>,
+) -> Result<Vec<ChunkEntry>, RepositoryError> {
+    let mut batch = Vec::new();
+    for entry in sorted.take(ENTRIES_AT_ONCE) {
+        let entry = entry.map_err(crate::repo::error::index("read a file's entries"))?;
+        held.push(*entry.address.as_bytes()).map_err(sorting)?;
+        batch.push(entry);
+    }
+    Ok(batch)
 }
 
 /// Checks a file as if it were uploaded now. Tells how many bytes are checked.

@@ -90,6 +90,9 @@ impl Place {
         let manifest = update.manifest();
         let is_listed = |file: &ListedFile| manifest.files.iter().any(|known| known.id == file.id);
         if manifest.root == root && files.iter().all(is_listed) {
+            // An attempt whose last sync failed may have put it there.
+            let directory = self.directory();
+            durable::sync_directory(directory).map_err(|error| io("sync", directory, error))?;
             return Ok(Swap::Won);
         }
         if manifest.root != last {
