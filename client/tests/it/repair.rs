@@ -154,7 +154,14 @@ fn a_changed_byte_below_the_root_is_noticed_when_it_is_read_and_the_refs_are_sen
         .collect();
     assert!(!small.is_empty());
     for path in &small {
-        replace(path, |bytes| bytes[3] ^= 1);
+        // A few chunks, and behind them 28 bytes of index for each and 20 more.
+        replace(path, |bytes| {
+            let data = bytes.len() - 20 - 2 * 28;
+            bytes[..data]
+                .iter_mut()
+                .step_by(16)
+                .for_each(|byte| *byte ^= 1);
+        });
     }
     owner.ok(&["branch", "next"]);
     let told = ours(&owner, &["push", &url, "next"]);

@@ -173,7 +173,9 @@ async fn addresses_that_are_never_good_are_given_up() {
     let addresses = fake.hold("file", &chunks(3), 0);
     fake.state().files.clear();
     let error = read_all(&fake, &addresses).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound);
+    // It says where they lie, and they do not lie there.
+    assert!(error.is_of_damage(), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert_eq!(fake.state().seen.streams.len(), 3);
 }
 
