@@ -111,7 +111,14 @@ impl S3Store {
                 bulk: Client::from_conf(bulk.build()),
                 signer: Signer::new(signer, Box::new(keys)),
             }),
-            retry: Retry::new(RetryPolicy::default(), Arc::clone(&clock)),
+            retry: Retry::new(
+                RetryPolicy {
+                    // A part may take minutes on a slow line; how long an attempt hangs is bounded by the client.
+                    patience: Duration::MAX,
+                    ..RetryPolicy::default()
+                },
+                Arc::clone(&clock),
+            ),
             clock,
             hashing: BlockingPool::new(HASH_THREADS),
             parts: Arc::new(Semaphore::new(PARTS_IN_ALL)),

@@ -60,14 +60,17 @@ pub(crate) struct Shared {
     pub(crate) damaged: Arc<DamagedFiles>,
     /// What is known of what the repository lacks because of them.
     pub(crate) lacking: Lacking,
-    /// The files of one state, by its sequence and by the changes of the damaged files.
-    pub(crate) named: parking_lot::Mutex<Option<((u64, u64), Arc<Named>)>>,
+    /// The files of one state.
+    pub(crate) named: parking_lot::Mutex<Option<NamedAt>>,
     /// How many rounds of confirmation have begun.
     rounds: AtomicU64,
     /// The highest number of a record that this process has tried to write: it may be there, now or later.
     attempted: AtomicU64,
     seen: tokio::sync::Mutex<Option<Seen>>,
 }
+
+/// The files of the state with a sequence, after so many changes of the damaged files.
+pub(crate) type NamedAt = ((u64, u64), Arc<Named>);
 
 #[derive(Debug)]
 struct Seen {

@@ -118,6 +118,11 @@ pub async fn create(
     }
 }
 
+/// Which share of the data is read after the backup before.
+fn turn(last: Option<BackupId>) -> u64 {
+    last.map_or(0, BackupId::number)
+}
+
 struct Maker<'a> {
     request: &'a BackupRequest,
     opened: Opened,
@@ -155,7 +160,8 @@ impl Maker<'_> {
         };
         if there == root && is_last {
             let id = last.map(|last| last.id);
-            self.check_reliance(id).await?;
+            let days = self.clock.now().seconds() / (24 * 60 * 60);
+            self.check_reliance(turn(id).wrapping_add(days)).await?;
             return Ok(created(id, Sent::default(), Outcome::Unchanged));
         }
         self.check_place(there, last.as_ref()).await?;
@@ -175,7 +181,7 @@ impl Maker<'_> {
         if self.request.extent == Extent::DryRun {
             return Ok(created(None, sent, Outcome::DryRun));
         }
-        self.check_reliance(last.map(|last| last.id)).await?;
+        self.check_reliance(turn(last.map(|last| last.id))).await?;
         let id = match target.shelf() {
             Some(shelf) => Some(self.record(shelf, there, sent).await?),
             None => None,
@@ -185,13 +191,13 @@ impl Maker<'_> {
     }
 
     /// Refuses to rely on files that are damaged: no record is written then.
-    async fn check_reliance(&self, last: Option<BackupId>) -> Result<(), BackupError> {
+    async fn check_reliance(&self, turn: u64) -> Result<(), BackupError> {
         let reliance = Reliance {
             target: &self.request.target,
             share: self.request.check,
             observer: &*self.observer,
         };
-        reliance.check(last).await
+        reliance.check(turn).await
     }
 
     /// Refuses a place that holds something else than earlier backups of the same database.

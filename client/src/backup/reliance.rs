@@ -1,7 +1,8 @@
 //! What a backup relies on: the files of its target, looked at before the backup is said to be done.
 //!
 //! Each backup looks at the name, the footer and the index of every file, and reads a share of the chunks. Which share
-//! follows from the number of the backup before, so that backups that follow one another read all chunks in turns.
+//! follows from the number of the backup before, and from the day where nothing changed and no backup was made: backups
+//! that follow one another read all chunks in turns.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -60,22 +61,29 @@ pub(super) struct Reliance<'a> {
 impl Reliance<'_> {
     /// Refuses a target with damage, and names the files and the backups that need them. A server is not looked at: it
     /// checks what it holds itself.
-    pub(super) async fn check(&self, last: Option<BackupId>) -> Result<(), BackupError> {
+    pub(super) async fn check(&self, turn: u64) -> Result<(), BackupError> {
         let Some(shelf) = self.target.shelf() else {
             return Ok(());
         };
-        let turn = last.map_or(0, BackupId::number);
-        let (mut faults, mut files) = (Vec::new(), HashSet::new());
+        let mut damaged: Vec<(TableFileId, Vec<String>)> = Vec::new();
         for file in self.target.list_files().await?.files {
-            let before = faults.len();
+            let mut faults = Vec::new();
             self.check_file(shelf, &file, turn, &mut faults).await?;
-            if faults.len() > before {
-                files.insert(file.id);
+            if !faults.is_empty() {
+                damaged.push((file.id, faults));
             }
         }
-        if faults.is_empty() {
+        if damaged.is_empty() {
             return Ok(());
         }
+        // What another backup joined meanwhile is not listed any more: what it held lies in the joined file.
+        let listed = self.target.list_files().await?.files;
+        damaged.retain(|(id, _)| listed.iter().any(|file| file.id == *id));
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        let files: HashSet<_> = damaged.iter().map(|(id, _)| *id).collect();
+        let mut faults: Vec<_> = damaged.into_iter().flat_map(|(_, faults)| faults).collect();
         let backups = needed_by(shelf, &files).await?;
         let more = faults.len().saturating_sub(NAMED);
         faults.truncate(NAMED);

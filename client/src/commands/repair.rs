@@ -39,6 +39,7 @@ pub(super) fn print(push: &PushRequest, repaired: &Repaired) -> anyhow::Result<(
     if !repaired.not_here.is_empty() {
         let names: Vec<_> = repaired.not_here.iter().map(ToString::to_string).collect();
         let names = names.join(", ");
+        let names = ui::plain(&names);
         ui::print(&format!(
             "Not looked at, as they are not here: {names}; fetch them first, or repair from a clone that has them"
         ))?;

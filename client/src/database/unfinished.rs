@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{DatabaseError, DatabasePaths, MOVED, io};
+use super::{DatabaseError, DatabasePaths, FolderLock, MOVED, io};
 
 /// What an unfinished transfer left.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Unfinished {
         for entry in entries {
             let entry = entry.map_err(io("list", directory))?;
             let path = entry.path();
-            if entry.file_name() == MOVED {
+            if entry.file_name() == MOVED || FolderLock::is_named(&entry.file_name()) {
                 continue;
             }
             let metadata = entry.metadata().map_err(io("read", &path))?;

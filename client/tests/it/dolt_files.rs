@@ -87,7 +87,7 @@ fn published(workshop: &Workshop) -> (Database, String) {
          call dolt_branch('a/south');
          call dolt_remote('add', 'origin', '{url}');"
     ));
-    fs::create_dir(workshop.folder().join("remote")).unwrap();
+    fs::create_dir_all(workshop.folder().join("remote")).unwrap();
     for name in ["main", "north", "a/south", "v1"] {
         owner.push(&["origin", name]);
     }

@@ -27,7 +27,7 @@ fn published(workshop: &Workshop) -> Database {
          call dolt_commit('-Am', 'three');
          call dolt_remote('add', 'origin', '{url}');"
     ));
-    std::fs::create_dir(workshop.folder().join("remote")).unwrap();
+    std::fs::create_dir_all(workshop.folder().join("remote")).unwrap();
     for name in ["main", "north", "south", "v1"] {
         owner.push(&["origin", name]);
     }

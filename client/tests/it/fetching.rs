@@ -34,7 +34,7 @@ fn published(workshop: &Workshop) -> (Database, String) {
          call dolt_checkout('main');
          call dolt_remote('add', 'origin', '{url}');"
     ));
-    std::fs::create_dir(workshop.folder().join("remote")).unwrap();
+    std::fs::create_dir_all(workshop.folder().join("remote")).unwrap();
     for name in ["main", "other", "a/south", "v1"] {
         owner.push(&["origin", name]);
     }

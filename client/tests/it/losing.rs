@@ -51,7 +51,7 @@ fn what_a_colleague_pushed_is_not_left_behind_without_force() {
             let refused = ours(mine, &arguments).expect_code(4);
             for words in [
                 format!("refs/heads/main (2 commits, the first {main})"),
-                format!("refs/heads/theirs ("),
+                "refs/heads/theirs (".to_owned(),
                 format!("{theirs})"),
                 "--force".to_owned(),
             ] {

@@ -1,5 +1,10 @@
 //! A server whose data files are lost, cut short or changed, and a push that sends what they held again.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests change stored files as a failing disk does"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -28,8 +28,7 @@ impl Forge {
         readiness(&self.repositories.damaged(), may_read)
     }
 
-    /// Reads a data file, named by the last segment of its key, and compares it with what was taken in. Such readings
-    /// wait for their turn with the checks of uploads, as anybody who may read can ask for one.
+    /// Reads a data file, named by the last segment of its key, and compares it with what was taken in.
     pub async fn check_file(
         &self,
         caller: &Caller,
@@ -39,9 +38,15 @@ impl Forge {
         let Some(repository) = self.readable(caller, name).await? else {
             return Ok(());
         };
-        let _turn = self.turns.take().await;
+        let now = || self.clock().monotonic();
+        let Some(_turn) = self.rereads.begin(file, now).await else {
+            return Ok(());
+        };
         match repository.check_bytes(file).await? {
-            None => Ok(()),
+            None => {
+                self.rereads.found_whole(file, now());
+                Ok(())
+            }
             Some(damaged) => Err(ForgeError::Repository(damaged.error())),
         }
     }
@@ -118,7 +123,7 @@ mod tests {
     fn damaged(number: usize) -> DamagedFile {
         DamagedFile {
             repo: "acme/prod".parse().unwrap(),
-            key: ObjectKey::parse(&format!("pools/1/files/{number}")).unwrap(),
+            key: ObjectKey::parse(format!("pools/1/files/{number}")).unwrap(),
             what: "it is missing".to_owned(),
         }
     }

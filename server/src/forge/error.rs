@@ -133,9 +133,9 @@ impl ForgeError {
 
     /// Whether it is about a damaged data file, which the log named when it was noticed.
     fn is_told_already(&self) -> bool {
-        let error = match self {
-            Self::Repository(error) | Self::Upload(UploadFailure::Repository(error)) => error,
-            _ => return false,
+        let (Self::Repository(error) | Self::Upload(UploadFailure::Repository(error))) = self
+        else {
+            return false;
         };
         matches!(error, RepositoryError::FileDamaged { .. })
     }

@@ -98,11 +98,6 @@ impl Door {
         let peer = arrival
             .filter(|_| shows_token)
             .map(|arrival| arrival.peer.ip());
-        if peer.is_some_and(|peer| self.failed.is_crowded(peer)) {
-            return Err(Status::unavailable(
-                "too many wrong tokens came from this address: try again in some seconds",
-            ));
-        }
         let caller = identity::caller(&self.forge, &head.headers, base_url);
         let allowed = caller.and_then(|caller| {
             let allowed = self.forge.check(caller.principal, action);
@@ -126,6 +121,12 @@ impl Door {
                 if let Some(peer) = peer
                     && error.kind() == ErrorKind::Unauthenticated
                 {
+                    // A right token is never refused for wrong ones: behind a proxy all callers are one peer.
+                    if self.failed.is_crowded(peer) {
+                        return Err(Status::unavailable(
+                            "too many wrong tokens came from this address: try again in some seconds",
+                        ));
+                    }
                     self.failed.slow(peer).await;
                 }
                 Err(status(&error))

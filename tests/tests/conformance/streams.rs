@@ -432,7 +432,7 @@ pub(crate) async fn s39_the_legacy_stream_gives_one_range_for_each_hash(setup: S
         for range in &file.ranges {
             let chunk = peer::chunk_at(&file.url, &Span::from(range)).await;
             let address = address_of(&chunk);
-            assert_eq!(hashes(&[address]), [range.hash.clone()], "another chunk");
+            assert_eq!(address.as_bytes()[..], range.hash[..], "another chunk");
             named.push(address);
         }
     }

@@ -93,8 +93,8 @@ impl Wanted {
     /// Refuses what was named and Dolt could not use; what nobody named is passed over.
     pub(super) fn check_usable(&self, usable: &Usable, of: &str) -> Result<(), TransferError> {
         let named = self.named.iter().flatten().chain(&self.also);
-        let names = named.map(|named| RefName::parse(&named.source));
-        names.map(|name| usable.check_asked(of, &name)).collect()
+        let mut names = named.map(|named| RefName::parse(&named.source));
+        names.try_for_each(|name| usable.check_asked(of, &name))
     }
 
     /// The refs here that follow a branch which the remote no longer has.

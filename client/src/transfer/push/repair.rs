@@ -20,7 +20,7 @@ use holdfast_doltdb::write::NewChunk;
 use holdfast_doltdb::{ReadError, RefName};
 
 use super::{PushRef, distinct};
-use crate::database::{Database, DatabasePaths, StoreSource};
+use crate::database::{Database, DatabasePaths, FolderLock, StoreSource};
 use crate::remote::{Metadata, Remote, RemoteSource};
 use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::error::TransferError;
@@ -52,7 +52,8 @@ pub struct Repaired {
     pub not_here: Vec<RefName>,
 }
 
-/// Sends what a remote lost from the database in `directory`, which is only read.
+/// Sends what a remote lost from the database in `directory`, which is only read. The folder where files gather is
+/// locked, as a push locks it.
 pub async fn repair(
     request: &RepairRequest,
     directory: &Path,
@@ -60,6 +61,14 @@ pub async fn repair(
     observer: Arc<dyn Observer>,
 ) -> Result<Repaired, TransferError> {
     let database = Database::open(directory, pool).await?;
+    let _folder = match request.extent {
+        Extent::Whole => {
+            let folder = database.paths().holdfast();
+            let lock = pool.run(move || FolderLock::take(&folder)).await?;
+            Some(lock.disposable())
+        }
+        Extent::DryRun => None,
+    };
     let source = StoreSource::new(Arc::clone(database.store()), pool.clone());
     let local = Datasets::read(&source, database.store().root()).await?;
     let repairer = Repairer {
@@ -72,6 +81,9 @@ pub async fn repair(
     };
     repairer.run().await
 }
+
+/// What a ref here says that a branch of the remote was.
+type BranchOf<'a> = &'a dyn Fn(&RefName) -> Option<RefName>;
 
 struct Repairer<'a> {
     request: &'a RepairRequest,
@@ -184,7 +196,7 @@ impl Repairer<'_> {
             RefName::Branch(_) => Some(known.clone()),
             _ => None,
         };
-        let branches: [&dyn Fn(&RefName) -> Option<RefName>; 2] = [&seen, &own];
+        let branches: [BranchOf<'_>; 2] = [&seen, &own];
         let mut candidates = Vec::new();
         for branch_of in branches {
             for with_tags in [true, false] {

@@ -32,34 +32,7 @@ pub(super) fn of(error: &anyhow::Error) -> Option<&'static str> {
 /// Errors of which we know more than their kind.
 fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(complaint) = cause.downcast_ref::<Complaint>() {
-        return match complaint {
-            Complaint::Unknown { .. } => Some("`holdfast refs` lists what there is"),
-            Complaint::Nothing { .. } => Some(
-                "name the address of a chunk, a ref of `holdfast refs --all`, or the path of a file",
-            ),
-            Complaint::NoPlace { .. } => {
-                Some("write https://host/owner/repository, file:///path or a directory")
-            }
-            Complaint::NoRemote { .. } => {
-                Some("`dolt remote -v` lists the remotes; an address has a / in it")
-            }
-            Complaint::NoUpstream { .. } => {
-                Some("name both: holdfast push --set-upstream origin <branch>")
-            }
-            Complaint::Number { .. } => Some("write --backup 1 for a backup, ./1 for a directory"),
-            Complaint::NoPage { .. } => Some("name another directory, or move that file away"),
-            Complaint::NoBranch => Some("name the branch behind the address"),
-            Complaint::Clobbered { .. } => {
-                Some("keep those tags, or take the remote's: holdfast fetch --force")
-            }
-            Complaint::Unnamed { .. } => {
-                Some("give it a name: dolt remote add <name> <address>; then push to that name")
-            }
-            Complaint::Absent { .. } => Some("check the spelling of the address"),
-            Complaint::NoBranches { .. } => Some("push a branch to it first"),
-            Complaint::NothingStays { .. } => Some("name a directory that stays, with --via"),
-            _ => None,
-        };
+        return of_a_complaint(complaint);
     }
     if let Some(error) = cause.downcast_ref::<TransferError>() {
         return match error {
@@ -119,6 +92,37 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
         StoreError::Loss { .. } => Some(
             "change nothing; keep a copy of the directory, and restore a backup or clone the database again",
         ),
+        _ => None,
+    }
+}
+
+fn of_a_complaint(complaint: &Complaint) -> Option<&'static str> {
+    match complaint {
+        Complaint::Unknown { .. } => Some("`holdfast refs` lists what there is"),
+        Complaint::Nothing { .. } => Some(
+            "name the address of a chunk, a ref of `holdfast refs --all`, or the path of a file",
+        ),
+        Complaint::NoPlace { .. } => {
+            Some("write https://host/owner/repository, file:///path or a directory")
+        }
+        Complaint::NoRemote { .. } => {
+            Some("`dolt remote -v` lists the remotes; an address has a / in it")
+        }
+        Complaint::NoUpstream { .. } => {
+            Some("name both: holdfast push --set-upstream origin <branch>")
+        }
+        Complaint::Number { .. } => Some("write --backup 1 for a backup, ./1 for a directory"),
+        Complaint::NoPage { .. } => Some("name another directory, or move that file away"),
+        Complaint::NoBranch => Some("name the branch behind the address"),
+        Complaint::Clobbered { .. } => {
+            Some("keep those tags, or take the remote's: holdfast fetch --force")
+        }
+        Complaint::Unnamed { .. } => {
+            Some("give it a name: dolt remote add <name> <address>; then push to that name")
+        }
+        Complaint::Absent { .. } => Some("check the spelling of the address"),
+        Complaint::NoBranches { .. } => Some("push a branch to it first"),
+        Complaint::NothingStays { .. } => Some("name a directory that stays, with --via"),
         _ => None,
     }
 }
