@@ -128,6 +128,8 @@ impl Repository {
             .await?
         {
             Appended::Won(after) => {
+                // What the record released is damaged no more.
+                self.forget_damage(&after);
                 self.saw(after).await;
                 Ok(true)
             }

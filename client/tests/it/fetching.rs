@@ -143,6 +143,7 @@ fn what_the_remote_has_not_is_said_by_its_name_and_nothing_moves() {
     // What is followed was deleted there: what was seen of it last is not what the remote has.
     copy.ok(&["checkout", "-b", "gone"]);
     ours(&copy, &["push", "-u", "origin", "gone"]).expect_success();
+    owner.fetch(&[]);
     owner.push(&["origin", ":gone"]);
     changes_nothing(&copy, 3, "branch \"gone\" not found on remote", &["pull"]);
 

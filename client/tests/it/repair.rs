@@ -168,6 +168,11 @@ fn a_changed_byte_below_the_root_is_noticed_when_it_is_read_and_the_refs_are_sen
                 .for_each(|byte| *byte ^= 1);
         });
     }
+    // What was pushed last is kept at hand: a server that starts anew reads it.
+    let forge = forge.restart(|_| {});
+    let url = prod(&forge);
+    owner.ok(&["remote", "remove", "origin"]);
+    owner.ok(&["remote", "add", "origin", &url]);
     owner.ok(&["branch", "next"]);
     let told = ours(&owner, &["push", &url, "next"]);
     assert_eq!(told.code, Some(6), "{}", told.stderr);

@@ -38,15 +38,9 @@ impl Forge {
         let Some(repository) = self.readable(caller, name).await? else {
             return Ok(());
         };
-        let now = || self.clock().monotonic();
-        let Some(_turn) = self.rereads.begin(file, now).await else {
-            return Ok(());
-        };
+        let _turn = self.rereads.lock().await;
         match repository.check_bytes(file).await? {
-            None => {
-                self.rereads.found_whole(file, now());
-                Ok(())
-            }
+            None => Ok(()),
             Some(damaged) => Err(ForgeError::Repository(damaged.error())),
         }
     }

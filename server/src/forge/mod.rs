@@ -1,7 +1,7 @@
 //! The domain: who may do what to which repository. No gRPC, no HTTP.
 //!
 //! ```text
-//! client_version, addresses, error, refusals, rereads, turns → access → Forge { damage, locate, files, upload, commit, upkeep }
+//! client_version, addresses, error, refusals, turns → access → Forge { damage, locate, files, upload, commit, upkeep }
 //! ```
 
 pub mod access;
@@ -13,7 +13,6 @@ pub mod error;
 pub mod files;
 pub mod locate;
 pub mod refusals;
-pub mod rereads;
 pub mod turns;
 pub mod upkeep;
 pub mod upload;
@@ -31,7 +30,6 @@ use access::{Access, Action, Credentials, Principal};
 use addresses::Addresses;
 pub use error::ForgeError;
 use refusals::Refusals;
-use rereads::Rereads;
 use turns::Turns;
 use upkeep::Upkeep;
 
@@ -81,7 +79,8 @@ pub struct Forge {
     delivery: Delivery,
     stream_chunk_locations: bool,
     turns: Turns,
-    rereads: Rereads,
+    /// Files that clients doubt are read one at a time, beside the checks of uploads: any reader can ask for it.
+    rereads: tokio::sync::Mutex<()>,
     refusals: Arc<Refusals>,
     upkeep: Arc<Upkeep>,
 }
@@ -102,7 +101,7 @@ impl Forge {
             delivery: settings.transfer.delivery,
             stream_chunk_locations: settings.transfer.stream_chunk_locations,
             turns: Turns::new(settings.transfer.checks),
-            rereads: Rereads::default(),
+            rereads: tokio::sync::Mutex::default(),
             refusals: Arc::default(),
             upkeep: Arc::new(Upkeep::new(stopping)),
         })

@@ -165,6 +165,11 @@ fn the_unit_is_one() {
 #[test]
 fn the_compose_file_is_one() {
     let compose = deploy("compose.yaml");
+    let has_compose = Command::new("docker").args(["compose", "version"]).output();
+    if !has_compose.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no docker with compose here");
+        return;
+    }
     let mut command = Command::new("docker");
     for name in ["HOLDFAST_ADMIN_TOKEN", "S3_ACCESS_KEY", "S3_SECRET_KEY"] {
         command.env(name, "x");

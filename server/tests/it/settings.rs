@@ -88,11 +88,11 @@ fn unknown_keys_are_named() {
         &[],
     ));
     assert!(
-        said.contains(&"dat: there is no such setting".to_owned()),
+        said.contains(&"dat: there is no such setting; is data meant?".to_owned()),
         "{said:?}"
     );
     assert!(
-        said.contains(&"s3.endpiont: there is no such setting".to_owned()),
+        said.contains(&"s3.endpiont: there is no such setting; is s3.endpoint meant?".to_owned()),
         "{said:?}"
     );
 }
