@@ -157,7 +157,8 @@ fn bad_refs_are_passed_over_by_everything_that_reads() {
     warned(workshop, folder, &some, &FAULTS[2..4]);
     assert_clean(&workshop.database("some"));
     warned(workshop, folder, &["mirror", url, "./mirror"], &FAULTS);
-    warned(workshop, folder, &["clone", "./mirror", "of-mirror"], &[]);
+    let mirror = format!("file://{}", folder.join("mirror").display());
+    warned(workshop, folder, &["clone", &mirror, "of-mirror"], &[]);
     assert_clean(&workshop.database("of-mirror"));
     warned(workshop, folder, &["clone", "--bare", url, "bare"], &FAULTS);
     let bare = format!("file://{}", folder.join("bare").display());
