@@ -151,7 +151,6 @@ fn a_changed_byte_below_the_root_is_noticed_when_it_is_read_and_the_refs_are_sen
     let forge = Forge::start(Plan::on_local_disk());
     forge.logs().expect(NOTICED);
     let owner = published(&workshop, &forge);
-    let url = prod(&forge);
     // Small files are those of the refs: the root and what is below it, all that the server itself reads.
     let small: Vec<_> = data_files(&forge)
         .into_iter()
