@@ -12,7 +12,7 @@ thread_local! {
     static MUST_NOT_BLOCK: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// From here on whatever blocks on this thread panics, as far as it is known to [`about_to_block`].
+/// From here on whatever blocks on this thread panics, as far as it is known to `about_to_block`.
 #[cfg(feature = "testing")]
 pub fn forbid_blocking() {
     MUST_NOT_BLOCK.set(true);
