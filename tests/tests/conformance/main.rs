@@ -183,8 +183,22 @@ statements! {
     swap::s71_two_clients_at_once,
     flows::s74_an_unknown_repository_looks_empty_to_who_may_create_it,
     flows::s75_an_unknown_repository_is_refused_at_once_to_who_may_not_create_it,
-    flows::s76_every_push_passes_with_old_and_new_dolts,
     flows::s77_a_forced_push_leaves_its_working_set_in_the_root,
+}
+
+statements! {
+    DOLT, LIMIT, #[doc = "In seconds."],
+    [dolt_on_local_disk => LocalDisk],
+    flows::s76_every_push_passes_with_old_and_new_dolts,
+    flows::s78_backups_are_synced_and_restored,
+    flows::s79_shallow_clones_fetch_and_push,
+}
+
+// The end-to-end tests play the same with two servers.
+statements! {
+    DOLT_BY_TURNS, LIMIT, #[ignore = "takes minutes with all the others; run by ./dev test --long"],
+    [dolt_by_turns_over_two_servers => TwoServersOnOneBucket],
+    flows::s76_every_push_passes_with_old_and_new_dolts,
     flows::s78_backups_are_synced_and_restored,
     flows::s79_shallow_clones_fetch_and_push,
 }
@@ -245,7 +259,8 @@ fn numbers(statements: &[&str]) -> BTreeSet<u32> {
 fn every_required_statement_has_a_test() {
     let required: BTreeSet<u32> = required().collect();
     // What is listed becomes a test by the same macro; what takes minutes comes on top.
-    assert_eq!(numbers(LISTED), required);
+    assert_eq!(&numbers(LISTED) | &numbers(DOLT), required);
+    assert_eq!(DOLT, DOLT_BY_TURNS);
     for more in [PRESIGNED, LONG] {
         let strange: Vec<_> = numbers(more).difference(&required).copied().collect();
         assert!(strange.is_empty(), "not required: {strange:?}");

@@ -105,9 +105,7 @@ configurations! { $
         pull::a_pull_fast_forwards_and_merges,
         push::branches_are_made_moved_rejected_forced_and_deleted,
         push::all_branches_and_tags_go_to_a_new_repository,
-        shallow::a_clone_of_depth_1_fetches_and_pushes,
         shallow::a_clone_of_depth_2_fetches_and_pushes,
-        shallow::a_clone_of_depth_5_fetches_and_pushes,
         concurrent::two_writers_to_two_branches_both_win,
         concurrent::of_two_writers_to_one_branch_one_is_rejected,
         backup::a_backup_is_synced_twice_and_restored,
@@ -119,64 +117,43 @@ configurations! { $
 
     /// Archives over the legacy stream.
     legacy_stream = Configuration::local_disk().over_the_legacy_stream(), every_scenario, in_every_run: [
-        fetch::a_fetch_brings_commits_branches_and_tags,
         shallow::a_clone_of_depth_2_fetches_and_pushes,
     ];
 
     /// Table files instead of archives, over the newer stream.
     table_files = Configuration::local_disk().with_table_files(), every_scenario, in_every_run: [
-        clone::a_whole_clone_is_equal_and_clean,
         fetch::a_fetch_brings_commits_branches_and_tags,
     ];
 
     /// Table files instead of archives, over the legacy stream.
     legacy_stream_table_files = Configuration::local_disk().over_the_legacy_stream().with_table_files(),
     every_scenario, in_every_run: [
-        clone::a_whole_clone_is_equal_and_clean,
         fetch::a_fetch_brings_commits_branches_and_tags,
-        push::branches_are_made_moved_rejected_forced_and_deleted,
-        shallow::a_clone_of_depth_2_fetches_and_pushes,
-        backup::a_backup_is_synced_twice_and_restored,
     ];
 
     /// On a local directory, over https.
     https = Configuration::local_disk().over_https(), every_scenario, in_every_run: [
-        clone::a_whole_clone_is_equal_and_clean,
         fetch::a_fetch_brings_commits_branches_and_tags,
-        push::branches_are_made_moved_rejected_forced_and_deleted,
-        shallow::a_clone_of_depth_2_fetches_and_pushes,
         backup::a_backup_is_synced_twice_and_restored,
-        sqlserver::a_running_sql_server_pushes_pulls_and_backs_up,
     ];
 
     /// On a bucket of this process, with data from the server.
     bucket = Configuration::bucket(), every_scenario, in_every_run: [
-        clone::a_whole_clone_is_equal_and_clean,
-        clone::a_single_branch_clone_has_one_branch,
         fetch::a_fetch_brings_commits_branches_and_tags,
-        pull::a_pull_fast_forwards_and_merges,
         push::branches_are_made_moved_rejected_forced_and_deleted,
-        shallow::a_clone_of_depth_5_fetches_and_pushes,
-        concurrent::of_two_writers_to_one_branch_one_is_rejected,
         backup::a_backup_is_synced_twice_and_restored,
     ];
 
     /// On a bucket of this process, with data by presigned addresses.
     bucket_presigned = Configuration::bucket().with_presigned_data(), every_scenario, in_every_run: [
-        clone::a_whole_clone_is_equal_and_clean,
         fetch::a_fetch_brings_commits_branches_and_tags,
-        push::all_branches_and_tags_go_to_a_new_repository,
         shallow::a_clone_of_depth_2_fetches_and_pushes,
         backup::a_backup_is_synced_twice_and_restored,
-        sqlserver::a_running_sql_server_pushes_pulls_and_backs_up,
         old_clients::dolt_1_50_0_reads_what_todays_pushed,
-        old_clients::dolt_1_50_0_pushes_what_todays_reads,
     ];
 
     /// On a bucket of this process, over https.
-    bucket_https = Configuration::bucket().over_https(), every_scenario, in_every_run: [
-        fetch::a_fetch_brings_commits_branches_and_tags,
-    ];
+    bucket_https = Configuration::bucket().over_https(), every_scenario, in_every_run: [];
 
     /// On a bucket of this process, over https, with data by presigned addresses.
     bucket_https_presigned = Configuration::bucket().over_https().with_presigned_data(),
@@ -186,29 +163,22 @@ configurations! { $
 
     /// Two servers on one bucket, behind a proxy that sends each request to the next.
     two_servers_by_turns = Configuration::two_servers_by_turns(), every_scenario, in_every_run: [
-        clone::a_whole_clone_is_equal_and_clean,
         fetch::a_fetch_brings_commits_branches_and_tags,
-        pull::a_pull_fast_forwards_and_merges,
         push::branches_are_made_moved_rejected_forced_and_deleted,
-        shallow::a_clone_of_depth_1_fetches_and_pushes,
         concurrent::two_writers_to_two_branches_both_win,
         concurrent::of_two_writers_to_one_branch_one_is_rejected,
-        backup::a_backup_is_synced_twice_and_restored,
         sqlserver::a_running_sql_server_pushes_pulls_and_backs_up,
     ];
 
     /// On the bucket that the environment names (versitygw), with data from the server.
     bucket_elsewhere = Configuration::elsewhere(), every_scenario, in_every_run: [
-        clone::a_whole_clone_is_equal_and_clean,
         fetch::a_fetch_brings_commits_branches_and_tags,
-        push::branches_are_made_moved_rejected_forced_and_deleted,
         concurrent::of_two_writers_to_one_branch_one_is_rejected,
         backup::a_backup_is_synced_twice_and_restored,
     ];
 
     /// On the bucket that the environment names (versitygw), with data by presigned addresses.
     bucket_elsewhere_presigned = Configuration::elsewhere().with_presigned_data(), every_scenario, in_every_run: [
-        clone::a_whole_clone_is_equal_and_clean,
         fetch::a_fetch_brings_commits_branches_and_tags,
         shallow::a_clone_of_depth_2_fetches_and_pushes,
     ];
