@@ -67,6 +67,7 @@ pub enum Break {
 pub struct FaultPlan {
     fault: Option<(usize, Break)>,
     calls: Mutex<Vec<Call>>,
+    yields: bool,
 }
 
 impl FaultPlan {
@@ -75,6 +76,17 @@ impl FaultPlan {
         Arc::new(Self {
             fault: None,
             calls: Mutex::default(),
+            yields: false,
+        })
+    }
+
+    /// Breaks nothing, and is pending once before and once after the effect of each call, so that a caller can be
+    /// dropped there.
+    pub fn yielding() -> Arc<Self> {
+        Arc::new(Self {
+            fault: None,
+            calls: Mutex::default(),
+            yields: true,
         })
     }
 
@@ -83,6 +95,7 @@ impl FaultPlan {
         Arc::new(Self {
             fault: Some((number, at)),
             calls: Mutex::default(),
+            yields: false,
         })
     }
 
@@ -99,6 +112,12 @@ impl FaultPlan {
     /// Whether the call that is to fail has come.
     pub fn has_struck(&self) -> bool {
         self.fault.is_some_and(|(number, _)| self.count() > number)
+    }
+
+    async fn pause(&self) {
+        if self.yields {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn enter(&self, operation: Operation, key: &str) -> Option<Break> {
@@ -143,7 +162,12 @@ async fn run<T>(
     call: impl Future<Output = Result<T, ObjectError>>,
 ) -> Result<T, ObjectError> {
     match plan.enter(operation, key.as_str()) {
-        None => call.await,
+        None => {
+            plan.pause().await;
+            let answer = call.await;
+            plan.pause().await;
+            answer
+        }
         Some(Break::BeforeEffect) => Err(injected(key)),
         Some(Break::AfterEffect) => {
             // Whatever the answer was, it gets lost.
@@ -173,6 +197,7 @@ impl ObjectStore for FaultyStore {
         if strike == Some(Break::BeforeEffect) {
             return Err(injected(key));
         }
+        self.plan.pause().await;
         let mut body = match self.inner.get(key, range).await {
             Err(_) if strike.is_some() => return Err(injected(key)),
             answer => answer?,
@@ -232,6 +257,7 @@ impl ObjectStore for FaultyStore {
             let key = named.or_else(|_| ObjectKey::parse("root"));
             return Err(injected(&key.expect("`root` is a key")));
         }
+        self.plan.pause().await;
         self.inner.list(prefix, after).await
     }
 

@@ -2,6 +2,8 @@
 //! repeats what failed, which must succeed; then a new server opens what is left, and it must be whole. Below the local
 //! store the disk fails at each of its calls, and then forgets what was not synced.
 
+mod dropped;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
