@@ -1,6 +1,7 @@
 //! The command line.
 
 mod backup;
+mod local;
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
@@ -13,6 +14,8 @@ pub(crate) use backup::{
     Backup, BackupAction, CreateBackup, ForgetBackups, Keep, ListBackups, Mirror, RestoreBackup,
     VerifyBackup,
 };
+
+pub(crate) use local::{Branch, Checkout, Key, KeyAction, Remote, RemoteAction};
 
 /// What the process was given by its environment.
 #[derive(Debug)]
@@ -39,7 +42,8 @@ Exit codes:
   7  no room left
   11 another process has the database or the directory locked
 
-The password of --user is taken from DOLT_REMOTE_PASSWORD; keys made by `dolt creds` are used as dolt does.";
+The password of --user is taken from DOLT_REMOTE_PASSWORD; keys of `holdfast key` and `dolt creds` are used as dolt does.
+Errors, hints and warnings are printed on standard error, with --format json as JSON objects, one a line.";
 
 /// Clone, fetch, push and verify Dolt databases without dolt.
 #[derive(Debug, Parser)]
@@ -115,8 +119,16 @@ pub(crate) enum Command {
     Mirror(Mirror),
     /// Show the commits of a branch, newest first.
     Log(Log),
-    /// List branches, tags and remote branches.
-    Branch(Place),
+    /// List branches.
+    Branch(Branch),
+    /// List tags.
+    Tag(Place),
+    /// Check out a branch, or make one; only from a clean working set.
+    ///
+    /// A branch that is not here, and that exactly one remote has, is made to follow it.
+    Checkout(Checkout),
+    /// List the remotes of a database, add and remove them.
+    Remote(Remote),
     /// List the refs of a database or of a remote by their full names.
     Refs(Refs),
     /// Show the branch that is checked out, what waits on it, and the state of the database.
@@ -127,6 +139,8 @@ pub(crate) enum Command {
     ///
     /// Of a remote, everything below its root is read and checked.
     Verify(Verify),
+    /// Make and choose the key by which servers know this user; dolt uses the same.
+    Key(Key),
     /// Print the completions of a shell.
     ///
     /// For bash: `holdfast completions bash > ~/.local/share/bash-completion/completions/holdfast`.
@@ -137,7 +151,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Clone {
-    /// The remote: https://host/owner/repository, owner/repository, file:///path, s3://bucket/prefix.
+    /// The remote: https://host/owner/repository, owner/repository, file:///path, s3://bucket/prefix, or a directory.
     pub(crate) url: String,
     /// Where to; the name of the repository unless given.
     pub(crate) directory: Option<PathBuf>,
@@ -150,7 +164,7 @@ pub(crate) struct Clone {
     /// Take only so many generations of commits of the branch; the rest is left out, as with `dolt clone --depth`.
     #[arg(long, value_name = "COUNT")]
     pub(crate) depth: Option<NonZeroU32>,
-    /// Take the branch as it was at a tag, a commit or another revision.
+    /// Take the branch as it was at a tag, a commit or another revision: HEAD~1 for the commit before its last.
     #[arg(long, value_name = "REVISION")]
     pub(crate) at: Option<String>,
     /// Make a store alone, with the refs as the remote has them, to be used as a file:// remote.
@@ -229,8 +243,8 @@ pub(crate) struct Pull {
 pub(crate) struct Push {
     /// The remote: a name, or an address; the one that the branch that is checked out follows unless given.
     pub(crate) remote: Option<String>,
-    /// What goes where: BRANCH, BRANCH:THERE, :THERE to delete the one there, refs/tags/TAG; the branch that
-    /// is checked out unless given.
+    /// What goes where: BRANCH, BRANCH:THERE, :THERE to delete the one there, refs/tags/TAG; HEAD is the branch that is
+    /// checked out, which is pushed unless given; a + before it is --force for it alone.
     pub(crate) refs: Vec<String>,
     /// Push all branches.
     #[arg(long, conflicts_with = "refs")]
@@ -283,6 +297,9 @@ pub(crate) struct Log {
     /// At most so many commits.
     #[arg(short = 'n', long, value_name = "COUNT")]
     pub(crate) number: Option<usize>,
+    /// One line for each commit: its address and the first line of its message.
+    #[arg(long)]
+    pub(crate) oneline: bool,
     #[command(flatten)]
     pub(crate) place: Place,
 }

@@ -19,7 +19,11 @@ use args::{Arguments, Environment};
 use ui::{failure, paint};
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::parse();
+    let mut arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    ui::choose_format(arguments.output.format);
     // Where it cannot be raised, the usual one does: files are opened when they are read.
     drop(holdfast_chunkstore::open_files::raise_limit());
     // Another part of the process may have chosen the same provider already; both are ring.
@@ -44,10 +48,24 @@ fn main() -> ExitCode {
         // Whoever reads the output has seen enough.
         Err(error) if failure::is_of_a_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            ui::say(&failure::text(&error));
+            ui::fail(&error);
             ExitCode::from(failure::exit_code(&error))
         }
     }
+}
+
+/// Shows help, or what is wrong with the command line: as JSON where that was asked for, as far as can be told of a line
+/// that cannot be read.
+fn usage(error: &clap::Error) -> ExitCode {
+    let words: Vec<_> = std::env::args().collect();
+    let is_json = words.iter().any(|word| word == "--format=json")
+        || words.windows(2).any(|pair| pair == ["--format", "json"]);
+    match is_json && error.use_stderr() {
+        true => ui::say(&failure::usage_json(error).to_string()),
+        // Nothing can be done when the output is gone.
+        false => drop(error.print()),
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// What the environment says under one of two spellings; what is empty says nothing.

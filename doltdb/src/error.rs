@@ -94,7 +94,7 @@ impl DecodeError {
 #[non_exhaustive]
 pub enum ReadError {
     /// The source failed.
-    #[error("read {count} chunks")]
+    #[error("could not read {count} chunks")]
     Source {
         /// How many were asked for.
         count: usize,
@@ -103,7 +103,7 @@ pub enum ReadError {
         source: SourceError,
     },
     /// The source answered another number of chunks than it was asked for.
-    #[error("asked for {asked} chunks, the source answered {answered}")]
+    #[error("could not read {asked} chunks: {answered} came")]
     Answers {
         /// How many were asked for.
         asked: usize,
@@ -111,13 +111,13 @@ pub enum ReadError {
         answered: usize,
     },
     /// A chunk is not there.
-    #[error("the chunk {address} is not there")]
+    #[error("could not find the chunk {address}")]
     Missing {
         /// Its address.
         address: ChunkAddress,
     },
     /// A chunk cannot be understood.
-    #[error("decode the chunk {address}")]
+    #[error("could not decode the chunk {address}")]
     Decode {
         /// Its address.
         address: ChunkAddress,
@@ -126,7 +126,7 @@ pub enum ReadError {
         source: DecodeError,
     },
     /// A node of a tree does not belong where it hangs.
-    #[error("the tree node {address} {fault}")]
+    #[error("could not read the tree node {address}: it {fault}")]
     Tree {
         /// The node's address.
         address: ChunkAddress,
@@ -134,7 +134,9 @@ pub enum ReadError {
         fault: TreeFault,
     },
     /// A commit that is not lower than one whose parent it is.
-    #[error("the commit {address} has the height {height}, its child {below}")]
+    #[error(
+        "could not read the commit {address}: its height is {height}, that of its child {below}"
+    )]
     Height {
         /// The parent's address.
         address: ChunkAddress,
@@ -144,7 +146,7 @@ pub enum ReadError {
         below: u64,
     },
     /// A dataset whose name is not text.
-    #[error("the dataset name {name:?} is not UTF-8")]
+    #[error("could not read the dataset name {name:?}: it is not UTF-8")]
     Name {
         /// The name, with its bytes escaped, cut at 200 characters.
         name: String,

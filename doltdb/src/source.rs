@@ -16,7 +16,7 @@ pub trait ChunkSource: Send + Sync {
 
 /// A source that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("get chunks")]
+#[error("could not read chunks")]
 pub struct SourceError {
     kind: ErrorKind,
     #[source]

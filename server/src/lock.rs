@@ -11,13 +11,13 @@ use rustix::fs::{FlockOperation, flock};
 #[non_exhaustive]
 pub enum LockError {
     /// Another server has it.
-    #[error("{} is in use by another holdfastd", path.display())]
+    #[error("could not use {}: another holdfastd has it", path.display())]
     Held {
         /// The directory.
         path: PathBuf,
     },
     /// The system refused.
-    #[error("lock {}", path.display())]
+    #[error("could not lock {}", path.display())]
     Io {
         /// The directory.
         path: PathBuf,

@@ -56,7 +56,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         };
         std::io::stdout()
             .write_all(text.as_bytes())
-            .context("print the settings")?;
+            .context("could not print the settings")?;
         return Ok(ExitCode::SUCCESS);
     }
     let environment: Vec<(String, String)> = std::env::vars_os()
@@ -91,7 +91,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     // What is made from here on is its owner's alone; what is there stays as it is.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    telemetry::logs::begin(&settings.log).context("read log.filter")?;
+    telemetry::logs::begin(&settings.log).context("could not read log.filter")?;
     for note in notes {
         tracing::info!("{note}");
     }
@@ -110,7 +110,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn healthcheck(settings: &Settings) -> anyhow::Result<ExitCode> {
     let health = commands::healthcheck::ask(&settings.listen)
         .with_context(|| format!("could not ask {}", settings.listen))?;
-    writeln!(std::io::stdout(), "{}", health.said).context("write the answer")?;
+    writeln!(std::io::stdout(), "{}", health.said).context("could not write the answer")?;
     Ok(match health.is_ready {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -122,13 +122,13 @@ fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("start the runtime")?;
+        .context("could not start the runtime")?;
     runtime.block_on(Box::pin(future))
 }
 
 /// Reads the store, beside a server that may be running, until a signal.
 async fn read(task: &Task, settings: &Settings, work: &Path) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::listen().context("listen for signals")?;
+    let mut signals = Signals::listen().context("could not listen for signals")?;
     tokio::select! {
         answered = answer(task, settings, work) => answered,
         signal = signals.next() => Ok(ExitCode::from(signal.exit_code())),
@@ -158,7 +158,7 @@ async fn answer(task: &Task, settings: &Settings, work: &Path) -> anyhow::Result
         }
         Task::Serve { .. } | Task::Healthcheck | Task::Settings { .. } => true,
     };
-    out.flush().context("write the answer")?;
+    out.flush().context("could not write the answer")?;
     Ok(if is_whole {
         ExitCode::SUCCESS
     } else {
@@ -168,7 +168,7 @@ async fn answer(task: &Task, settings: &Settings, work: &Path) -> anyhow::Result
 
 async fn serve(settings: &Settings) -> anyhow::Result<ExitCode> {
     // Before the port opens: a signal from then on drains.
-    let mut signals = Signals::listen().context("listen for signals")?;
+    let mut signals = Signals::listen().context("could not listen for signals")?;
     descriptors::raise_limit();
     let handle = tokio::select! {
         handle = begin(settings) => handle?,

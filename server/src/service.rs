@@ -26,7 +26,7 @@ use crate::work::Work;
 #[non_exhaustive]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("listen on {listen}")]
+    #[error("could not listen on {listen}")]
     Listen {
         /// The address.
         listen: String,
@@ -35,21 +35,21 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The forge cannot be opened.
-    #[error("open the forge")]
+    #[error("could not open the forge")]
     Open {
         /// Why.
         #[source]
         source: ForgeError,
     },
     /// Certificate or key cannot be used.
-    #[error("read the certificate")]
+    #[error("could not read the certificate")]
     Tls {
         /// Why.
         #[source]
         source: TlsError,
     },
     /// The reflection service cannot be built.
-    #[error("describe the services")]
+    #[error("could not describe the services")]
     Reflection {
         /// Why.
         #[source]

@@ -32,10 +32,10 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum PartsError {
     /// The data directory is in use, or cannot be used.
-    #[error("take the data directory")]
+    #[error("could not take the data directory")]
     Lock(#[from] LockError),
     /// A part does not open.
-    #[error("open {part}")]
+    #[error("could not open {part}")]
     Open {
         /// Which part.
         part: &'static str,
@@ -44,14 +44,14 @@ pub enum PartsError {
         source: Cause,
     },
     /// The store cannot be one.
-    #[error("the object store cannot hold a forge")]
+    #[error("could not use the object store for a forge")]
     Unfit {
         /// What it does wrong.
         #[source]
         source: Cause,
     },
     /// There is no forge in the store.
-    #[error("there is no forge in {place}")]
+    #[error("could not find a forge in {place}")]
     NoForge {
         /// Where it was looked for.
         place: String,

@@ -14,7 +14,7 @@ use crate::format::{DecodeError, EncodeError};
 #[non_exhaustive]
 pub enum StoreError {
     /// The system refused.
-    #[error("{action} {}", path.display())]
+    #[error("could not {action} {}", path.display())]
     Io {
         /// What was attempted.
         action: &'static str,
@@ -25,19 +25,19 @@ pub enum StoreError {
         source: io::Error,
     },
     /// There is no store.
-    #[error("there is no Dolt store in {}: it has no manifest and no journal", path.display())]
+    #[error("could not find a Dolt store in {}: it has no manifest and no journal", path.display())]
     NoStore {
         /// Where it was looked for.
         path: PathBuf,
     },
     /// There is a store where one should be made.
-    #[error("there is a Dolt store in {} already", path.display())]
+    #[error("could not make a Dolt store in {}: there is one", path.display())]
     Exists {
         /// Where.
         path: PathBuf,
     },
     /// The manifest is none.
-    #[error("read {}", path.display())]
+    #[error("could not read {}", path.display())]
     Manifest {
         /// Where it lies.
         path: PathBuf,
@@ -46,7 +46,7 @@ pub enum StoreError {
         source: ManifestError,
     },
     /// A file that is listed and not there.
-    #[error("file {id} is listed in the manifest and missing in {}", directory.display())]
+    #[error("could not read file {id}: it is listed in the manifest and missing in {}", directory.display())]
     Missing {
         /// The file.
         id: TableFileId,
@@ -66,7 +66,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A table file or an archive that is damaged.
-    #[error("read {}", path.display())]
+    #[error("could not read {}", path.display())]
     File {
         /// Where it lies.
         path: PathBuf,
@@ -83,7 +83,7 @@ pub enum StoreError {
         address: ChunkAddress,
     },
     /// A table file that holds another number of chunks than is listed: Dolt cannot open it.
-    #[error("{} holds {found} chunks, and the manifest says {listed}", path.display())]
+    #[error("could not use {}: it holds {found} chunks, and the manifest says {listed}", path.display())]
     Count {
         /// Where it lies.
         path: PathBuf,
@@ -93,7 +93,7 @@ pub enum StoreError {
         found: u32,
     },
     /// A record of the journal that we cannot read.
-    #[error("read the record at {offset} of {}", path.display())]
+    #[error("could not read the record at {offset} of {}", path.display())]
     Journal {
         /// Where the journal lies.
         path: PathBuf,
@@ -104,7 +104,7 @@ pub enum StoreError {
         source: RecordError,
     },
     /// Roots were committed behind a damaged place of the journal.
-    #[error("{} is damaged at {offset}, and what was committed after that place would be lost", path.display())]
+    #[error("could not write to {}: it is damaged at {offset}, and what was committed after that place would be lost", path.display())]
     Loss {
         /// Where the journal lies.
         path: PathBuf,
@@ -112,7 +112,7 @@ pub enum StoreError {
         offset: u64,
     },
     /// The list of ghost commits is damaged.
-    #[error("line {line} of {} is not a commit's address", path.display())]
+    #[error("could not read the commits that a shallow clone left out: line {line} of {} is not a commit's address", path.display())]
     Ghosts {
         /// Where it lies.
         path: PathBuf,
@@ -120,19 +120,19 @@ pub enum StoreError {
         line: usize,
     },
     /// Somebody else writes.
-    #[error("{} is locked: a dolt process has the database open", path.display())]
+    #[error("could not lock {}: a dolt process has the database open", path.display())]
     Held {
         /// The lock file.
         path: PathBuf,
     },
     /// A store whose manifest alone does not say what its root is.
-    #[error("the store in {} has a chunk journal: it is that of a database", path.display())]
+    #[error("could not use the store in {}: it has a chunk journal, so it is that of a database", path.display())]
     Journaled {
         /// Where it lies.
         path: PathBuf,
     },
     /// What should be written cannot be.
-    #[error("write to {}", path.display())]
+    #[error("could not write to {}", path.display())]
     Encode {
         /// Where.
         path: PathBuf,

@@ -42,19 +42,19 @@ pub use versioned::{ObjectVersion, Replacement, VersionedStore};
 #[non_exhaustive]
 pub enum ObjectError {
     /// There is no such object.
-    #[error("object {key} not found")]
+    #[error("could not find object {key}")]
     NotFound {
         /// The key that was asked for.
         key: ObjectKey,
     },
     /// Something stands under the key already.
-    #[error("object {key} already exists")]
+    #[error("could not create object {key}: it exists")]
     AlreadyExists {
         /// The key that was to be created.
         key: ObjectKey,
     },
     /// The range does not lie inside the object.
-    #[error("range {}..{} lies outside object {key} of {len} bytes", range.start, range.end)]
+    #[error("could not read range {}..{} of object {key}: it has {len} bytes", range.start, range.end)]
     Range {
         /// The object's key.
         key: ObjectKey,
@@ -64,13 +64,13 @@ pub enum ObjectError {
         len: u64,
     },
     /// No room: disk full, or under the floor of free space.
-    #[error("no space left for object {key}")]
+    #[error("could not write object {key}: no space is left")]
     Full {
         /// The key that was to be written.
         key: ObjectKey,
     },
     /// The store refuses by configuration or rights; asking again does not help.
-    #[error("the object store refused to {action} {key}")]
+    #[error("could not {action} {key}: the object store refused")]
     Refused {
         /// What was attempted, as a verb.
         action: &'static str,
@@ -81,7 +81,7 @@ pub enum ObjectError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A fault that may pass, or whose effect is unknown.
-    #[error("{action} {key}")]
+    #[error("could not {action} {key}")]
     Failed {
         /// What was attempted, as a verb.
         action: &'static str,

@@ -217,7 +217,7 @@ async fn a_damaged_list_beside_a_note_is_named() {
         named(said).await;
     }
     objects.delete(&key).await.unwrap();
-    named("not found").await;
+    named("could not find object").await;
 }
 
 #[tokio::test]

@@ -15,42 +15,42 @@ use crate::transfer::{Loss, TransferError};
 #[non_exhaustive]
 pub enum BackupError {
     /// A remote did not do its part.
-    #[error("use the remote")]
+    #[error("{source}")]
     Remote {
         /// Why.
         #[from]
         source: RemoteError,
     },
     /// Chunks did not get from one place to the other.
-    #[error("move the chunks")]
+    #[error("{source}")]
     Transfer {
         /// Why.
         #[from]
         source: TransferError,
     },
     /// Refs or commits cannot be read.
-    #[error("read refs and commits")]
+    #[error("{source}")]
     Read {
         /// Why.
         #[from]
         source: ReadError,
     },
     /// The store that is backed up cannot be opened.
-    #[error("open the store")]
+    #[error("{source}")]
     Store {
         /// Why.
         #[from]
         source: StoreError,
     },
     /// A file or a directory cannot be used.
-    #[error("use the working directory")]
+    #[error("{source}")]
     Database {
         /// Why.
         #[from]
         source: DatabaseError,
     },
     /// A record of a backup that is none.
-    #[error("read the record of backup {id}")]
+    #[error("could not read the record of backup {id}")]
     Record {
         /// Of which backup.
         id: BackupId,
@@ -59,7 +59,7 @@ pub enum BackupError {
         source: RecordError,
     },
     /// A backup that is not there.
-    #[error("there is no backup {id} in {target}")]
+    #[error("could not find backup {id} in {target}")]
     NoBackup {
         /// Which backup.
         id: BackupId,
@@ -67,25 +67,25 @@ pub enum BackupError {
         target: String,
     },
     /// No backup is old enough, or has the commit.
-    #[error("no backup in {target} fits")]
+    #[error("could not find a backup in {target} that fits")]
     NoneFits {
         /// Where it was looked for.
         target: String,
     },
     /// Nothing was backed up yet.
-    #[error("there are no backups in {target}")]
+    #[error("could not find a backup in {target}: there are none")]
     Empty {
         /// Where.
         target: String,
     },
     /// A database without a root.
-    #[error("there is nothing in {origin} to back up")]
+    #[error("could not back up {origin}: there is nothing in it")]
     NoRoot {
         /// Where.
         origin: String,
     },
     /// A shallow clone, which lacks most of its history.
-    #[error("{origin} is a shallow clone and lacks {commits} commits")]
+    #[error("could not back up {origin}: it is a shallow clone and lacks {commits} commits")]
     Shallow {
         /// Where.
         origin: String,
@@ -93,13 +93,15 @@ pub enum BackupError {
         commits: usize,
     },
     /// A database that somebody works in.
-    #[error("{target} is a database that a SQL server has open")]
+    #[error("could not back up to {target}: it is a database that a SQL server has open")]
     Live {
         /// Where.
         target: String,
     },
     /// A place that holds something else.
-    #[error("{target} holds {root}, which no backup of this database put there")]
+    #[error(
+        "could not back up to {target}: it holds {root}, which no backup of this database put there"
+    )]
     Foreign {
         /// Where.
         target: String,
@@ -129,7 +131,9 @@ pub enum BackupError {
         source: RefFault,
     },
     /// A server, which keeps no records.
-    #[error("{target} is a server, which keeps no records of backups")]
+    #[error(
+        "could not read the backups of {target}: it is a server, which keeps no records of them"
+    )]
     NoRecords {
         /// Where.
         target: String,
@@ -142,7 +146,7 @@ pub enum BackupError {
         source: LockError,
     },
     /// Others wrote to the target each time.
-    #[error("others wrote to {target} each time we tried")]
+    #[error("could not write to {target}: others wrote to it each time")]
     Contended {
         /// Where.
         target: String,
@@ -158,9 +162,16 @@ pub enum BackupError {
         backups: Vec<BackupId>,
     },
     /// Rules that would keep nothing.
-    #[error("the rules keep no backup")]
+    #[error("could not apply the rules: they keep no backup")]
     NoRules,
 }
+
+/// What to do about commits that would be lost.
+pub(crate) const AHEAD: &str =
+    "merge them into the branches here first, or leave them behind with --force";
+
+/// What to do about a target that a SQL server works in.
+pub(crate) const LIVE: &str = "name a repository of its own, a file:// directory or a bucket";
 
 /// How many backups are named in an error.
 const NAMED: usize = 10;
@@ -182,6 +193,31 @@ fn needed(backups: &[BackupId]) -> String {
 }
 
 impl BackupError {
+    /// One step that may help.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoBackup { .. } | Self::NoneFits { .. } => {
+                Some("`holdfast backup list <target>` lists what there is")
+            }
+            Self::Shallow { .. } => {
+                Some("back up a whole clone, or the remote that this was cloned from")
+            }
+            Self::Live { .. } => Some(LIVE),
+            Self::Ahead { .. } => Some(AHEAD),
+            Self::Foreign { .. } => {
+                Some("name an empty target, or take its place with --force: the chunks there stay")
+            }
+            Self::NoRecords { .. } => Some(
+                "older states are in the history of the forge: `holdfastd history` there lists them",
+            ),
+            Self::Damaged { .. } => Some(
+                "back up to an empty target; `holdfast backup verify <target>` lists all damage in this one",
+            ),
+            Self::NoRules => Some("give a rule, such as --keep-daily 7"),
+            _ => None,
+        }
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -222,7 +222,10 @@ mod tests {
         records[1].digest = digest(&records[1].record.encode());
         let faults = check_chain(&records);
         assert_eq!(faults.len(), 1);
-        assert_eq!(faults[0].to_string(), "read the record of backup 3");
+        assert_eq!(
+            faults[0].to_string(),
+            "could not read the record of backup 3"
+        );
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod walk;
 
 pub use create::{BackupRequest, Created, Occupied, Outcome, create};
 pub use error::BackupError;
+pub(crate) use error::{AHEAD, LIVE};
 pub use listing::{Catalog, ListedBackup, forget, list};
 pub use origin::BackupSource;
 pub(crate) use origin::{Opened, Workplace};

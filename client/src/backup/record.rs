@@ -91,7 +91,7 @@ impl FromStr for BackupId {
 #[non_exhaustive]
 pub enum RecordError {
     /// It is none at all.
-    #[error("read its text")]
+    #[error("its text cannot be read")]
     Text {
         /// What is wrong with it.
         #[source]

@@ -418,12 +418,8 @@ impl Restorer<'_> {
 }
 
 fn no_branch(branch: &str, all: &Datasets) -> TransferError {
-    let branches = all.iter().filter_map(|(name, _)| match name {
-        RefName::Branch(branch) => Some(branch),
-        _ => None,
-    });
     TransferError::NoBranch {
         branch: branch.to_owned(),
-        known: branches.take(10).collect(),
+        known: all.known(&RefName::Branch(branch.to_owned())),
     }
 }

@@ -58,12 +58,18 @@ pub(super) async fn clone(
     let cloned = cloned?;
     let (chunks, bytes) = (cloned.chunks, cloned.bytes);
     let (what, how_much) = match request.extent {
-        Extent::Whole => ("cloned", format!("{chunks} chunks checked")),
+        Extent::Whole => {
+            let moved = progress.summary(bytes);
+            ("cloned", format!("{chunks} chunks checked, {moved}"))
+        }
         Extent::DryRun => (
             "would clone",
             estimate::line(chunks, bytes, cloned.is_least),
         ),
     };
+    if request.extent == Extent::Whole && remote_is_database(&request) {
+        ui::note("note: dolt fetches from no directory of a database; `holdfast fetch` does");
+    }
     match output.format {
         Format::Text => ui::print(&format!(
             "{what} into {}: branch {}, {} branches, {} tags, {how_much}",
@@ -81,8 +87,14 @@ pub(super) async fn clone(
                 "chunks": chunks,
                 "bytes": bytes,
                 "at_least": cloned.is_least,
+                "seconds": progress.seconds(),
             })
             .to_string(),
         ),
     }
+}
+
+/// Whether what was cloned is the store of a database, and the clone follows it.
+fn remote_is_database(request: &CloneRequest) -> bool {
+    request.form == Form::Database && request.remote.address().ends_with("/.dolt/noms")
 }

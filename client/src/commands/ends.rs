@@ -55,10 +55,12 @@ impl Speaker<'_> {
     }
 }
 
-fn is_directory(text: &str) -> bool {
+/// Whether a text without a scheme is the path of a directory that is there.
+pub(super) fn is_directory(text: &str) -> bool {
     !text.contains("://") && Path::new(text).is_dir()
 }
 
-fn is_path(text: &str) -> bool {
+/// Whether a text can only be a path.
+pub(super) fn is_path(text: &str) -> bool {
     text.starts_with(['/', '.'])
 }

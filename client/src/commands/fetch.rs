@@ -41,7 +41,7 @@ pub(super) async fn fetch(
     let fetched = transfer::fetch(&request, directory, &pool(), &**clock, observer).await;
     progress.finish();
     let fetched = fetched?;
-    show(&request, &fetched, output)?;
+    show(&request, &fetched, &progress, output)?;
     check(&request, &fetched)
 }
 
@@ -72,6 +72,7 @@ pub(super) fn extent(is_dry: bool) -> Extent {
 pub(super) fn show(
     request: &FetchRequest,
     fetched: &Fetched,
+    progress: &Progress,
     output: Output,
 ) -> anyhow::Result<()> {
     let address = request.remote.address();
@@ -85,6 +86,7 @@ pub(super) fn show(
             "chunks": fetched.chunks,
             "bytes": fetched.bytes,
             "at_least": fetched.is_least,
+            "seconds": progress.seconds(),
         });
         return ui::print(&told.to_string());
     }
@@ -104,7 +106,11 @@ pub(super) fn show(
             fetched.bytes,
             fetched.is_least,
         )),
-        Extent::Whole => Ok(()),
+        Extent::Whole if fetched.chunks == 0 => Ok(()),
+        Extent::Whole => {
+            let moved = progress.summary(fetched.bytes);
+            ui::print(&format!("{} chunks received, {moved}", fetched.chunks))
+        }
     }
 }
 

@@ -21,20 +21,25 @@ pub(super) async fn log(
     let mut log = history.newest_first(start).await?;
     for _ in 0..arguments.number.unwrap_or(usize::MAX) {
         match log.next().await? {
-            Some(commit) => show(&commit, output)?,
+            Some(commit) => show(&commit, arguments.oneline, output)?,
             None => break,
         }
     }
     Ok(())
 }
 
-fn show(walked: &WalkedCommit, output: Output) -> anyhow::Result<()> {
+fn show(walked: &WalkedCommit, is_one_line: bool, output: Output) -> anyhow::Result<()> {
     let address = walked.address;
     let commit = Commit::decode(&walked.chunk);
     let commit = commit.map_err(|source| ReadError::Decode { address, source })?;
     let author = &commit.author;
     let at = Timestamp::from_millisecond(author.at_millis).unwrap_or_default();
     match output.format {
+        Format::Text if is_one_line => {
+            let address = output.paint(Paint::Commit, &address.to_string());
+            let first = commit.description.lines().next().unwrap_or_default();
+            ui::print(&format!("{address} {}", ui::plain(first)))
+        }
         Format::Text => {
             let heading = format!("commit {address}");
             ui::print(&output.paint(Paint::Commit, &heading))?;

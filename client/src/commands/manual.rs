@@ -35,11 +35,11 @@ fn command() -> clap::Command {
 }
 
 fn write_pages(directory: &Path) -> anyhow::Result<()> {
-    let action = || format!("write manual pages to {}", directory.display());
+    let action = || format!("could not write manual pages to {}", directory.display());
     std::fs::create_dir_all(directory).with_context(action)?;
     check_pages(directory)?;
     clap_mangen::generate_to(command(), directory).with_context(action)?;
-    ui::say(&format!("manual pages are in {}", directory.display()));
+    ui::note(&format!("manual pages are in {}", directory.display()));
     Ok(())
 }
 

@@ -2,11 +2,13 @@
 
 mod backup;
 mod branch;
+mod checkout;
 mod clone;
 mod ends;
 mod estimate;
 mod fetch;
 mod inspect;
+mod key;
 mod log;
 mod manual;
 mod mirror;
@@ -14,10 +16,13 @@ mod move_out;
 mod place;
 mod pull;
 mod push;
+mod push_ref;
 mod refs;
+mod remote;
 mod remotes;
 mod repair;
 mod status;
+mod tag;
 mod unusable;
 mod user;
 mod verify;
@@ -27,6 +32,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_client::transfer::KnownNames;
 
 use crate::args::{Arguments, Command, Environment};
 
@@ -34,28 +40,32 @@ use crate::args::{Arguments, Command, Environment};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Complaint {
     /// A name that stands for nothing.
-    #[error("{name:?} is no branch, tag or commit here")]
+    #[error("could not find {name:?} here: it is no branch, tag or commit")]
     Unknown {
         /// The name.
         name: String,
+        /// The branches and tags that there are.
+        known: KnownNames,
     },
     /// A database is damaged.
-    #[error("{count} problems were found")]
+    #[error("could not verify all of it: {count} problems were found")]
     Damaged {
         /// How many.
         count: u64,
     },
     /// A remote whose address gives a clone no name.
-    #[error("the address has no last part to name a directory after: name one behind it")]
+    #[error("could not name a directory: the address has no last part")]
     NoName,
     /// A thing that `inspect` does not find.
-    #[error("{what:?} is no chunk, ref or file here")]
+    #[error("could not find {what:?} here: it is no chunk, ref or file")]
     Nothing {
         /// What was asked for.
         what: String,
     },
     /// A place that is none.
-    #[error("{place:?} is no directory, no remote of this database and no address of a remote")]
+    #[error(
+        "could not find {place:?}: it is no directory, no remote of this database and no address of a remote"
+    )]
     NoPlace {
         /// What was given.
         place: String,
@@ -67,22 +77,26 @@ pub(crate) enum Complaint {
         place: String,
     },
     /// A store without branches, where one is needed.
-    #[error("there are no branches in {place}")]
+    #[error("could not find a branch in {place}: there are none")]
     NoBranches {
         /// Where.
         place: String,
     },
     /// A user's name without the password.
-    #[error("--user needs the password in DOLT_REMOTE_PASSWORD")]
+    #[error("could not use --user: DOLT_REMOTE_PASSWORD holds no password")]
     NoPassword,
     /// A remote that is not known.
-    #[error("{name:?} is neither a remote of this database nor an address")]
+    #[error(
+        "could not find the remote {name:?}: it is neither a remote of this database nor an address"
+    )]
     NoRemote {
         /// The name.
         name: String,
+        /// The remotes that there are.
+        known: KnownNames,
     },
     /// A branch that follows nothing, and nothing was named.
-    #[error("branch {branch:?} follows no branch of a remote")]
+    #[error("could not tell where to push: branch {branch:?} follows no branch of a remote")]
     NoUpstream {
         /// The branch.
         branch: String,
@@ -91,19 +105,23 @@ pub(crate) enum Complaint {
     #[error("could not tell which branch to pull: the address is of no remote of this database")]
     NoBranch,
     /// A place that is on another machine.
-    #[error("an inventory is checked against a directory, and {place} is none")]
+    #[error("could not compare {place} with the inventory: only a directory can be")]
     NoStore {
         /// Which place.
         place: String,
     },
     /// Some refs stayed where they are.
-    #[error("{count} refs were rejected")]
+    #[error("could not push {count} of {of} refs: they were rejected")]
     Rejected {
         /// How many.
         count: usize,
+        /// Of how many.
+        of: usize,
+        /// What may help the first of them.
+        hint: &'static str,
     },
     /// Tags that are elsewhere at the remote stayed where they are.
-    #[error("{count} refs were rejected")]
+    #[error("could not fetch {count} tags: here they are elsewhere")]
     Clobbered {
         /// How many.
         count: usize,
@@ -115,7 +133,7 @@ pub(crate) enum Complaint {
         address: String,
     },
     /// A backup of nothing, or to nowhere.
-    #[error("name what to back up, and where to")]
+    #[error("could not tell what to back up, and where to")]
     NoEnds,
     /// A directory to restore into that may be the number of a backup as well.
     #[error("could not tell whether {text} is a directory or the number of a backup")]
@@ -130,7 +148,7 @@ pub(crate) enum Complaint {
         path: PathBuf,
     },
     /// A value on the command line that is none.
-    #[error("{text:?} is not {wanted}")]
+    #[error("could not understand {text:?}: it is not {wanted}")]
     Value {
         /// What was given.
         text: String,
@@ -151,8 +169,17 @@ pub(crate) enum Complaint {
         /// What it says.
         text: String,
     },
+    /// A key that is not there.
+    #[error("could not find the key {name:?}")]
+    NoKey {
+        /// What was given.
+        name: String,
+    },
+    /// No place for settings and keys.
+    #[error("could not find the home of this user, where keys are kept")]
+    NoHome,
     /// Something in the user's settings or keys.
-    #[error("{text}")]
+    #[error("could not {text}")]
     User {
         /// What.
         text: String,
@@ -160,6 +187,59 @@ pub(crate) enum Complaint {
 }
 
 impl Complaint {
+    /// One step that may help.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let told = match self {
+            Self::Unknown { known, .. } => {
+                let known = known.hint();
+                return known.or_else(|| Some("`holdfast refs` lists what there is".to_owned()));
+            }
+            Self::Nothing { .. } => {
+                "name the address of a chunk, a ref of `holdfast refs --all`, or the path of a file"
+            }
+            Self::NoPlace { .. } => {
+                "write https://host/owner/repository, file:///path or a directory"
+            }
+            Self::NoRemote { known, .. } => match known.hint() {
+                Some(known) => return Some(format!("{known}; an address has a / in it")),
+                None => "`holdfast remote add <name> <address>` adds one; an address has a / in it",
+            },
+            Self::NoUpstream { branch } => {
+                return Some(format!(
+                    "name both: holdfast push --set-upstream origin {branch}"
+                ));
+            }
+            Self::NoName => "name a directory behind the address",
+            Self::NoPassword => "set DOLT_REMOTE_PASSWORD, or leave out --user to use a key",
+            Self::NoStore { .. } => "clone it, and compare the clone",
+            Self::NoEnds => "holdfast backup <directory or address> <target>",
+            Self::Number { .. } => "write --backup 1 for a backup, ./1 for a directory",
+            Self::NoPage { .. } => "name another directory, or move that file away",
+            Self::NoBranch => "name the branch behind the address",
+            Self::Rejected { hint, .. } => hint,
+            Self::Clobbered { .. } => {
+                "keep those tags, or take the remote's: holdfast fetch --force"
+            }
+            Self::Unnamed { .. } => {
+                "give it a name: holdfast remote add <name> <address>; then push to that name"
+            }
+            Self::Absent { .. } => "check the spelling of the address",
+            Self::NoBranches { .. } => "push a branch to it first",
+            Self::NothingStays { .. } => "name a directory that stays, with --via",
+            Self::NoKey { .. } => {
+                "`holdfast key list` lists those that there are, `holdfast key new` makes one"
+            }
+            Self::NoHome => "set HOME, or DOLT_ROOT_PATH",
+            Self::Damaged { .. }
+            | Self::Value { .. }
+            | Self::Setting { .. }
+            | Self::User { .. } => {
+                return None;
+            }
+        };
+        Some(told.to_owned())
+    }
+
     /// The class of the error.
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
@@ -168,11 +248,13 @@ impl Complaint {
             | Self::Nothing { .. }
             | Self::NoPlace { .. }
             | Self::Absent { .. }
+            | Self::NoKey { .. }
             | Self::NoBranches { .. } => ErrorKind::NotFound,
             Self::Rejected { .. } | Self::Clobbered { .. } => ErrorKind::Refused,
             Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::NoPage { .. } => ErrorKind::Conflict,
             Self::NoName
+            | Self::NoHome
             | Self::NoPassword
             | Self::NoUpstream { .. }
             | Self::Unnamed { .. }
@@ -193,7 +275,7 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment) -> anyhow::Re
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("start the runtime")?;
+        .context("could not start the runtime")?;
     let output = arguments.output;
     runtime.block_on(Box::pin(async move {
         match arguments.command {
@@ -205,7 +287,13 @@ pub(crate) fn run(arguments: Arguments, environment: &Environment) -> anyhow::Re
             Command::Backup(arguments) => backup::backup(*arguments, output, environment).await,
             Command::Mirror(arguments) => mirror::mirror(arguments, output, environment).await,
             Command::Log(arguments) => log::log(arguments, output, environment).await,
-            Command::Branch(place) => branch::branch(place, output, environment).await,
+            Command::Branch(arguments) => branch::branch(arguments, output, environment).await,
+            Command::Tag(place) => tag::tag(place, output, environment).await,
+            Command::Checkout(arguments) => {
+                checkout::checkout(arguments, output, environment).await
+            }
+            Command::Remote(arguments) => remote::remote(arguments, output, environment).await,
+            Command::Key(arguments) => key::key(arguments, output, environment),
             Command::Refs(arguments) => refs::refs(arguments, output, environment).await,
             Command::Status(directory) => status::status(directory, output).await,
             Command::Inspect(arguments) => inspect::inspect(arguments, output, environment).await,

@@ -8,18 +8,15 @@ use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_client::database::{Database, DatabaseError, DatabasePaths, RepoState, StoreSource};
 use holdfast_client::remote::{RemoteSource, RemoteUrl, UrlError};
-use holdfast_client::transfer::usual_branch;
-use holdfast_doltdb::ChunkSource;
+use holdfast_client::transfer::{KnownNames, from_head, is_from_head, usual_branch};
 use holdfast_doltdb::history::History;
 use holdfast_doltdb::tree::AddressMap;
+use holdfast_doltdb::{ChunkSource, RefName, Refs};
 
 use super::remotes::Speaker;
 use super::{Complaint, pool};
 use crate::args::{Directory, Environment, NamedPlace, Place};
 use crate::ui;
-
-/// The branch that is checked out, or the usual one where none is.
-const HEAD: &str = "HEAD";
 
 static NO_GHOSTS: LazyLock<HashSet<ChunkAddress>> = LazyLock::new(HashSet::new);
 
@@ -67,8 +64,28 @@ impl Looked {
         let revision = self.written_out(revision).await?;
         let history = History::new(&*self.source, self.ghosts());
         let found = history.resolve(self.root, &revision).await?;
-        let found = found.ok_or(Complaint::Unknown { name: revision })?;
-        Ok(found.commit)
+        match found {
+            Some(found) => Ok(found.commit),
+            None => Err(Complaint::Unknown {
+                known: self.known(&revision).await?,
+                name: revision,
+            }
+            .into()),
+        }
+    }
+
+    /// The branches and tags that there are, for an error about one that there is not.
+    async fn known(&self, wanted: &str) -> anyhow::Result<KnownNames> {
+        let mut refs = Refs::open(&*self.source, self.root).await?;
+        let mut names = Vec::new();
+        while let Some((name, _)) = refs.next().await? {
+            match name {
+                RefName::Branch(name) | RefName::Tag(name) => names.push(name),
+                _ => {}
+            }
+        }
+        let (base, _) = wanted.split_at(wanted.find(['~', '^']).unwrap_or(wanted.len()));
+        Ok(KnownNames::near(base, names.iter().map(String::as_str)))
     }
 
     /// Finds what a user wants to look at: the chunk of any dataset by its full name, or a commit.
@@ -86,11 +103,11 @@ impl Looked {
         }
     }
 
-    /// A revision in which a branch stands for [`HEAD`].
+    /// A revision in which a branch stands for `HEAD`: the one that is checked out, or the usual one where none is.
     async fn written_out(&self, revision: &str) -> anyhow::Result<String> {
-        let Some(steps) = steps_from_head(revision) else {
+        if !is_from_head(revision) {
             return Ok(revision.to_owned());
-        };
+        }
         let branch = match self.current_branch() {
             Some(branch) => branch.to_owned(),
             None => {
@@ -100,15 +117,8 @@ impl Looked {
                 })?
             }
         };
-        Ok(format!("{branch}{steps}"))
+        Ok(from_head(revision, &branch).into_owned())
     }
-}
-
-/// What goes on from [`HEAD`] in a revision that begins there: `^` and `~` may stand alone.
-fn steps_from_head(revision: &str) -> Option<&str> {
-    let steps = revision.strip_prefix(HEAD).unwrap_or(revision);
-    let is_head = revision == HEAD || steps.starts_with(['^', '~']);
-    is_head.then_some(steps)
 }
 
 /// Where something lies, before it is opened.
@@ -192,7 +202,7 @@ async fn open(target: Target, place: &Place, environment: &Environment) -> anyho
     let (name, root) = (remote.address(), remote.root().await?);
     if root.is_zero() {
         // Servers show an empty repository to whoever may make one, so nobody can tell.
-        ui::say(&format!("{} is empty, or not there", ui::plain(&name)));
+        ui::note(&format!("{} is empty, or not there", ui::plain(&name)));
     }
     Ok(Looked {
         name,
@@ -233,21 +243,6 @@ async fn open_directory(directory: &Path) -> anyhow::Result<Looked> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn steps_from_head_need_no_name() {
-        for (revision, wanted) in [
-            ("HEAD", Some("")),
-            ("HEAD~2", Some("~2")),
-            ("^2~", Some("^2~")),
-            ("~3", Some("~3")),
-            ("main~2", None),
-            ("HEADER", None),
-            ("", None),
-        ] {
-            assert_eq!(steps_from_head(revision), wanted, "{revision}");
-        }
-    }
 
     #[test]
     fn a_place_is_what_git_would_take_it_for() {

@@ -53,10 +53,11 @@ pub(super) async fn pull(
             "chunks": pulled.fetched.chunks,
             "bytes": pulled.fetched.bytes,
             "at_least": pulled.fetched.is_least,
+            "seconds": progress.seconds(),
         });
         return ui::print(&told.to_string());
     }
-    show(&request.fetch, &pulled.fetched, output)?;
+    show(&request.fetch, &pulled.fetched, &progress, output)?;
     match pulled.old == pulled.new {
         true => ui::print("Already up to date."),
         false => ui::print(&format!("Updating {}", span(pulled.old, pulled.new))),

@@ -10,6 +10,7 @@ use holdfast_doltdb::{RefName, Refs};
 use serde_json::json;
 
 use super::fetch::{extent, span};
+use super::push_ref::{full, parse};
 use super::remotes::open_database;
 use super::remotes::{self, Named, Speaker};
 use super::{Complaint, estimate, pool, repair};
@@ -40,10 +41,6 @@ pub(super) async fn push(
         remote,
         remote_name: name,
         refs,
-        force: match arguments.force {
-            true => Force::WithLease,
-            false => Force::No,
-        },
         upstream,
         extent: extent(arguments.how.dry_run),
         identity: speaker.identity(),
@@ -90,9 +87,9 @@ fn tell_left(request: &PushRequest, pushed: &Pushed) {
     if request.upstream == SetUpstream::Pushed {
         what.push("the upstream".to_owned());
     }
-    ui::say(&format!(
-        "note: the database is locked by another process, so here {} stays as it was\n\
-         hint: `call dolt_fetch('{remote}')` by SQL moves what follows the remote",
+    ui::note(&format!(
+        "note: the database is locked by another process, so here {} stays as it was; \
+         `call dolt_fetch('{remote}')` by SQL moves what follows the remote",
         what.join(", ")
     ));
 }
@@ -108,11 +105,22 @@ pub(super) fn show(request: &PushRequest, pushed: &Pushed, output: Output) -> an
 
 /// Checks that no ref stayed where it is.
 pub(super) fn check(pushed: &Pushed) -> anyhow::Result<()> {
-    let is_rejected =
-        |result: &&(PushRef, PushResult)| matches!(result.1, PushResult::Rejected { .. });
-    match pushed.results.iter().filter(is_rejected).count() {
-        0 => Ok(()),
-        count => Err(Complaint::Rejected { count }.into()),
+    let reasons = pushed
+        .results
+        .iter()
+        .filter_map(|(_, result)| match result {
+            PushResult::Rejected { reason, .. } => Some(*reason),
+            _ => None,
+        });
+    let reasons: Vec<_> = reasons.collect();
+    match reasons.first() {
+        None => Ok(()),
+        Some(first) => Err(Complaint::Rejected {
+            count: reasons.len(),
+            of: pushed.results.len(),
+            hint: remedy(*first),
+        }
+        .into()),
     }
 }
 
@@ -148,9 +156,14 @@ async fn refs_of(
     while let Some((name, _)) = refs.next().await? {
         known.push(name);
     }
+    let force = match arguments.force {
+        true => Force::WithLease,
+        false => Force::No,
+    };
     let same = |name: &RefName| PushRef {
         source: Some(name.clone()),
         destination: name.clone(),
+        force,
     };
     let mut pushed = Vec::new();
     if arguments.all {
@@ -163,13 +176,15 @@ async fn refs_of(
         let tags = known.iter().filter(|name| matches!(name, RefName::Tag(_)));
         pushed.extend(tags.map(same));
     }
+    let head = database.repo_state().branch();
     for text in &arguments.refs {
         pushed.push(match arguments.delete {
             true => PushRef {
                 source: None,
                 destination: full(text, &[]),
+                force,
             },
-            false => parse(text, &known),
+            false => parse(text, &known, head, force),
         });
     }
     if pushed.is_empty() && !arguments.all && !arguments.tags {
@@ -180,13 +195,13 @@ async fn refs_of(
             }
             (named, _) => named,
         };
-        pushed.push(usual(remote, database.repo_state())?);
+        pushed.push(usual(remote, database.repo_state(), force)?);
     }
     Ok(pushed)
 }
 
 /// The branch that is checked out, to the one that it follows; to one of its name where a remote is named.
-fn usual(remote: Option<&str>, state: &RepoState) -> Result<PushRef, Complaint> {
+fn usual(remote: Option<&str>, state: &RepoState, force: Force) -> Result<PushRef, Complaint> {
     let branch = state.branch().unwrap_or("main").to_owned();
     let upstream = state.branches.get(&branch);
     let upstream = upstream.filter(|upstream| remote.is_none_or(|name| name == upstream.remote));
@@ -198,47 +213,8 @@ fn usual(remote: Option<&str>, state: &RepoState) -> Result<PushRef, Complaint> 
     Ok(PushRef {
         source: Some(RefName::Branch(branch)),
         destination,
+        force,
     })
-}
-
-/// Reads `<here>`, `<here>:<there>` or `:<there>`.
-fn parse(text: &str, known: &[RefName]) -> PushRef {
-    let (here, there) = match text.split_once(':') {
-        Some(("", there)) => {
-            return PushRef {
-                source: None,
-                destination: full(there, &[]),
-            };
-        }
-        Some((here, there)) => (full(here, known), Some(there)),
-        None => (full(text, known), None),
-    };
-    let destination = match (there, &here) {
-        (None, _) => here.clone(),
-        (Some(there), RefName::Tag(_)) if !there.starts_with("refs/") => {
-            RefName::Tag(there.to_owned())
-        }
-        (Some(there), _) => full(there, &[]),
-    };
-    PushRef {
-        source: Some(here),
-        destination,
-    }
-}
-
-/// A full name; a short one is a branch, unless only a tag has it.
-fn full(text: &str, known: &[RefName]) -> RefName {
-    if text.starts_with("refs/") {
-        return RefName::parse(text);
-    }
-    let (branch, tag) = (
-        RefName::Branch(text.to_owned()),
-        RefName::Tag(text.to_owned()),
-    );
-    match !known.contains(&branch) && known.contains(&tag) {
-        true => tag,
-        false => branch,
-    }
 }
 
 /// What programs are told.
@@ -260,7 +236,8 @@ pub(super) fn print(request: &PushRequest, pushed: &Pushed) -> anyhow::Result<()
         return ui::print("Everything up-to-date");
     }
     ui::print(&format!("To {}", request.remote.address()))?;
-    for (pushed, result) in &pushed.results {
+    // As with git, what is where it should be is not told beside what moved.
+    for (pushed, result) in pushed.results.iter().filter(|result| !is_old(result)) {
         ui::print(&line(pushed, result))?;
     }
     match request.extent {
@@ -283,7 +260,7 @@ fn line(pushed: &PushRef, result: &PushResult) -> String {
         PushResult::Moved { old, new } => format!("   {:<19} {here} -> {there}", span(*old, *new)),
         PushResult::Deleted { .. } => format!(" - {:<19} {there}", "[deleted]"),
         PushResult::UpToDate { .. } => format!(" = {:<19} {here} -> {there}", "[up to date]"),
-        PushResult::Rejected { reason } => {
+        PushResult::Rejected { reason, .. } => {
             let (word, _) = words(*reason);
             format!(" ! {:<19} {here} -> {there} ({word})", "[rejected]")
         }
@@ -318,13 +295,33 @@ fn words(reason: Rejection) -> (&'static str, &'static str) {
     }
 }
 
+/// What may help where a ref was rejected.
+fn remedy(reason: Rejection) -> &'static str {
+    match reason {
+        Rejection::NonFastForward => {
+            "`holdfast pull` first; `push --force` leaves the commits behind that only the remote has"
+        }
+        Rejection::FetchFirst => "`holdfast fetch` first, merge what came, and push again",
+        Rejection::StaleLease => {
+            "`holdfast fetch`, look at what came, and run the same command again"
+        }
+        Rejection::TagExists => "name another tag, or move the one there with --force",
+        Rejection::UncommittedChanges => {
+            "commit the changes there first, or overwrite them with --force"
+        }
+        Rejection::NotThere => "`holdfast refs --remote <remote>` lists what there is",
+        Rejection::LastBranch => "push another branch first",
+        _ => "`holdfast fetch` first",
+    }
+}
+
 fn result_json((pushed, result): &(PushRef, PushResult)) -> serde_json::Value {
     let (word, old, new) = match result {
         PushResult::Created { new } => ("created", None, Some(*new)),
         PushResult::Moved { old, new } => ("moved", Some(*old), Some(*new)),
         PushResult::Deleted { old } => ("deleted", Some(*old), None),
         PushResult::UpToDate { at } => ("up-to-date", Some(*at), Some(*at)),
-        PushResult::Rejected { reason } => (words(*reason).1, None, None),
+        PushResult::Rejected { reason, old, new } => (words(*reason).1, *old, *new),
         _ => ("unknown", None, None),
     };
     json!({

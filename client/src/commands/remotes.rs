@@ -4,19 +4,27 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holdfast_chunkstore::clock::{Clock, SystemClock};
-use holdfast_client::database::{Database, RepoState, StoreSource};
+use holdfast_client::database::{Database, DatabasePaths, RepoState, StoreSource};
 use holdfast_client::remote::{self, Access, DEFAULT_HOST, Remote, RemoteUrl};
-use holdfast_client::transfer::Identity;
+use holdfast_client::transfer::{Identity, KnownNames};
 
+use super::ends::{is_directory, is_path};
 use super::{Complaint, pool, user::User};
 use crate::args::{Environment, How};
+use crate::ui::retries::ToldRetries;
 
 /// The name of the remote that is meant when none is given and none followed.
 const USUAL: &str = "origin";
 
 /// What follows a remote that is named by its address alone: `refs/remotes/fetched/<branch>`. Such a ref keeps what came
-/// from being collected, and dolt merges it by its name.
-const BY_ADDRESS: &str = "fetched";
+/// from being collected, and dolt merges it by its name. A remote that the user calls so has such refs itself: then a
+/// number is added.
+fn by_address(state: &RepoState) -> String {
+    let numbered = (2..).map(|number| format!("fetched-{number}"));
+    let mut names = std::iter::once("fetched".to_owned()).chain(numbered);
+    let free = names.find(|name| !state.remotes.contains_key(name));
+    free.expect("there are more numbers than remotes")
+}
 
 /// A remote, and what the database calls it.
 pub(super) struct Named {
@@ -63,11 +71,7 @@ impl<'a> Followed<'a> {
         let is_by_address = name.is_none();
         let name = match name {
             Some(name) => name,
-            // A remote that the user calls so is followed by the same refs.
-            None if state.remotes.contains_key(BY_ADDRESS) => {
-                return Err(Complaint::NoRemote { name: text }.into());
-            }
-            None => BY_ADDRESS.to_owned(),
+            None => by_address(state),
         };
         Ok(Self {
             speaker,
@@ -122,12 +126,17 @@ impl<'a> Speaker<'a> {
                 remote: self.open(&entry.url).await?,
             });
         }
-        if !text.contains('/') {
-            let name = text.to_owned();
-            return Err(Complaint::NoRemote { name }.into());
+        if !text.contains('/') && !is_directory(text) {
+            return Err(Complaint::NoRemote {
+                name: text.to_owned(),
+                known: KnownNames::near(text, state.remotes.keys().map(String::as_str)),
+            }
+            .into());
         }
         // The address of a remote that has a name is that remote.
-        let known = state.remotes.iter().find(|(_, entry)| entry.url == text);
+        let address = self.parse(text)?.to_string();
+        let mut remotes = state.remotes.iter();
+        let known = remotes.find(|(_, entry)| entry.url == text || entry.url == address);
         Ok(Named {
             name: known.map(|(name, _)| name.clone()),
             remote: self.open(text).await?,
@@ -139,14 +148,27 @@ impl<'a> Speaker<'a> {
         let access = Access {
             credentials: self.user.credentials(self.name.clone(), self.environment)?,
             proxies: self.environment.proxies.clone(),
+            retries: Arc::new(ToldRetries::new()),
             clock: Arc::clone(&self.clock),
             pool: pool(),
         };
         Ok(remote::open(self.parse(text)?, access).await?)
     }
 
-    /// Reads an address.
+    /// Reads an address, or the path of a directory: that of a store, or of a database, whose store is meant then.
     pub(super) fn parse(&self, text: &str) -> anyhow::Result<RemoteUrl> {
+        if is_path(text) || is_directory(text) {
+            // What is not there yet has no other name.
+            let path = match std::fs::canonicalize(text) {
+                Ok(path) => path,
+                Err(_) => std::path::absolute(text)?,
+            };
+            let store = DatabasePaths::new(&path).store();
+            return Ok(RemoteUrl::Directory(match store.is_dir() {
+                true => store,
+                false => path,
+            }));
+        }
         let host = self.user.settings.get("remotes.default_host");
         Ok(RemoteUrl::parse(text, host.unwrap_or(DEFAULT_HOST))?)
     }

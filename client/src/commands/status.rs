@@ -210,7 +210,7 @@ async fn find(
     Ok(match unusable_refs(source, named).await?.pop() {
         None => Some(address),
         Some((_, fault)) => {
-            ui::say(&format!("warning: {fault}; it is passed over"));
+            ui::warn(&format!("{fault}; it is passed over"));
             None
         }
     })

@@ -11,7 +11,7 @@ pub(super) fn is_shown(name: &RefName, of: &str) -> bool {
     match name.check_usable() {
         Ok(()) => true,
         Err(fault) => {
-            ui::say(&format!("warning: {of}: {fault}; it is passed over"));
+            ui::warn(&format!("{of}: {fault}; it is passed over"));
             false
         }
     }

@@ -1,7 +1,10 @@
 //! The user's own settings and keys, where Dolt keeps them.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+use holdfast_chunkstore::objects::durable;
 use holdfast_client::database::{DatabasePaths, DoltSettings};
 use holdfast_client::remote::credentials::{Credentials, Secret, SigningKey};
 
@@ -32,7 +35,7 @@ impl User {
             return Ok(Self::default());
         };
         let directory = Path::new(home).join(".dolt");
-        let path = directory.join("config_global.json");
+        let path = directory.join(SETTINGS);
         let settings = match std::fs::read(&path) {
             Ok(text) => DoltSettings::decode(&text).map_err(|error| Complaint::User {
                 text: format!("read {}: {error}", path.display()),
@@ -75,11 +78,62 @@ impl User {
             _ => Ok(None),
         }
     }
+
+    /// The key pair of that id.
+    pub(super) fn read_key(&self, id: &str) -> anyhow::Result<SigningKey> {
+        read_key(self.directory()?, id)
+    }
+
+    /// Where keys are kept.
+    pub(super) fn key_folder(&self) -> Result<PathBuf, Complaint> {
+        Ok(self.directory()?.join(KEYS))
+    }
+
+    /// The ids of all keys, in their order.
+    pub(super) fn keys(&self) -> anyhow::Result<Vec<String>> {
+        let folder = self.key_folder()?;
+        let failed = || format!("could not list {}", folder.display());
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(failed),
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let name = entry.with_context(failed)?.file_name();
+            let id = name.to_str().and_then(|name| name.strip_suffix(".jwk"));
+            ids.extend(id.map(str::to_owned));
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Uses a key from now on: the settings of the user name it, and say everything else as before.
+    pub(super) fn set_key(&mut self, id: &str) -> anyhow::Result<()> {
+        let path = self.directory()?.join(SETTINGS);
+        self.settings.set("user.creds", id);
+        let mode = match std::fs::metadata(&path) {
+            Ok(metadata) => metadata.permissions().mode() & 0o777,
+            Err(_) => 0o600,
+        };
+        durable::write_over(&path, "new-", mode, &self.settings.encode())
+            .with_context(|| format!("could not write {}", path.display()))
+    }
+
+    fn directory(&self) -> Result<&Path, Complaint> {
+        self.directory.as_deref().ok_or(Complaint::NoHome)
+    }
 }
+
+/// The settings of a user, in Dolt's folder.
+const SETTINGS: &str = "config_global.json";
+
+/// The folder of key pairs in it.
+const KEYS: &str = "creds";
 
 /// Reads the key pair of that id.
 fn read_key(directory: &Path, id: &str) -> anyhow::Result<SigningKey> {
-    let path = directory.join("creds").join(format!("{id}.jwk"));
+    let path = directory.join(KEYS).join(format!("{id}.jwk"));
     let wrong = |what: &str| Complaint::User {
         text: format!("read the key {}: {what}", path.display()),
     };
@@ -93,7 +147,6 @@ fn read_key(directory: &Path, id: &str) -> anyhow::Result<SigningKey> {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_chunkstore::objects::durable;
     use holdfast_client::remote::ProxySettings;
 
     use super::*;

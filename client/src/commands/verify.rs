@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use holdfast_chunkstore::noms_dir::{JournalTail, NomsDir};
+use holdfast_chunkstore::noms_dir::{Journal, JournalTail, NomsDir};
 use holdfast_client::inventory;
 use holdfast_client::transfer::{
-    self, CheckError, Forgiving, check_journal, check_whole_file, described,
+    self, CheckError, Forgiving, Observer as _, TransferEvent, check_journal, check_whole_file,
+    described,
 };
 use serde_json::json;
 
@@ -46,8 +47,9 @@ pub(super) async fn verify(
     let (chunks, reached) = verified?;
     match output.format {
         Format::Text => ui::print(&format!(
-            "{}: {chunks} chunks checked, {reached} reached from the root, {problems} problems",
+            "{}: {chunks} chunks checked, {reached} reached from the root, {problems} problems, {}",
             looked.name,
+            progress.summary(progress.bytes()),
         ))?,
         Format::Json => {
             let place = match looked.store() {
@@ -59,6 +61,8 @@ pub(super) async fn verify(
                 "chunks": chunks,
                 "reached": reached,
                 "problems": problems,
+                "bytes": progress.bytes(),
+                "seconds": progress.seconds(),
             });
             ui::print(&line.to_string())?;
         }
@@ -85,7 +89,7 @@ async fn check_inventory(
         Some(key) => format!("signed with key {key}"),
         None => "not signed".to_owned(),
     };
-    ui::say(&format!(
+    ui::note(&format!(
         "inventory of {} chunks from {}, {signed}",
         compared.header.chunks, compared.header.from,
     ));
@@ -132,6 +136,19 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// Tells how many bytes the files of a store have: each is read once, and what its root reaches besides.
+    fn expect(&self, store: &NomsDir) {
+        let files = store.files().iter().map(|file| len(file.path()));
+        let journal = store.journal().map_or(0, Journal::end);
+        let bytes = files.sum::<u64>() + journal;
+        self.progress.tell(TransferEvent::Expected { bytes });
+    }
+
+    /// Tells that bytes were read.
+    fn read(&self, bytes: u64) {
+        self.progress.tell(TransferEvent::Received { bytes });
+    }
+
     /// Tells the damaged chunks of one file. Each counts, however many lines there are.
     fn chunks(&mut self, path: &Path, problems: Vec<CheckError>) -> anyhow::Result<()> {
         let named = match self.output.format {
@@ -146,7 +163,7 @@ impl Report<'_> {
             self.problems += more as u64;
             let path = path.display();
             let text = format!("{path}: {more} more damaged chunks; --format json names all");
-            self.progress.aside(|| ui::print(&text))?;
+            ui::print(&text)?;
         }
         Ok(())
     }
@@ -168,33 +185,35 @@ impl Report<'_> {
         let note = format!("{ends}: an incomplete record, which Dolt cuts off when it writes");
         match self.output.format {
             Format::Text => {
-                self.progress.aside(|| ui::say(&note));
+                ui::note(&note);
                 Ok(())
             }
             Format::Json => {
                 let line = json!({ "note": note, "offset": offset, "bytes": len });
-                self.progress.aside(|| ui::print(&line.to_string()))
+                ui::print(&line.to_string())
             }
         }
     }
 
     fn problem(&mut self, text: &str) -> anyhow::Result<()> {
         self.problems += 1;
-        self.progress.aside(|| match self.output.format {
+        match self.output.format {
             Format::Text => ui::print(text),
             Format::Json => ui::print(&json!({ "problem": text }).to_string()),
-        })
+        }
     }
 }
 
 /// Hashes every chunk of every file and of the journal.
 async fn check_chunks(store: &Arc<NomsDir>, report: &mut Report<'_>) -> anyhow::Result<u64> {
     let pool = pool();
+    report.expect(store);
     let mut chunks = check_files(store, report).await?;
     if let Some(journal) = store.journal() {
         let opened = Arc::clone(store);
         let check = move || opened.journal().map(check_journal).unwrap_or_default();
         let checked = pool.run(check).await;
+        report.read(journal.end());
         chunks += checked.count;
         report.chunks(journal.path(), checked.problems)?;
         if let Some(tail) = journal.tail() {
@@ -218,6 +237,7 @@ async fn check_files(store: &Arc<NomsDir>, report: &mut Report<'_>) -> anyhow::R
             }
             match check_whole_file(file.path(), file.kind(), &spill, &pool).await {
                 Ok(checked) => {
+                    report.read(len(file.path()));
                     chunks += u64::from(checked.count);
                     report.chunks(file.path(), checked.problems)?;
                 }
@@ -239,6 +259,11 @@ async fn check_files(store: &Arc<NomsDir>, report: &mut Report<'_>) -> anyhow::R
     }
     report.problem("not all files could be checked: collections took them away again and again")?;
     Ok(chunks)
+}
+
+/// How long a file is; one that is gone has no length.
+fn len(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len())
 }
 
 /// Walks everything below the root.

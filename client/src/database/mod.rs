@@ -8,9 +8,11 @@
 //! ```
 
 mod folder_lock;
+mod remotes;
 mod repo_state;
 mod settings;
 mod source;
+mod state_text;
 mod unfinished;
 mod upstreams;
 
@@ -24,9 +26,11 @@ use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::pool::BlockingPool;
 
 pub use folder_lock::{FolderLock, LockError};
+pub(crate) use remotes::{add_remote, remove_remote, set_remote_url};
 pub use repo_state::{RemoteEntry, RepoState, Upstream};
 pub use settings::DoltSettings;
 pub use source::StoreSource;
+pub(crate) use state_text::change_state;
 pub use unfinished::Unfinished;
 pub(crate) use upstreams::set_upstreams;
 
@@ -47,7 +51,7 @@ const UNFINISHED: &str = ".dolt_safe_to_ignore";
 #[non_exhaustive]
 pub enum DatabaseError {
     /// The system refused.
-    #[error("{action} {}", path.display())]
+    #[error("could not {action} {}", path.display())]
     Io {
         /// What was attempted.
         action: &'static str,
@@ -58,13 +62,13 @@ pub enum DatabaseError {
         source: std::io::Error,
     },
     /// There is no database.
-    #[error("there is no Dolt database in {}", path.display())]
+    #[error("could not find a Dolt database in {}", path.display())]
     None {
         /// Where it was looked for.
         path: PathBuf,
     },
     /// A file of Dolt's that is not what it should be.
-    #[error("read {}", path.display())]
+    #[error("could not read {}", path.display())]
     File {
         /// Which file.
         path: PathBuf,
@@ -73,7 +77,7 @@ pub enum DatabaseError {
         source: serde_json::Error,
     },
     /// Its store cannot be used.
-    #[error("open the store of the database")]
+    #[error("{source}")]
     Store {
         /// Why.
         #[source]
@@ -82,6 +86,15 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// One step that may help.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::None { .. } => Some("name the directory of a database with -C"),
+            Self::File { .. } => Some("put that file right: it holds a JSON object"),
+            _ => None,
+        }
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {

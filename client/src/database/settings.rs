@@ -30,6 +30,16 @@ impl DoltSettings {
         value.filter(|value| !value.is_empty())
     }
 
+    /// Sets a setting.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// The text of a settings file, in one line with the names in their order, as Dolt writes it.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(&self.0).expect("a map of texts can be written")
+    }
+
     /// These, and where they say nothing, those of `user`.
     #[must_use]
     pub fn over(self, user: Self) -> Self {

@@ -11,7 +11,7 @@ use holdfast_doltdb::DecodeError;
 #[non_exhaustive]
 pub enum InventoryError {
     /// The system refused.
-    #[error("{action} {}", path.display())]
+    #[error("could not {action} {}", path.display())]
     Io {
         /// What was attempted.
         action: &'static str,
@@ -22,21 +22,23 @@ pub enum InventoryError {
         source: std::io::Error,
     },
     /// The store cannot be read.
-    #[error("read the store")]
+    #[error("{source}")]
     Store {
         /// Why.
         #[source]
         source: StoreError,
     },
     /// Something points at a chunk that is not there.
-    #[error("the store lacks chunk {address}, which what is listed points at")]
+    #[error(
+        "could not list chunk {address}: the store lacks it, and something that is listed points at it"
+    )]
     Lacks {
         /// The chunk.
         address: ChunkAddress,
     },
     /// Chunks that lie where the list shall be the whole of it.
     #[error(
-        "{count} chunks in {} are reached by no branch and no tag that was moved",
+        "could not list all of {}: {count} chunks are reached by no branch and no tag that was moved",
         directory.display()
     )]
     Beside {
@@ -52,7 +54,7 @@ pub enum InventoryError {
         path: PathBuf,
     },
     /// What a chunk points at cannot be told.
-    #[error("decode chunk {address}")]
+    #[error("could not decode chunk {address}")]
     Decode {
         /// The chunk.
         address: ChunkAddress,
@@ -61,7 +63,7 @@ pub enum InventoryError {
         source: DecodeError,
     },
     /// A file that is no inventory, or was changed.
-    #[error("{} is not an inventory as it was written: {what} is wrong", path.display())]
+    #[error("could not use the inventory {}: it is not as it was written, {what} is wrong", path.display())]
     Form {
         /// Which file.
         path: PathBuf,
@@ -71,6 +73,19 @@ pub enum InventoryError {
 }
 
 impl InventoryError {
+    /// One step that may help.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Exists { .. } => {
+                Some("name another file with --inventory, or move that one away")
+            }
+            Self::Beside { .. } => {
+                Some("remove that directory, or name another one, and move the branches again")
+            }
+            _ => None,
+        }
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {

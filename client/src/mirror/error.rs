@@ -3,7 +3,7 @@
 use holdfast_chunkstore::ErrorKind;
 use holdfast_doltdb::ReadError;
 
-use crate::backup::BackupError;
+use crate::backup::{AHEAD, BackupError, LIVE};
 use crate::remote::RemoteError;
 use crate::transfer::losses::in_a_line;
 use crate::transfer::{Loss, TransferError};
@@ -13,28 +13,28 @@ use crate::transfer::{Loss, TransferError};
 #[non_exhaustive]
 pub enum MirrorError {
     /// What is copied cannot be used.
-    #[error("use what is mirrored")]
+    #[error("{source}")]
     Source {
         /// Why.
         #[from]
         source: BackupError,
     },
     /// The remote did not do its part.
-    #[error("use the remote")]
+    #[error("{source}")]
     Remote {
         /// Why.
         #[from]
         source: RemoteError,
     },
     /// Chunks did not get from one to the other.
-    #[error("move the chunks")]
+    #[error("{source}")]
     Transfer {
         /// Why.
         #[from]
         source: TransferError,
     },
     /// Refs cannot be read.
-    #[error("read refs")]
+    #[error("{source}")]
     Read {
         /// Why.
         #[from]
@@ -52,13 +52,13 @@ pub enum MirrorError {
         losses: Vec<Loss>,
     },
     /// A database that somebody works in.
-    #[error("{target} is a database that a SQL server has open")]
+    #[error("could not mirror to {target}: it is a database that a SQL server has open")]
     Live {
         /// Where.
         target: String,
     },
     /// Others wrote to the target each time.
-    #[error("others wrote to {target} each time we tried")]
+    #[error("could not write to {target}: others wrote to it each time")]
     Contended {
         /// Where.
         target: String,
@@ -66,6 +66,15 @@ pub enum MirrorError {
 }
 
 impl MirrorError {
+    /// One step that may help.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Ahead { .. } => Some(AHEAD),
+            Self::Live { .. } => Some(LIVE),
+            _ => None,
+        }
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -68,12 +68,53 @@ pub enum KeyError {
     Pair,
 }
 
+/// How a key file names what it holds.
+const KEY_TYPE: &str = "OKP";
+const CURVE: &str = "Ed25519";
+
 /// A key file. Dolt's fields are the other way round than RFC 8037 has them: `d` holds the public key, and `x` the
 /// seed of the private one with the public one behind it.
 #[derive(serde::Deserialize)]
 struct KeyFile {
     d: String,
     x: String,
+}
+
+/// A new key pair and the text of its file, which holds the private key and is never shown.
+pub struct NewKey {
+    /// The pair.
+    pub key: SigningKey,
+    /// The text of the file, as `dolt creds new` writes it.
+    pub file: Vec<u8>,
+}
+
+impl fmt::Debug for NewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewKey")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl NewKey {
+    /// Makes a key pair of a seed that nobody else has.
+    pub fn of_seed(seed: &[u8; 32]) -> Result<Self, KeyError> {
+        use ring::signature::KeyPair as _;
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Pair)?;
+        let public = pair.public_key().as_ref();
+        let public = <[u8; 32]>::try_from(public).map_err(|_| KeyError::Length)?;
+        let private = [seed.as_slice(), &public].concat();
+        // In the order in which Dolt writes the fields.
+        let file = format!(
+            "{{\"d\":\"{}\",\"x\":\"{}\",\"kty\":\"{KEY_TYPE}\",\"crv\":\"{CURVE}\"}}",
+            BASE64URL.encode(&public),
+            BASE64URL.encode(&private),
+        );
+        Ok(Self {
+            key: SigningKey::new(seed, &public)?,
+            file: file.into_bytes(),
+        })
+    }
 }
 
 /// A user's key pair.
@@ -117,6 +158,11 @@ impl SigningKey {
         self.pair.public_key().as_ref()
     }
 
+    /// The public key as people and servers are told it.
+    pub fn public_text(&self) -> String {
+        BASE32.encode(self.public_key())
+    }
+
     /// Signs bytes with Ed25519.
     pub fn sign(&self, bytes: &[u8]) -> Vec<u8> {
         self.pair.sign(bytes).as_ref().to_vec()
@@ -147,6 +193,15 @@ impl fmt::Debug for SigningKey {
         f.debug_struct("SigningKey")
             .field("id", &self.id)
             .finish_non_exhaustive()
+    }
+}
+
+/// The id of the key that a user names: by that id, or by the public key.
+pub fn named_key_id(text: &str) -> Option<String> {
+    let bytes = BASE32.decode(text.as_bytes()).ok()?;
+    match <[u8; 32]>::try_from(bytes.as_slice()) {
+        Ok(public) => Some(key_id(&public)),
+        Err(_) => (bytes.len() == 28).then(|| text.to_owned()),
     }
 }
 
@@ -240,6 +295,22 @@ mod tests {
     fn keys_that_do_not_belong_together_are_refused() {
         let error = SigningKey::new(&[7; 32], &[8; 32]).unwrap_err();
         assert_eq!(error, KeyError::Pair);
+    }
+
+    #[test]
+    fn a_new_key_is_read_from_its_file_and_named_by_both_of_its_names() {
+        let new = NewKey::of_seed(&[7; 32]).unwrap();
+        assert_eq!(new.key.id(), key().0.id());
+        let read = SigningKey::decode_file(&new.file).unwrap();
+        assert_eq!(read.public_key(), new.key.public_key());
+        for name in [new.key.id(), &new.key.public_text()] {
+            assert_eq!(named_key_id(name).as_deref(), Some(new.key.id()));
+        }
+        for wrong in ["", "main", "0000", "../../etc/passwd"] {
+            assert_eq!(named_key_id(wrong), None, "{wrong}");
+        }
+        let shown = format!("{new:?}");
+        assert!(!shown.contains("file"), "{shown}");
     }
 
     #[test]

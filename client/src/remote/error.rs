@@ -1,5 +1,6 @@
 //! Why a remote did not do what was asked.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,18 +11,42 @@ use holdfast_chunkstore::objects::ObjectError;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, RootAddress};
 use tonic::Code;
 
+use super::Hindrance;
+
 /// Why a remote did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RemoteError {
     /// The address cannot be spoken to.
-    #[error("connect to {endpoint}")]
+    #[error("could not prepare to speak to {endpoint}")]
     Connect {
         /// Scheme, host and port.
         endpoint: String,
         /// Why.
         #[source]
         source: tonic::transport::Error,
+    },
+    /// A server that was never reached, or that can never be as it is.
+    #[error("could not reach {endpoint}: {hindrance}{}", in_brackets(detail))]
+    Unreachable {
+        /// Scheme, host and port.
+        endpoint: String,
+        /// What is in the way.
+        hindrance: Hindrance,
+        /// What is wrong in detail, where the system or TLS say more.
+        detail: String,
+    },
+    /// A call that was answered by something that is no server of the remotes API.
+    #[error("could not {action}: HTTP status {status}{}", told(text))]
+    Plain {
+        /// What was attempted.
+        action: &'static str,
+        /// The status of the answer.
+        status: u16,
+        /// The beginning of what came with it.
+        text: String,
+        /// How long it asked to be left alone.
+        retry_after: Option<Duration>,
     },
     /// TLS cannot be spoken at all.
     #[error("could not prepare TLS")]
@@ -31,7 +56,7 @@ pub enum RemoteError {
         source: rustls::Error,
     },
     /// A call was answered with an error.
-    #[error("{action}: {} ({})", status.message(), code_name(status.code()))]
+    #[error("could not {action}: {} ({})", status.message(), code_name(status.code()))]
     Call {
         /// What was attempted.
         action: &'static str,
@@ -39,7 +64,7 @@ pub enum RemoteError {
         status: Box<tonic::Status>,
     },
     /// A request for data failed on its way.
-    #[error("{action}")]
+    #[error("could not {action}")]
     Http {
         /// What was attempted.
         action: &'static str,
@@ -48,7 +73,7 @@ pub enum RemoteError {
         source: reqwest::Error,
     },
     /// A request for data was refused.
-    #[error("{action}: HTTP status {status}{}", told(text))]
+    #[error("could not {action}: HTTP status {status}{}", told(text))]
     Status {
         /// What was attempted.
         action: &'static str,
@@ -60,7 +85,7 @@ pub enum RemoteError {
         retry_after: Option<Duration>,
     },
     /// A request for data that lies in a damaged file of the remote.
-    #[error("{action}: {text}")]
+    #[error("could not {action}: {text}")]
     Damaged {
         /// What was attempted.
         action: &'static str,
@@ -68,7 +93,7 @@ pub enum RemoteError {
         text: String,
     },
     /// A host that takes nothing of what is sent to it, and does not answer either.
-    #[error("{action}: nothing moved for {} seconds", patience.as_secs())]
+    #[error("could not {action}: nothing moved for {} seconds", patience.as_secs())]
     Silent {
         /// What was attempted.
         action: &'static str,
@@ -76,7 +101,7 @@ pub enum RemoteError {
         patience: Duration,
     },
     /// An answer that cannot be.
-    #[error("{action}: the remote answered with {what}")]
+    #[error("could not {action}: the remote answered with {what}")]
     Answer {
         /// What was attempted.
         action: &'static str,
@@ -84,7 +109,7 @@ pub enum RemoteError {
         what: String,
     },
     /// A body that ended before all of it had come.
-    #[error("{action}: {missing} bytes are missing at the end of what the remote sent")]
+    #[error("could not {action}: {missing} bytes are missing at the end of what the remote sent")]
     Short {
         /// What was attempted.
         action: &'static str,
@@ -92,13 +117,13 @@ pub enum RemoteError {
         missing: u64,
     },
     /// A call that was answered with a plain no.
-    #[error("{action}: the remote did not do it, and does not say why")]
+    #[error("could not {action}: the remote did not do it, and does not say why")]
     Refused {
         /// What was attempted.
         action: &'static str,
     },
     /// Bytes that are no chunk.
-    #[error("read chunk {address}: the remote sent wrong bytes")]
+    #[error("could not read chunk {address}: the remote sent wrong bytes")]
     Chunk {
         /// Which chunk.
         address: ChunkAddress,
@@ -107,21 +132,21 @@ pub enum RemoteError {
         source: DecodeError,
     },
     /// Bytes that are another chunk than the one that was asked for.
-    #[error("read chunk {}: the remote sent wrong bytes", source.claimed)]
+    #[error("could not read chunk {}: the remote sent wrong bytes", source.claimed)]
     OtherChunk {
         /// Which chunk they are.
         #[source]
         source: AddressMismatch,
     },
     /// Bytes that are no dictionary.
-    #[error("read a dictionary: the remote sent wrong bytes")]
+    #[error("could not read a dictionary: the remote sent wrong bytes")]
     Dictionary {
         /// What is wrong with them.
         #[source]
         source: DecodeError,
     },
     /// A file that is to be sent cannot be read.
-    #[error("read {}", path.display())]
+    #[error("could not read {}", path.display())]
     File {
         /// Which file.
         path: PathBuf,
@@ -130,20 +155,22 @@ pub enum RemoteError {
         source: std::io::Error,
     },
     /// A store of a form that we do not know.
-    #[error("the remote's chunks are of format {format:?}, and only __DOLT__ is known")]
+    #[error(
+        "could not use the remote: its chunks are of format {format:?}, and only __DOLT__ is known"
+    )]
     Format {
         /// The form.
         format: String,
     },
     /// A store in a directory or a bucket that cannot be used.
-    #[error("use the store of the remote")]
+    #[error("could not use the store of the remote")]
     Store {
         /// Why.
         #[source]
         source: StoreError,
     },
     /// A bucket that does not do what is asked.
-    #[error("use the bucket of the remote")]
+    #[error("could not use the bucket of the remote")]
     Bucket {
         /// Why.
         #[source]
@@ -151,7 +178,7 @@ pub enum RemoteError {
     },
     /// A bucket on whose server pushes could overwrite each other.
     #[error(
-        "the server of the bucket {what}: it does not honor {header}, and pushes could overwrite each other"
+        "could not write to the bucket: its server {what}; it does not honor {header}, and pushes could overwrite each other"
     )]
     Unconditional {
         /// The header of a request that it should honor.
@@ -160,11 +187,11 @@ pub enum RemoteError {
         what: &'static str,
     },
     /// Others changed the remote each time we tried.
-    #[error("others changed the remote each time we tried to")]
+    #[error("could not change the remote: others changed it each time")]
     Contended,
     /// The store of a database that somebody works in.
     #[error(
-        "{} is the store of a database, and takes no pushes: push to a directory of its own, or through a server",
+        "could not push to {}: it is the store of a database",
         path.display()
     )]
     Database {
@@ -172,13 +199,13 @@ pub enum RemoteError {
         path: PathBuf,
     },
     /// A kind of remote that was left out of this program.
-    #[error("this program was built without remotes of the kind {scheme}://")]
+    #[error("could not use a remote of the kind {scheme}://: this program was built without them")]
     NotBuilt {
         /// The kind.
         scheme: &'static str,
     },
     /// A root whose chunk was not sent.
-    #[error("the chunk of root {root} is in no file of the remote")]
+    #[error("could not move the root to {root}: its chunk is in no file of the remote")]
     NoRoot {
         /// The root.
         root: RootAddress,
@@ -186,6 +213,22 @@ pub enum RemoteError {
 }
 
 impl RemoteError {
+    /// The error of a connection that something keeps from being made; nothing for other causes, and where the server was
+    /// reached before and may be back in a moment.
+    pub(crate) fn unreachable(
+        endpoint: &str,
+        cause: &(dyn Error + 'static),
+        is_reached: bool,
+    ) -> Option<Self> {
+        let (hindrance, detail) = Hindrance::of(cause)?;
+        let is_final = hindrance.is_lasting() || !is_reached;
+        is_final.then(|| Self::Unreachable {
+            endpoint: endpoint.to_owned(),
+            hindrance,
+            detail,
+        })
+    }
+
     /// Whether data was refused in a way that a new list may mend: its address ended, or its file is gone because the
     /// remote collected its garbage.
     pub(crate) fn is_of_an_ended_address(&self) -> bool {
@@ -199,7 +242,7 @@ impl RemoteError {
     /// How long the remote asked to be left alone, if it did.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Status { retry_after, .. } => *retry_after,
+            Self::Status { retry_after, .. } | Self::Plain { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -235,18 +278,47 @@ impl RemoteError {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Call { status, .. } => !is_missing(status) && may_pass(status.code()),
+            Self::Unreachable { .. } => false,
             error => error.kind().is_transient(),
+        }
+    }
+
+    /// One step that may help.
+    pub fn hint(&self) -> Option<&'static str> {
+        if self.is_of_damage() {
+            return Some(REPAIR);
+        }
+        match self {
+            Self::Unreachable { hindrance, .. } => Some(hindrance.hint()),
+            Self::Connect { .. } => Some(Hindrance::UnknownHost.hint()),
+            Self::Plain { status, .. } => Some(match status {
+                502..=504 => {
+                    "a proxy in front of the server answers that it cannot reach it: check that the server runs"
+                }
+                401 | 407 => "a proxy in front of the server wants to know who calls",
+                _ => {
+                    "what answers there is no server of Dolt's remotes API: check host, port and path in the address"
+                }
+            }),
+            Self::Database { .. } => {
+                Some("push to a directory of its own, or through a `dolt sql-server`")
+            }
+            Self::Unconditional { .. } => Some("keep the remote in a bucket of another server"),
+            Self::Store { .. } | Self::Bucket { .. } | Self::File { .. } => None,
+            error => of_kind(error.kind()),
         }
     }
 
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Connect { .. } | Self::Http { .. } => ErrorKind::Unavailable,
+            Self::Connect { .. } | Self::Unreachable { .. } | Self::Http { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::Call { status, .. } if is_missing(status) => ErrorKind::NotFound,
             Self::Call { status, .. } if is_damage(status) => ErrorKind::Corrupt,
             Self::Call { status, .. } => of_code(status.code()),
-            Self::Status { status, .. } => match status {
+            Self::Status { status, .. } | Self::Plain { status, .. } => match status {
                 401 => ErrorKind::Unauthenticated,
                 403 => ErrorKind::Denied,
                 404 | 410 => ErrorKind::NotFound,
@@ -270,6 +342,37 @@ impl RemoteError {
             }
             Self::NoRoot { .. } => ErrorKind::Dangling,
         }
+    }
+}
+
+/// What to do about a remote that lost something.
+const REPAIR: &str =
+    "in a clone that is whole, `holdfast push --repair <remote>` sends what the remote lost again";
+
+/// What to do next where only the class of what a remote said is known.
+pub(crate) fn of_kind(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::Unauthenticated => Some(
+            "check --user and its password in DOLT_REMOTE_PASSWORD, or that the remote knows the key that \
+             `holdfast key list` marks",
+        ),
+        ErrorKind::Denied => {
+            Some("ask whoever runs the remote for the right, or come as another --user")
+        }
+        ErrorKind::Locked => {
+            Some("wait until the other process has ended, then run the same command again")
+        }
+        ErrorKind::Unavailable => {
+            Some("run the same command again: a transfer goes on where it was cut off")
+        }
+        ErrorKind::Exhausted => {
+            Some("the remote has no room, or is asked for too much: whoever runs it can tell")
+        }
+        ErrorKind::NotFound => Some("check the owner and the name in the address"),
+        ErrorKind::Corrupt | ErrorKind::Dangling => {
+            Some("`holdfast verify <address of the remote>` lists all damage there")
+        }
+        ErrorKind::Invalid | ErrorKind::Refused | ErrorKind::Conflict | ErrorKind::Internal => None,
     }
 }
 
@@ -354,6 +457,13 @@ fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+fn in_brackets(detail: &str) -> String {
+    match detail {
+        "" => String::new(),
+        detail => format!(" ({detail})"),
     }
 }
 

@@ -6,7 +6,7 @@ use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::pool::BlockingPool;
 
 use super::credentials::Credentials;
-use super::{Directory, ProxySettings, Remote, RemoteError, RemoteUrl, Server};
+use super::{Directory, ProxySettings, Remote, RemoteError, RemoteUrl, Retries, Server};
 
 /// What the kinds of remotes need.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct Access {
     pub credentials: Credentials,
     /// What stands between the user and servers.
     pub proxies: ProxySettings,
+    /// What is told of failures after which the same is tried again.
+    pub retries: Arc<dyn Retries>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Threads for what blocks.

@@ -1,5 +1,7 @@
 //! How often and when a failed call is tried again.
 
+use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
 use holdfast_chunkstore::clock::{Clock, Timestamp};
@@ -16,6 +18,33 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// How long is waited at most because a remote asks for it.
 const LONGEST_ASKED: Duration = Duration::from_secs(60);
+
+/// A failure after which the same is tried again.
+#[derive(Debug)]
+pub struct Retry<'a> {
+    /// What failed.
+    pub error: &'a (dyn Error + 'static),
+    /// How long is waited before the next try.
+    pub wait: Duration,
+    /// Which of the further tries it is; the first one is 1.
+    pub number: u32,
+    /// How many there are at most without progress.
+    pub most: u32,
+}
+
+/// Is told of each retry before the wait, from several tasks.
+pub trait Retries: Send + Sync + fmt::Debug {
+    /// Something failed and will be tried again.
+    fn tell(&self, retry: &Retry<'_>);
+}
+
+/// Tells nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UntoldRetries;
+
+impl Retries for UntoldRetries {
+    fn tell(&self, _: &Retry<'_>) {}
+}
 
 /// What is left of the tries. Progress renews it.
 #[derive(Debug)]
@@ -37,31 +66,51 @@ impl Budget {
         *self = Self::new();
     }
 
-    /// Waits for the next try; false when there is none.
+    /// Waits for the next try, where nothing failed that is told; false when there is none.
     pub(crate) async fn wait(&mut self, clock: &dyn Clock) -> bool {
-        self.wait_as_asked(None, clock).await
+        match self.next_wait(None) {
+            Some(wait) => {
+                clock.sleep(wait).await;
+                true
+            }
+            None => false,
+        }
     }
 
-    /// Waits for the next try, for as long as the remote asked for if it did; false when there is none.
-    pub(crate) async fn wait_as_asked(
+    /// Tells of a failure and waits for the next try, for as long as the remote asked for if it did; false when there is
+    /// none.
+    pub(crate) async fn wait_after(
         &mut self,
+        error: &(dyn Error + Send + Sync + 'static),
         asked: Option<Duration>,
+        retries: &dyn Retries,
         clock: &dyn Clock,
     ) -> bool {
-        if self.used >= TRIES {
+        let Some(wait) = self.next_wait(asked) else {
             return false;
+        };
+        retries.tell(&Retry {
+            error,
+            wait,
+            number: self.used,
+            most: TRIES,
+        });
+        clock.sleep(wait).await;
+        true
+    }
+
+    fn next_wait(&mut self, asked: Option<Duration>) -> Option<Duration> {
+        if self.used >= TRIES {
+            return None;
         }
         self.used += 1;
         let wait = jittered(self.wait);
-        clock
-            .sleep(match asked {
-                // All who were asked for the same do not come back together either.
-                Some(asked) => wait.max(asked.min(LONGEST_ASKED) + jittered(FIRST_WAIT)),
-                None => wait,
-            })
-            .await;
         self.wait = (self.wait * 3 / 2).min(LONGEST_WAIT);
-        true
+        Some(match asked {
+            // All who were asked for the same do not come back together either.
+            Some(asked) => wait.max(asked.min(LONGEST_ASKED) + jittered(FIRST_WAIT)),
+            None => wait,
+        })
     }
 }
 
@@ -165,9 +214,22 @@ mod tests {
         }
     }
 
+    /// Notes what it is told.
+    #[derive(Debug, Default)]
+    struct Told(Mutex<Vec<(u32, u32, Duration)>>);
+
+    impl Retries for Told {
+        fn tell(&self, retry: &Retry<'_>) {
+            assert_eq!(retry.error.to_string(), "no room");
+            let told = (retry.number, retry.most, retry.wait);
+            self.0.lock().unwrap().push(told);
+        }
+    }
+
     #[tokio::test]
-    async fn a_wait_is_as_long_as_was_asked_for_within_bounds() {
-        let clock = Noting::default();
+    async fn a_wait_is_as_long_as_was_asked_for_within_bounds_and_is_told() {
+        let (clock, told) = (Noting::default(), Told::default());
+        let error = std::io::Error::other("no room");
         let mut budget = Budget::new();
         let seconds = Duration::from_secs;
         for asked in [
@@ -176,14 +238,20 @@ mod tests {
             Some(seconds(7)),
             Some(Duration::MAX),
         ] {
-            assert!(budget.wait_as_asked(asked, &clock).await);
+            assert!(budget.wait_after(&error, asked, &told, &clock).await);
         }
         assert!(budget.wait(&clock).await);
+        let asked = Some(seconds(7));
         assert!(
-            !budget.wait_as_asked(Some(seconds(7)), &clock).await,
+            !budget.wait_after(&error, asked, &told, &clock).await,
             "who asks for a wait gives no more tries"
         );
         let waits = clock.0.into_inner().unwrap();
+        let told = told.0.into_inner().unwrap();
+        let numbered = (1..).map(|number| (number, TRIES));
+        let numbered = numbered.zip(&waits[..4]);
+        let numbered = numbered.map(|((number, most), wait)| (number, most, *wait));
+        assert_eq!(told, numbered.collect::<Vec<_>>());
         let within = [(0, 1), (0, 2), (7, 8), (60, 61), (0, 5)];
         assert_eq!(waits.len(), within.len());
         for (wait, (least, most)) in waits.into_iter().zip(within) {

@@ -28,39 +28,42 @@ const PAGES: &str = "https://www.dolthub.com/repositories/";
 #[non_exhaustive]
 pub enum UrlError {
     /// Not an address at all.
-    #[error(
-        "{text:?} is not the address of a remote: write https://host/owner/repository, owner/repository or file:///path"
-    )]
+    #[error("could not understand the address {text:?}")]
     Syntax {
         /// What was given.
         text: String,
     },
     /// A kind of remote that we do not speak to.
-    #[error("remotes of the kind {scheme}:// are not supported, only https, http, file and s3")]
+    #[error(
+        "could not use a remote of the kind {scheme}://: only https, http, file and s3 are known"
+    )]
     Scheme {
         /// The kind.
         scheme: String,
     },
     /// A server's address without the name of a repository.
-    #[error("{text:?} names no repository")]
+    #[error("could not use the address {text:?}: it names no repository")]
     NoRepository {
         /// What was given.
         text: String,
     },
-    /// An address with what nobody would send.
+    /// An address with more behind the path than leads to a repository.
     #[error(
-        "an address with a user name or a password in it is not used: give --user, and the password in DOLT_REMOTE_PASSWORD"
+        "could not use the address {text:?}: {} has no meaning in it",
+        beyond(text)
     )]
+    Beyond {
+        /// What was given.
+        text: String,
+    },
+    /// An address with what nobody would send.
+    #[error("could not use an address with a user name or a password in it")]
     UserInfo,
     /// A bucket's address with keys in it.
-    #[error(
-        "keys in the address of a bucket would be stored with it: they are taken from where the AWS SDK looks for them, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    )]
+    #[error("could not use the address of a bucket with keys in it: they would be stored with it")]
     Keys,
     /// A parameter of a bucket's address that cannot be used.
-    #[error(
-        "the parameter {name:?} of a bucket's address {what}: there are endpoint, region and path-style"
-    )]
+    #[error("could not use the parameter {name:?} of a bucket's address: it {what}")]
     Parameter {
         /// Its name.
         name: String,
@@ -69,12 +72,31 @@ pub enum UrlError {
     },
     /// A prefix with characters that not every server takes.
     #[error(
-        "{path:?} cannot begin the names of objects: only letters, digits, '.', '_' and '-' between slashes can"
+        "could not use {path:?} to begin the names of objects: only letters, digits, '.', '_' and '-' between slashes can"
     )]
     Prefix {
         /// What was given.
         path: String,
     },
+}
+
+impl UrlError {
+    /// One step that may help.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Syntax { .. } | Self::NoRepository { .. } | Self::Scheme { .. } => Some(
+                "write https://host/owner/repository, owner/repository, file:///path, s3://bucket/prefix, or the path \
+                 of a directory that begins with ./ or /",
+            ),
+            Self::UserInfo => Some("give --user, and the password in DOLT_REMOTE_PASSWORD"),
+            Self::Keys => Some(
+                "give them where the AWS SDK looks for them, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            ),
+            Self::Parameter { .. } => Some("there are endpoint, region and path-style"),
+            Self::Beyond { .. } => Some("leave it out; in a path write %3F for ? and %23 for #"),
+            Self::Prefix { .. } => None,
+        }
+    }
 }
 
 /// The address of a remote.
@@ -142,6 +164,9 @@ impl RemoteUrl {
             "http" | "https" => Self::server(text),
             "s3" => BucketUrl::parse(text).map(Self::Bucket),
             "file" if rest.is_empty() => Err(syntax()),
+            "file" if rest.contains(['?', '#']) => Err(UrlError::Beyond {
+                text: text.to_owned(),
+            }),
             "file" => {
                 let path = rest.strip_prefix("localhost").unwrap_or(rest);
                 let decoded = Url::parse(&format!("file://{path}")).ok();
@@ -174,6 +199,11 @@ impl RemoteUrl {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(UrlError::UserInfo);
         }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(UrlError::Beyond {
+                text: text.to_owned(),
+            });
+        }
         let host = url.host_str().ok_or_else(syntax)?;
         let port = url.port_or_known_default().ok_or_else(syntax)?;
         let path = percent_decoded(url.path()).ok_or_else(syntax)?;
@@ -196,6 +226,10 @@ impl RemoteUrl {
     pub fn directory_name(&self) -> Option<&str> {
         match self {
             Self::Server(server) => server.repo_path.rsplit('/').next(),
+            // The store of a database is called as the database is.
+            Self::Directory(path) if path.ends_with(".dolt/noms") => {
+                path.parent()?.parent()?.file_name()?.to_str()
+            }
             Self::Directory(path) => path.file_name()?.to_str(),
             Self::Bucket(bucket) => Some(bucket.name()),
         }
@@ -230,6 +264,12 @@ fn is_host(text: &str) -> bool {
     let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok());
     let is_name = host == "localhost" || (host.contains('.') && !host.starts_with('.'));
     is_name && is_port
+}
+
+/// What begins with the first `?` or `#`, cut off where it may be a secret.
+fn beyond(text: &str) -> String {
+    let at = text.find(['?', '#']).unwrap_or(text.len());
+    format!("{:?}", &text[at..].chars().take(1).collect::<String>())
 }
 
 fn percent_decoded(path: &str) -> Option<String> {
@@ -311,12 +351,7 @@ mod tests {
                 "http://h/ac%6De/p%20q",
             ),
             ("http://h/one", "http://h:80", "one", "http://h/one"),
-            (
-                "http://h/a/b/c?x=1#y",
-                "http://h:80",
-                "a/b/c",
-                "http://h/a/b/c?x=1#y",
-            ),
+            ("http://h/a/b/c", "http://h:80", "a/b/c", "http://h/a/b/c"),
         ] {
             let found = server(text);
             assert_eq!(
@@ -338,7 +373,9 @@ mod tests {
             parse("file://rel/b").unwrap(),
             RemoteUrl::Directory("rel/b".into())
         );
-        assert_eq!(parse("file:///a/b").unwrap().directory_name(), Some("b"));
+        for text in ["file:///a/b", "file:///a/b/.dolt/noms"] {
+            assert_eq!(parse(text).unwrap().directory_name(), Some("b"), "{text}");
+        }
         for text in ["file:///a/b%20c", "file:///a/100%25/%3F", "file:///%C3%A4"] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
@@ -374,6 +411,17 @@ mod tests {
             "http://u:p@h:x/a/b",
         ] {
             assert!(matches!(parse(text), Err(UrlError::UserInfo)), "{text}");
+        }
+        for text in [
+            "http://h/a/b?x=1",
+            "http://h/a/b#f",
+            "h.tld/a/b?",
+            "a/b#f",
+            "file:///a?b",
+            "file:///a#b",
+        ] {
+            let refused = parse(text).unwrap_err();
+            assert!(matches!(refused, UrlError::Beyond { .. }), "{text}");
         }
         for text in ["aws://a/b", "gs://a/b", "ssh://h/a"] {
             assert!(

@@ -8,6 +8,8 @@ use holdfast_doltdb::tree::AddressMap;
 use holdfast_doltdb::write::{NameTooLong, NewChunk, NewRoot, store_root};
 use holdfast_doltdb::{ChunkSource, ReadError, RefName};
 
+use super::known_names::KnownNames;
+
 /// The datasets of a store by name. They are few, next to rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Datasets(BTreeMap<Bytes, ChunkAddress>);
@@ -46,6 +48,28 @@ impl Datasets {
         self.0
             .iter()
             .map(move |(name, address)| (parse(name), *address))
+    }
+
+    /// The names that there are, for an error about one that there is not: of its kind, or of branches and tags.
+    pub(crate) fn known(&self, wanted: &RefName) -> KnownNames {
+        let (is_branch, is_tag) = match wanted {
+            RefName::Branch(_) => (true, false),
+            RefName::Tag(_) => (false, true),
+            _ => (true, true),
+        };
+        let names: Vec<_> = self
+            .iter()
+            .filter_map(|(name, _)| match name {
+                RefName::Branch(branch) if is_branch => Some(branch),
+                RefName::Tag(tag) if is_tag => Some(tag),
+                _ => None,
+            })
+            .collect();
+        let wanted = match wanted {
+            RefName::Branch(name) | RefName::Tag(name) => name.clone(),
+            other => other.to_string(),
+        };
+        KnownNames::near(&wanted, names.iter().map(String::as_str))
     }
 
     /// Removes those of some full names.

@@ -9,6 +9,7 @@ use holdfast_doltdb::write::NameTooLong;
 use holdfast_doltdb::{ReadError, RefFault};
 
 use super::check::CheckError;
+use super::known_names::KnownNames;
 use super::ref_spec::RefSpecError;
 use crate::database::{DatabaseError, LockError};
 use crate::remote::RemoteError;
@@ -18,31 +19,33 @@ use crate::remote::RemoteError;
 #[non_exhaustive]
 pub enum TransferError {
     /// The remote did not do its part.
-    #[error("read from the remote")]
+    #[error("{source}")]
     Remote {
         /// Why.
         #[from]
         source: RemoteError,
     },
     /// The remote has nothing.
-    #[error("the remote contains no Dolt data")]
+    #[error("could not read the remote: it contains no Dolt data")]
     Empty,
     /// The addresses of the remote's files ended again and again before anything came.
-    #[error("the remote refuses the addresses that it gives")]
+    #[error("could not read the files of the remote: it refuses the addresses that it gives")]
     Unsteady,
     /// The remote lacks a branch.
-    #[error("branch {branch:?} not found on remote")]
+    #[error("could not find branch {branch:?} at the remote")]
     NoBranch {
         /// Its name.
         branch: String,
-        /// Some of those that it has.
-        known: Vec<String>,
+        /// Those that it has.
+        known: KnownNames,
     },
     /// The remote lacks a tag.
-    #[error("tag {tag:?} not found on remote")]
+    #[error("could not find tag {tag:?} at the remote")]
     NoTag {
         /// Its name.
         tag: String,
+        /// Those that it has.
+        known: KnownNames,
     },
     /// The branch that is checked out is not there.
     #[error(
@@ -61,10 +64,10 @@ pub enum TransferError {
         text: String,
     },
     /// The remote has no branch at all.
-    #[error("the remote has no branches")]
+    #[error("could not find a branch at the remote: it has none")]
     NoBranches,
     /// There is something where the clone should go.
-    #[error("{} exists and is not an unfinished clone of this remote", path.display())]
+    #[error("could not write to {}: it exists and is not an unfinished clone of this remote", path.display())]
     Occupied {
         /// Where.
         path: PathBuf,
@@ -77,20 +80,24 @@ pub enum TransferError {
         source: LockError,
     },
     /// The remote names a chunk and has it not.
-    #[error("the remote lacks chunk {address}, which something of it points at")]
+    #[error(
+        "could not read chunk {address}: the remote lacks it, and something there points at it"
+    )]
     Lacks {
         /// The chunk.
         address: ChunkAddress,
     },
     /// A shallow clone does not hold what the remote lacks.
-    #[error("commit {address} was left out by a shallow clone, and the remote lacks it")]
+    #[error(
+        "could not send commit {address}: a shallow clone left it out, and the remote lacks it"
+    )]
     Shallow {
         /// The commit.
         address: ChunkAddress,
     },
     /// A remote that lacks chunks which are not here either.
     #[error(
-        "the remote lacks more than this database can give: {}",
+        "could not repair the remote: it lacks more than this database can give; {}",
         told(not_here)
     )]
     Unrepaired {
@@ -101,20 +108,26 @@ pub enum TransferError {
         source: RemoteError,
     },
     /// A remote whose refs are lost, and not known here as they were.
-    #[error("the remote lost its refs, and those that are known here were others")]
+    #[error(
+        "could not repair the remote: it lost its refs, and those that were last seen here are others"
+    )]
     RefsLost {
         /// What it said.
         #[source]
         source: ReadError,
     },
     /// A ref that is not there.
-    #[error("{name} is no branch or tag here")]
+    #[error("could not find {name} here: it is no branch and no tag")]
     NoRef {
         /// The full name.
         name: String,
+        /// Those of its kind that are here.
+        known: KnownNames,
     },
     /// Both sides have commits that the other has not.
-    #[error("the branch and the remote's have diverged: here {here}, there {there}")]
+    #[error(
+        "could not pull: the branch and the remote's have diverged, here {here}, there {there}"
+    )]
     Diverged {
         /// The head here.
         here: ChunkAddress,
@@ -122,8 +135,11 @@ pub enum TransferError {
         there: ChunkAddress,
     },
     /// A pull would overwrite what is not committed.
-    #[error("the working set has changes that are not committed")]
-    Uncommitted,
+    #[error("could not {action}: the working set has changes that are not committed")]
+    Uncommitted {
+        /// What was attempted.
+        action: &'static str,
+    },
     /// A ref of the remote that Dolt could not use.
     #[error("could not take a ref of {remote}")]
     RemoteName {
@@ -151,26 +167,30 @@ pub enum TransferError {
         there: String,
     },
     /// A revision that the remote has not.
-    #[error("{name:?} is no branch, tag or commit of the remote")]
+    #[error("could not find {name:?} at the remote: it is no branch, tag or commit")]
     NoRevision {
         /// What was asked for.
         name: String,
+        /// The branches and tags of the remote.
+        known: KnownNames,
     },
     /// Others moved the remote's root again and again.
-    #[error("others pushed to the remote at the same time, again and again")]
+    #[error("could not change the remote: others pushed to it at the same time, again and again")]
     Contended,
     /// The process is being ended.
-    #[error("stopped before the end")]
+    #[error("could not go on: the process is being ended")]
     Stopped,
     /// Which refs follow which cannot be told.
-    #[error("read which refs follow the remote's")]
+    #[error("could not tell which refs follow the remote's")]
     Spec {
         /// Why.
         #[source]
         source: RefSpecError,
     },
     /// A file came short.
-    #[error("file {file} ended after {have} bytes, {want} were said to come")]
+    #[error(
+        "could not read file {file} of the remote: it ended after {have} bytes, {want} were said to come"
+    )]
     Short {
         /// Which file.
         file: TableFileId,
@@ -180,7 +200,9 @@ pub enum TransferError {
         want: u64,
     },
     /// A file holds another number of chunks than the remote says.
-    #[error("file {file} holds {found} chunks, and the remote says {listed}")]
+    #[error(
+        "could not use file {file} of the remote: it holds {found} chunks, and the remote says {listed}"
+    )]
     Count {
         /// Which file.
         file: TableFileId,
@@ -190,35 +212,35 @@ pub enum TransferError {
         found: u32,
     },
     /// What came is not what it should be.
-    #[error("check what came from the remote")]
+    #[error("{source}")]
     Check {
         /// What is wrong with it.
         #[from]
         source: CheckError,
     },
     /// What came cannot be understood.
-    #[error("read what came from the remote")]
+    #[error("{source}")]
     Read {
         /// What is wrong with it.
         #[from]
         source: ReadError,
     },
     /// A ref that cannot be written down.
-    #[error("write the refs")]
+    #[error("could not write the refs")]
     Name {
         /// Why.
         #[from]
         source: NameTooLong,
     },
     /// The store cannot be written.
-    #[error("write the store")]
+    #[error("{source}")]
     Store {
         /// Why.
         #[from]
         source: StoreError,
     },
     /// The database cannot be written.
-    #[error("write the database")]
+    #[error("{source}")]
     Database {
         /// Why.
         #[from]
@@ -235,6 +257,14 @@ impl TransferError {
         }
     }
 
+    /// Whether the same may succeed later.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Remote { source } => source.may_pass(),
+            error => error.kind().is_transient(),
+        }
+    }
+
     /// Whether something that was named could not be read: a collection may have taken it away.
     pub(crate) fn is_of_a_collection(&self) -> bool {
         match self {
@@ -245,6 +275,37 @@ impl TransferError {
             }
             _ => false,
         }
+    }
+
+    /// One step that may help.
+    pub fn hint(&self) -> Option<String> {
+        let told = match self {
+            Self::NoBranch { known, .. } | Self::NoTag { known, .. } => return known.hint(),
+            Self::NoRef { known, .. } | Self::NoRevision { known, .. } => return known.hint(),
+            Self::Occupied { .. } => "name another directory, or remove this one",
+            Self::NoHead { .. } => "check out a branch that `holdfast branch` lists",
+            Self::RemoteName { .. } => {
+                "name another ref; `holdfast push <remote> :<ref>` removes this one there"
+            }
+            Self::Mapping { .. } => {
+                "push a branch to a branch, and a tag to a tag: `dolt tag` makes one of a branch"
+            }
+            Self::Empty | Self::NoBranches => "push a branch to it first",
+            Self::Diverged { .. } => "merge with dolt, or push to another branch",
+            Self::Uncommitted { .. } => {
+                "commit the changes first, or stash them; tables that dolt_ignore names count too, and \
+                 `dolt stash --all` takes them along"
+            }
+            Self::Unrepaired { .. } => {
+                "run it from a clone that has these refs, or restore a backup of the remote"
+            }
+            Self::RefsLost { .. } => {
+                "run it from the clone that pushed last, or restore a backup of the remote"
+            }
+            Self::Shallow { .. } => "push from a whole clone, or to where this was cloned from",
+            _ => return None,
+        };
+        Some(told.to_owned())
     }
 
     /// The class of the error.
@@ -263,7 +324,9 @@ impl TransferError {
             | Self::Unrepaired { .. }
             | Self::RefsLost { .. } => ErrorKind::Corrupt,
             Self::Spec { .. } | Self::Unusable { .. } | Self::Mapping { .. } => ErrorKind::Invalid,
-            Self::Shallow { .. } | Self::Diverged { .. } | Self::Uncommitted => ErrorKind::Refused,
+            Self::Shallow { .. } | Self::Diverged { .. } | Self::Uncommitted { .. } => {
+                ErrorKind::Refused
+            }
             Self::NoRef { .. } | Self::NoRevision { .. } => ErrorKind::NotFound,
             Self::Contended => ErrorKind::Unavailable,
             Self::Check { source } => source.kind(),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::remote::{Retries, Retry};
+
 /// Something that happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -10,6 +12,16 @@ pub enum TransferEvent {
     Expected {
         /// How many bytes more will come.
         bytes: u64,
+    },
+    /// Chunks turned out to be needed.
+    Found {
+        /// How many.
+        chunks: u64,
+    },
+    /// Chunks came that were needed.
+    Came {
+        /// How many.
+        chunks: u64,
     },
     /// Bytes were sent.
     Sent {
@@ -31,6 +43,19 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// Something was left out, or will be; the transfer goes on. The text gives a terminal no orders, and may come more
     /// than once.
     fn warn(&self, warning: &str);
+
+    /// Something failed and will be tried again.
+    fn retry(&self, _retry: &Retry<'_>) {}
+}
+
+/// Tells an observer of retries.
+#[derive(Debug)]
+pub(crate) struct Told<'a>(pub(crate) &'a dyn Observer);
+
+impl Retries for Told<'_> {
+    fn tell(&self, retry: &Retry<'_>) {
+        self.0.retry(retry);
+    }
 }
 
 /// Nobody is told.

@@ -122,6 +122,11 @@ impl Gather {
             sifter.sift(below).map(|new| (sifter, new))
         };
         let (mut sifter, new) = self.pool.run(begin).await?;
+        let found = |new: &Below| {
+            let chunks = new.len() as u64;
+            self.observer.tell(TransferEvent::Found { chunks });
+        };
+        found(&new);
         let mut waiting = Waiting::new(new);
         let mut reads = Reads::new();
         loop {
@@ -138,13 +143,15 @@ impl Gather {
                 Some(Event::Came(opened)) => opened,
             };
             waiting.learn(opened.kind, opened.records.len(), &opened.below);
-            let before = sifter.gathered.bytes;
+            let (before, chunks) = (sifter.gathered.bytes, opened.records.len() as u64);
             let take = move || sifter.take(opened).map(|new| (sifter, new));
             let (back, new) = self.pool.run(take).await?;
             sifter = back;
             self.observer.tell(TransferEvent::Received {
                 bytes: sifter.gathered.bytes - before,
             });
+            self.observer.tell(TransferEvent::Came { chunks });
+            found(&new);
             waiting.add(new);
         }
     }

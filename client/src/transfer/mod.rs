@@ -22,6 +22,7 @@ mod estimate;
 mod events;
 pub(crate) mod fetch;
 pub(crate) mod gather;
+mod known_names;
 mod landing;
 pub(crate) mod losses;
 mod pull;
@@ -30,11 +31,12 @@ mod reads;
 mod ref_spec;
 mod references;
 pub(crate) mod refs;
+mod revision;
 mod seen;
 pub(crate) mod send;
 pub(crate) mod usable;
 mod waiting;
-mod working_set;
+pub(crate) mod working_set;
 
 pub use check::{CheckError, FileCheck, JournalCheck, check_file, check_journal, check_whole_file};
 pub use clone::{
@@ -44,6 +46,7 @@ pub use clone::{
 pub use error::TransferError;
 pub use events::{Observer, Silent, TransferEvent};
 pub use fetch::{Extent, FetchRequest, Fetched, MovedTags, RefUpdate, Vanished, fetch};
+pub use known_names::KnownNames;
 pub use losses::Loss;
 pub use pull::{PullRequest, Pulled, pull};
 pub use push::{
@@ -53,3 +56,4 @@ pub use push::{
 pub use ref_spec::{RefSpec, RefSpecError};
 pub use references::{Forgiving, check_references, described};
 pub use refs::usual_branch;
+pub use revision::{from_head, is_from_head};

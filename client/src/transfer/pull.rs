@@ -21,6 +21,7 @@ use super::datasets::{Datasets, pairs};
 use super::error::TransferError;
 use super::events::Observer;
 use super::fetch::{Extent, FetchRequest, Fetched, fetch_with};
+use super::known_names::KnownNames;
 use super::working_set;
 use crate::database::{Database, RepoState, StoreSource};
 use crate::remote::RemoteSource;
@@ -96,7 +97,7 @@ pub async fn pull(
     let new = would_move.or(datasets.get(&follows));
     let new = new.ok_or(TransferError::NoBranch {
         branch: wanted,
-        known: Vec::new(),
+        known: KnownNames::default(),
     })?;
     let old = datasets.get(&here).ok_or_else(missing)?;
     let pulled = |new| Pulled {
@@ -119,7 +120,7 @@ pub async fn pull(
     if let Some(address) = datasets.get(&name)
         && !working_set::is_clean(&source, address, old).await?
     {
-        return Err(TransferError::Uncommitted);
+        return Err(TransferError::Uncommitted { action: "pull" });
     }
     let Some(writer) = writer else {
         return Ok(pulled(new));

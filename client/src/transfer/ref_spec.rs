@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Why text is not a ref spec.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a ref spec: write <source>[:<destination>], each with at most one *")]
+#[error("{text:?} is not a ref spec of the form <source>[:<destination>], each with at most one *")]
 pub struct RefSpecError {
     text: String,
 }

@@ -127,7 +127,11 @@ pub fn described(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
+        let told = next.to_string();
+        // Some say what their cause says.
+        if !text.contains(&told) {
+            text.push_str(&format!(": {told}"));
+        }
         cause = next.source();
     }
     text
@@ -161,7 +165,7 @@ mod tests {
         assert_eq!(are_there, [true, false, true]);
         assert_eq!(
             damaged.fault(addresses[1]).as_deref(),
-            Some("get chunks: seven")
+            Some("could not read chunks: seven")
         );
         assert_eq!(damaged.fault(addresses[1]), None, "it was told");
 

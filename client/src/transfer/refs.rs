@@ -9,13 +9,11 @@ use holdfast_doltdb::{ChunkSource, ReadError, RefName, Refs};
 use super::clone::Identity;
 use super::datasets::Datasets;
 use super::error::TransferError;
+use super::known_names::KnownNames;
 use super::working_set;
 
 /// What a working set that a clone makes says was done, as Dolt's.
 const NOTE: &str = "updated from dolt environment";
-
-/// How many names of branches an error shows.
-const SHOWN: usize = 10;
 
 /// Branches and tags of a remote.
 #[derive(Debug, Default)]
@@ -75,7 +73,7 @@ impl RemoteRefs {
                 Some((branch, _)) => Ok(branch),
                 None => Err(TransferError::NoBranch {
                     branch: wanted.to_owned(),
-                    known: self.branches.keys().take(SHOWN).cloned().collect(),
+                    known: KnownNames::near(wanted, self.branches.keys().map(String::as_str)),
                 }),
             };
         }

@@ -85,7 +85,7 @@ mod tests {
             }
             assert!(number * 20 < 2 * MEMORY_BYTES as u64, "memory is bounded");
         };
-        let said = format!("remember chunks in {}", folder.display());
+        let said = format!("could not remember chunks in {}", folder.display());
         assert_eq!(error.to_string(), said);
     }
 }

@@ -100,7 +100,8 @@ impl Below {
         Ok(())
     }
 
-    fn len(&self) -> usize {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
         self.inner.len() + self.leaves.len()
     }
 }

@@ -10,25 +10,22 @@ use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_client::backup::BackupError;
 use holdfast_client::database::{DatabaseError, LockError};
 use holdfast_client::inventory::InventoryError;
+use holdfast_client::local::LocalError;
 use holdfast_client::mirror::MirrorError;
 use holdfast_client::remote::{RemoteError, UrlError};
 use holdfast_client::transfer::{CheckError, TransferError};
 use holdfast_doltdb::ReadError;
 
+use serde_json::{Value, json};
+
 use crate::commands::Complaint;
 
 /// The error with all its causes, and what to do next where that is known.
 pub(crate) fn text(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in causes(error) {
-        let told = cause.to_string();
-        let told = super::plain(&told);
-        match text.as_str() {
-            "" => text = format!("error: {told}"),
-            // Some say what their cause says.
-            known if known.contains(&*told) => {}
-            _ => text.push_str(&format!("\n  caused by: {told}")),
-        }
+    let mut told = told(&causes(error)).into_iter();
+    let mut text = format!("error: {}", told.next().unwrap_or_default());
+    for cause in told {
+        text.push_str(&format!("\n  caused by: {cause}"));
     }
     if let Some(hint) = hint::of(error) {
         text.push_str(&format!("\nhint: {hint}"));
@@ -36,10 +33,56 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
     text
 }
 
+/// The same for programs, in one line.
+pub(crate) fn json(error: &anyhow::Error) -> Value {
+    let mut told = told(&causes(error)).into_iter();
+    json!({
+        "error": told.next().unwrap_or_default(),
+        "causes": told.collect::<Vec<_>>(),
+        "hint": hint::of(error),
+        "exit_code": exit_code(error),
+    })
+}
+
+/// What is wrong with a command line, for programs.
+pub(crate) fn usage_json(error: &clap::Error) -> Value {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+    json!({
+        "error": text,
+        "causes": [],
+        "hint": null,
+        "exit_code": error.exit_code(),
+    })
+}
+
+/// An error with its causes in one line.
+pub(crate) fn in_a_line(error: &(dyn Error + 'static)) -> String {
+    told(&chain(error)).join(": ")
+}
+
+/// What each of some causes says; some say what their cause says.
+fn told(causes: &[&(dyn Error + 'static)]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for cause in causes {
+        let told = cause.to_string();
+        let told = super::plain(&told);
+        if !all.iter().any(|known| known.contains(&*told)) {
+            all.push(told.into_owned());
+        }
+    }
+    all
+}
+
 /// An error and its causes, those included that the answer to a call and an error of the system hide.
 fn causes(error: &anyhow::Error) -> Vec<&(dyn Error + 'static)> {
+    chain(error.as_ref())
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> Vec<&'a (dyn Error + 'static)> {
     let mut all = Vec::new();
-    for cause in error.chain() {
+    let mut open = Some(error);
+    while let Some(cause) = open {
         all.push(cause);
         if let Some(RemoteError::Call { status, .. }) = cause.downcast_ref() {
             let mut next = Error::source(&**status);
@@ -50,6 +93,7 @@ fn causes(error: &anyhow::Error) -> Vec<&(dyn Error + 'static)> {
             }
         }
         all.extend(inside(cause));
+        open = cause.source();
     }
     all
 }
@@ -96,6 +140,7 @@ fn kind(error: &anyhow::Error) -> Option<ErrorKind> {
             .or_else(|| kind_of(cause, TransferError::kind))
             .or_else(|| kind_of(cause, RemoteError::kind))
             .or_else(|| kind_of(cause, InventoryError::kind))
+            .or_else(|| kind_of(cause, LocalError::kind))
             .or_else(|| kind_of(cause, DatabaseError::kind))
             .or_else(|| kind_of(cause, LockError::kind))
             .or_else(|| kind_of(cause, StoreError::kind))
@@ -114,6 +159,8 @@ fn kind_of<E: Error + 'static>(
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+
+    use holdfast_client::remote::Hindrance;
 
     use super::*;
 
@@ -174,7 +221,7 @@ mod tests {
 
     fn called(status: tonic::Status) -> anyhow::Error {
         let status = Box::new(status);
-        let action = "ask for the root";
+        let action = "read the root";
         RemoteError::Call { action, status }.into()
     }
 
@@ -209,28 +256,42 @@ mod tests {
         assert_told(&error.into(), "holdfast push --repair", 6);
     }
 
-    /// What a connection fails with has layers; the innermost is told.
-    fn failed(inner: impl Error + Send + Sync + 'static) -> anyhow::Error {
-        called(tonic::Status::from_error(Box::new(io::Error::other(inner))))
-    }
-
     #[test]
-    fn failures_of_a_connection_are_told_apart() {
-        let certificate = rustls::CertificateError::UnknownIssuer;
-        let error = failed(rustls::Error::InvalidCertificate(certificate));
-        assert!(text(&error).contains("SSL_CERT_FILE"), "{}", text(&error));
-        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-        let error = failed(refused);
-        assert!(
-            text(&error).contains("nothing answers there"),
-            "{}",
-            text(&error)
+    fn what_cannot_be_reached_is_not_what_is_locked() {
+        let error = |hindrance| RemoteError::Unreachable {
+            endpoint: "https://h:1".to_owned(),
+            hindrance,
+            detail: "why".to_owned(),
+        };
+        for (hindrance, words) in [
+            (Hindrance::Refused, "connection refused"),
+            (Hindrance::UnknownHost, "is not known"),
+            (Hindrance::Certificate, "SSL_CERT_FILE"),
+            (Hindrance::NoTls, "write http:// in the address"),
+            (Hindrance::Tls, "write https:// in the address"),
+        ] {
+            assert_told(&error(hindrance).into(), words, 5);
+        }
+        let told = json(&error(Hindrance::Refused).into());
+        assert_eq!(
+            told,
+            json!({
+                "error": "could not reach https://h:1: connection refused, nothing listens there (why)",
+                "causes": [],
+                "hint": "check host and port in the address, and that the server runs",
+                "exit_code": 5,
+            })
         );
-        let error = failed(io::Error::other("dns error"));
-        assert!(
-            text(&error).contains("name is not known"),
-            "{}",
-            text(&error)
+        let page = RemoteError::Plain {
+            action: "read the root",
+            status: 502,
+            text: "<html>".to_owned(),
+            retry_after: None,
+        };
+        assert_told(
+            &page.into(),
+            "could not read the root: HTTP status 502\n",
+            5,
         );
     }
 

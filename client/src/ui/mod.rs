@@ -5,19 +5,61 @@ pub(crate) mod failure;
 pub(crate) mod paint;
 pub(crate) mod progress;
 mod rate;
+pub(crate) mod retries;
 
 use std::borrow::Cow;
 use std::io::Write as _;
+use std::sync::OnceLock;
 
-/// Writes a line for people.
-pub(crate) fn say(line: &str) {
+use serde_json::json;
+
+use crate::args::Format;
+
+/// The form of everything that is printed, from the beginning of the process on.
+static FORMAT: OnceLock<Format> = OnceLock::new();
+
+/// Chooses the form of everything that is printed.
+pub(crate) fn choose_format(format: Format) {
+    FORMAT.get_or_init(|| format);
+}
+
+fn format() -> Format {
+    FORMAT.get().copied().unwrap_or(Format::Text)
+}
+
+/// Writes lines to standard error as they are.
+pub(crate) fn say(lines: &str) {
     // Nothing can be done when stderr is gone.
-    drop(writeln!(std::io::stderr(), "{line}"));
+    progress::beside(|| drop(writeln!(std::io::stderr(), "{lines}")));
+}
+
+/// Tells what was left out, or should be known before something else is done.
+pub(crate) fn warn(text: &str) {
+    say(&match format() {
+        Format::Text => format!("warning: {text}"),
+        Format::Json => json!({ "warning": text }).to_string(),
+    });
+}
+
+/// Tells something that is no data.
+pub(crate) fn note(text: &str) {
+    say(&match format() {
+        Format::Text => text.to_owned(),
+        Format::Json => json!({ "note": text }).to_string(),
+    });
+}
+
+/// Tells what went wrong.
+pub(crate) fn fail(error: &anyhow::Error) {
+    say(&match format() {
+        Format::Text => failure::text(error),
+        Format::Json => failure::json(error).to_string(),
+    });
 }
 
 /// Writes a line of data.
 pub(crate) fn print(line: &str) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stdout(), "{line}")?)
+    Ok(progress::beside(|| writeln!(std::io::stdout(), "{line}"))?)
 }
 
 /// Text that somebody else wrote, without what a terminal would take for an order.

@@ -138,17 +138,17 @@ fn what_is_no_remote_and_no_ref_has_its_exit_code() {
         (
             &["push", "origin", "nosuch"][..],
             3,
-            "no branch or tag here",
+            "it is no branch and no tag",
         ),
         (
             &["push", "origin", "nosuch:main"],
             3,
-            "no branch or tag here",
+            "it is no branch and no tag",
         ),
         (
             &["push", "origin", "refs/tags/nosuch"],
             3,
-            "no branch or tag here",
+            "it is no branch and no tag",
         ),
         (
             &["push", "nosuch", "main"],
@@ -158,7 +158,7 @@ fn what_is_no_remote_and_no_ref_has_its_exit_code() {
         (
             &["push", "ssh://host/a/b", "main"],
             2,
-            "remotes of the kind ssh://",
+            "a remote of the kind ssh://",
         ),
         (&["push", "--delete", "origin"], 2, "required"),
         (
@@ -169,7 +169,7 @@ fn what_is_no_remote_and_no_ref_has_its_exit_code() {
         (
             &["fetch", "origin", "nosuch"],
             3,
-            "branch \"nosuch\" not found on remote",
+            "could not find branch \"nosuch\" at the remote",
         ),
         (
             &["fetch", "nosuch"],
@@ -179,24 +179,24 @@ fn what_is_no_remote_and_no_ref_has_its_exit_code() {
         (
             &["pull", "origin", "nosuch"],
             3,
-            "branch \"nosuch\" not found on remote",
+            "could not find branch \"nosuch\" at the remote",
         ),
-        (&["log", "nosuch"], 3, "is no branch, tag or commit here"),
+        (&["log", "nosuch"], 3, "it is no branch, tag or commit"),
         (
             &["log", "--remote", &nothing],
             3,
-            "there are no branches in",
+            "could not find a branch in",
         ),
         (
             &["refs", "--remote", "ssh://host/a/b"],
             2,
-            "remotes of the kind ssh://",
+            "a remote of the kind ssh://",
         ),
         (&["nosuch"], 2, "unrecognized subcommand"),
         (
             &["fetch", "-C", "nosuch"],
             3,
-            "there is no Dolt database in",
+            "could not find a Dolt database in",
         ),
     ] {
         let refused = ours(&copy, arguments);

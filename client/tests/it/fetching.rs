@@ -119,7 +119,7 @@ fn what_the_remote_has_not_is_said_by_its_name_and_nothing_moves() {
     follow_main_alone(&copy);
     owner.sql("insert into word values (2, 'two'); call dolt_commit('-am', 'three')");
     owner.push(&["origin", "main"]);
-    let missing = "branch \"nope\" not found on remote";
+    let missing = "could not find branch \"nope\" at the remote";
     for arguments in [
         &["fetch", "origin", "nope"][..],
         &["fetch", "origin", "main", "nope"],
@@ -130,7 +130,7 @@ fn what_the_remote_has_not_is_said_by_its_name_and_nothing_moves() {
         changes_nothing(&copy, 3, missing, arguments);
     }
     let tag = ["fetch", "origin", "refs/tags/nope"];
-    changes_nothing(&copy, 3, "tag \"nope\" not found on remote", &tag);
+    changes_nothing(&copy, 3, "could not find tag \"nope\" at the remote", &tag);
     for refused in [
         "other:west",
         "refs/heads/other:refs/heads/west",
@@ -145,7 +145,12 @@ fn what_the_remote_has_not_is_said_by_its_name_and_nothing_moves() {
     ours(&copy, &["push", "-u", "origin", "gone"]).expect_success();
     owner.fetch(&[]);
     owner.push(&["origin", ":gone"]);
-    changes_nothing(&copy, 3, "branch \"gone\" not found on remote", &["pull"]);
+    changes_nothing(
+        &copy,
+        3,
+        "could not find branch \"gone\" at the remote",
+        &["pull"],
+    );
 
     // What is checked out is not here.
     copy.ok(&["checkout", "main"]);
@@ -170,7 +175,7 @@ fn what_the_remote_has_not_is_said_by_its_name_and_nothing_moves() {
             told.contains("branch \"lost\", which is checked out"),
             "{told}"
         );
-        assert!(!told.contains("not found on remote"), "{told}");
+        assert!(!told.contains("at the remote"), "{told}");
     }
     assert_eq!(refs(), before);
     std::fs::write(&path, whole).unwrap();
@@ -201,7 +206,7 @@ fn a_tag_that_moved_at_the_remote_is_told_and_taken_by_force() {
         "{told}"
     );
     assert!(
-        told.contains("1 refs were rejected") && told.contains("--force"),
+        told.contains("could not fetch 1 tags") && told.contains("--force"),
         "{told}"
     );
     assert_eq!(hash(&copy, "origin/main"), hash(&owner, "main"));
@@ -299,8 +304,8 @@ fn what_dolt_changed_during_a_push_stays_when_the_upstream_is_set() {
         refs: vec![PushRef {
             source: Some(branch.clone()),
             destination: branch,
+            force: Force::No,
         }],
-        force: Force::No,
         upstream: SetUpstream::Pushed,
         extent: Extent::Whole,
         identity: None,

@@ -225,7 +225,7 @@ fn what_is_no_database_says_so() {
     for command in ["log", "branch", "refs", "status", "verify"] {
         let refused = holdfast(&workshop, folder, &[command]).expect_failure();
         assert!(
-            refused.contains("there is no Dolt database in"),
+            refused.contains("could not find a Dolt database in"),
             "{refused}"
         );
         assert_eq!(exit_code(&workshop, folder, &[command]), Some(3));

@@ -31,3 +31,6 @@ mod scene;
 mod servers;
 mod tls;
 mod two_runs;
+mod unreachable;
+mod without_dolt;
+mod words;

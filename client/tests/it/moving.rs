@@ -382,7 +382,7 @@ fn a_move_that_is_refused_says_where_it_waits_and_begins_anew_when_the_source_mo
     let folder = workshop.folder();
     let refused = holdfast(&workshop, folder, &arguments).expect_code(4);
     let kept = workshop.home().join(".cache/holdfast");
-    let words = format!("goes on with what is kept in {}/", kept.display());
+    let words = format!("what came is kept in {}/", kept.display());
     assert!(refused.contains(&words), "{refused}");
     assert!(!refused.contains("moved to"), "{refused}");
 

@@ -30,7 +30,9 @@ pub enum CommandError {
     #[error(transparent)]
     Name(#[from] RepoNameError),
     /// A record that must be there is not.
-    #[error("record {sequence} of {name} is missing; `holdfastd verify {name}` tells more")]
+    #[error(
+        "could not read record {sequence} of {name}: it is missing; `holdfastd verify {name}` tells more"
+    )]
     Gap {
         /// The repository.
         name: RepoName,
@@ -38,19 +40,19 @@ pub enum CommandError {
         sequence: u64,
     },
     /// There is no such repository.
-    #[error("repository {name} not found")]
+    #[error("could not find the repository {name}")]
     NoRepository {
         /// Its name.
         name: RepoName,
     },
     /// The repository cannot be read.
-    #[error("read a repository")]
+    #[error("could not read a repository")]
     Repository(#[from] RepositoryError),
     /// The answer cannot be written.
-    #[error("write the answer")]
+    #[error("could not write the answer")]
     Write(#[from] io::Error),
     /// The answer cannot be written as JSON.
-    #[error("write the answer")]
+    #[error("could not write the answer")]
     Json(#[from] serde_json::Error),
 }
 

@@ -77,7 +77,7 @@ pub enum ForgeError {
         len: u64,
     },
     /// The body of an upload could not be read to its end.
-    #[error("read the body of the upload")]
+    #[error("could not read the body of the upload")]
     Body {
         /// Why.
         #[source]

@@ -18,7 +18,7 @@ use crate::settings::TlsSettings;
 #[non_exhaustive]
 pub enum TlsError {
     /// A file is missing, or is not PEM with what it should hold.
-    #[error("read {}", path.display())]
+    #[error("could not read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -27,13 +27,13 @@ pub enum TlsError {
         source: pem::Error,
     },
     /// The file holds no certificate.
-    #[error("{} holds no certificate", path.display())]
+    #[error("could not use {}: it holds no certificate", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
     /// Certificate and key do not fit, or are of a kind that is not served.
-    #[error("use the certificate in {}", path.display())]
+    #[error("could not use the certificate in {}", path.display())]
     Unusable {
         /// The file with the certificate.
         path: PathBuf,

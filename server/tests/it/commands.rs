@@ -111,7 +111,7 @@ async fn what_is_not_there_is_said() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert_eq!(
             String::from_utf8_lossy(&output.stderr),
-            "holdfastd: repository acme/other not found\n"
+            "holdfastd: could not find the repository acme/other\n"
         );
     }
     let nowhere = TempDir::new().unwrap();
@@ -119,7 +119,7 @@ async fn what_is_not_there_is_said() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.starts_with("holdfastd: there is no forge in "),
+        said.starts_with("holdfastd: could not find a forge in "),
         "{said}"
     );
     let output = run(data.path(), &["verify", "not-a-name"]);

@@ -56,7 +56,7 @@ pub(super) async fn create(
         match once(&request, &rules, &speaker, output).await {
             Err(error) if is_first || failure::is_of_a_closed_pipe(&error) => return Err(error),
             // What hinders one backup may be over when the next is due.
-            Err(error) => ui::say(&failure::text(&error)),
+            Err(error) => ui::fail(&error),
             Ok(()) => {}
         }
         is_first = false;

@@ -45,7 +45,7 @@ async fn current(target: &dyn Remote, output: Output) -> anyhow::Result<()> {
         Format::Text => format!("   current  {root}"),
         Format::Json => json!({ "id": null, "root": root }).to_string(),
     })?;
-    ui::say(match target.shelf() {
+    ui::note(match target.shelf() {
         Some(_) => "it was not made by holdfast, and nothing is written down of it",
         None => "older ones are in the history of the forge: `holdfastd history` there lists them",
     });

@@ -40,7 +40,7 @@ pub(super) async fn verify(
             Format::Json => json!({ "problem": problem }).to_string(),
         };
         if printed.is_ok() {
-            printed = progress.aside(|| ui::print(&line));
+            printed = ui::print(&line);
         }
     };
     let verified = backup::verify(&request, &pool(), &speaker.clock, observer, &mut tell).await;

@@ -25,7 +25,9 @@ impl Cache {
     pub(super) fn empty(&self) -> anyhow::Result<()> {
         match std::fs::remove_dir_all(&self.database) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed.with_context(|| format!("remove {}", self.database.display())),
+            removed => {
+                removed.with_context(|| format!("could not remove {}", self.database.display()))
+            }
         }
     }
 }

@@ -19,9 +19,7 @@ pub(super) fn command(arguments: &args::MoveOut) -> String {
 /// What a remote that is kept is good for and what not.
 pub(super) fn warning(arguments: &args::MoveOut, directory: &Path) -> String {
     let (from, directory) = (&arguments.from, directory.display());
-    format!(
-        "warning: a `dolt fetch` or `dolt pull` in {directory} brings all other branches of {from} too"
-    )
+    format!("a `dolt fetch` or `dolt pull` in {directory} brings all other branches of {from} too")
 }
 
 /// A word as a shell takes it.

@@ -15,8 +15,8 @@ use holdfast_client::database::{Database, DatabaseError, StoreSource};
 use holdfast_client::inventory::{self, Beside, Header, InventoryError, Subject};
 use holdfast_client::remote::{Remote, RemoteSource};
 use holdfast_client::transfer::{
-    self, CloneRequest, Extent, Force, Form, Observer, PushRequest, Scope, SetUpstream,
-    TransferError, is_moved,
+    self, CloneRequest, Extent, Form, Observer, PushRequest, Scope, SetUpstream, TransferError,
+    is_moved,
 };
 use serde_json::json;
 
@@ -61,11 +61,11 @@ pub(super) async fn move_out(
         return Err(mover.way.keep(error));
     }
     if arguments.keep_remote {
-        ui::say(&later::warning(&arguments, mover.way.directory()));
+        ui::warn(&later::warning(&arguments, mover.way.directory()));
     }
     if target.is_none() && output.format == Format::Text {
         let command = later::command(&arguments);
-        ui::say(&format!(
+        ui::note(&format!(
             "later commits, and no others, come with: {command}"
         ));
     }
@@ -161,7 +161,7 @@ impl Mover<'_> {
         match (self.is_gathered().await?, &self.way) {
             (true, _) => Ok(()),
             (false, Way::Cache(cache)) => {
-                ui::say(&format!(
+                ui::note(&format!(
                     "what an earlier run left in {} is not what is there now: gathering anew",
                     cache.database.display()
                 ));
@@ -234,7 +234,6 @@ impl Mover<'_> {
             remote,
             remote_name: None,
             refs: moving.refs(),
-            force: Force::No,
             upstream: SetUpstream::Unchanged,
             extent: Extent::Whole,
             identity: self.speaker.identity(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
-use holdfast_client::transfer::PushRef;
+use holdfast_client::transfer::{Force, PushRef};
 use holdfast_doltdb::{ChunkSource, RefName, Refs};
 
 /// The branches and tags that are moved, and where they are.
@@ -33,6 +33,7 @@ impl Moving {
         let same = |name: RefName| PushRef {
             source: Some(name.clone()),
             destination: name,
+            force: Force::No,
         };
         names.map(same).collect()
     }

@@ -111,7 +111,7 @@ impl fmt::Display for Kept {
         let directory = self.directory.display();
         write!(
             f,
-            "move the branches: the same command goes on with what is kept in {directory}"
+            "could not move the branches; what came is kept in {directory}, and the same command goes on with it"
         )
     }
 }

@@ -22,7 +22,7 @@ use crate::remote::RemoteError;
 const MAX_ASKED: usize = 512;
 
 /// What is attempted.
-pub(super) const ACTION: &str = "ask where chunks lie";
+pub(super) const ACTION: &str = "ask where chunks of the remote lie";
 
 /// A file on some host.
 #[derive(Clone)]

@@ -37,7 +37,7 @@ impl Connection {
             ..GetRepoMetadataRequest::default()
         };
         let answer = self
-            .call("ask for the repository's metadata", |mut calls| {
+            .call("read what the remote says of itself", |mut calls| {
                 let request = self.request(message.clone());
                 async move { calls.get_repo_metadata(request).await }
             })
@@ -73,7 +73,7 @@ impl Connection {
 
     /// Asks for the root.
     pub(super) async fn root(&self) -> Result<RootAddress, RemoteError> {
-        let action = "ask for the root";
+        let action = "read the root of the remote";
         let message = RootRequest {
             repo_id: self.repo_id(),
             repo_path: self.repo_path(),
@@ -109,7 +109,7 @@ impl Connection {
     }
 
     async fn absent_of(&self, part: Vec<ChunkAddress>) -> Result<Vec<ChunkAddress>, RemoteError> {
-        let action = "ask which chunks are there";
+        let action = "ask which chunks the remote has";
         let message = HasChunksRequest {
             repo_id: self.repo_id(),
             repo_path: self.repo_path(),
@@ -143,7 +143,7 @@ impl Connection {
 
     /// Asks for the files.
     pub(super) async fn list_files(&self) -> Result<ListedFiles, RemoteError> {
-        let action = "list the table files";
+        let action = "list the table files of the remote";
         let message = ListTableFilesRequest {
             repo_id: self.repo_id(),
             repo_path: self.repo_path(),
@@ -244,7 +244,7 @@ impl Connection {
         };
         self.drop_token();
         let answer = self
-            .call_within(LONG_PATIENCE, "move the root", |mut calls| {
+            .call_within(LONG_PATIENCE, "move the root of the remote", |mut calls| {
                 let request = self.request(message.clone());
                 async move { calls.commit(request).await }
             })

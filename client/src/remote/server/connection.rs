@@ -1,25 +1,28 @@
 //! The calls of one repository: where they go, who makes them, and how often.
 
+use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use holdfast_chunkstore::clock::Clock;
 use holdfast_proto::remotesapi::RepoId;
 use holdfast_proto::remotesapi::chunk_store_service_client::ChunkStoreServiceClient;
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{ClientTlsConfig, Endpoint};
 use tonic::{Request, Response, Status};
 
-use super::proxies::Proxies;
+use super::channel::{GrpcChannel, PlainAnswer};
+use super::contact::Contacts;
+use super::speech;
 use super::trust::Trust;
-use super::{CONNECT_TIMEOUT, KEEPALIVE, user_agent};
+use super::{CONNECT_TIMEOUT, KEEPALIVE, Means, user_agent};
 use crate::remote::credentials::Credentials;
-use crate::remote::{Budget, RemoteError, ServerUrl};
+use crate::remote::{Budget, RemoteError, Retries, ServerUrl};
 
 /// The largest message that is taken, as Dolt's own client.
 const MAX_MESSAGE_BYTES: usize = 128 << 20;
 
 /// How calls reach the server.
-pub(super) type Calls = ChunkStoreServiceClient<Channel>;
+pub(super) type Calls = ChunkStoreServiceClient<GrpcChannel>;
 
 /// The calls of one repository.
 #[derive(Debug)]
@@ -27,6 +30,11 @@ pub(super) struct Connection {
     pub(super) url: ServerUrl,
     pub(super) credentials: Credentials,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) retries: Arc<dyn Retries>,
+    /// The hosts that answered, also to requests for data.
+    contacts: Contacts,
+    /// Whether no proxy stands between.
+    is_direct: bool,
     calls: Calls,
     /// What the server gave to be sent with later calls.
     token: Mutex<String>,
@@ -46,8 +54,7 @@ impl Connection {
     pub(super) fn new(
         url: ServerUrl,
         credentials: Credentials,
-        proxies: &Proxies,
-        clock: Arc<dyn Clock>,
+        means: &Means,
     ) -> Result<Self, RemoteError> {
         let connect = |source| RemoteError::Connect {
             endpoint: url.endpoint(),
@@ -68,15 +75,21 @@ impl Connection {
                 .tls_config_with_verifier(tls, trust)
                 .map_err(connect)?;
         }
-        let channel = match proxies.tunnel(endpoint.uri()) {
+        let tunnel = means.proxies.tunnel(endpoint.uri());
+        let is_direct = tunnel.is_none();
+        let channel = match tunnel {
             Some(tunnel) => endpoint.connect_with_connector_lazy(tunnel),
             None => endpoint.connect_lazy(),
         };
         Ok(Self {
-            calls: Calls::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES),
+            retries: Arc::clone(&means.retries),
+            contacts: means.contacts.clone(),
+            is_direct,
+            calls: Calls::new(GrpcChannel::new(channel))
+                .max_decoding_message_size(MAX_MESSAGE_BYTES),
             url,
             credentials,
-            clock,
+            clock: Arc::clone(&means.clock),
             token: Mutex::default(),
             abilities: Mutex::default(),
         })
@@ -171,10 +184,17 @@ impl Connection {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(error) => error,
             };
-            if !error.may_pass() || !budget.wait(&*self.clock).await {
+            if !error.may_pass() || !self.wait_after(&error, &mut budget).await {
                 return Err(error);
             }
         }
+    }
+
+    /// Waits for the next try after a failure; false when there is none.
+    pub(super) async fn wait_after(&self, error: &RemoteError, budget: &mut Budget) -> bool {
+        let asked = error.retry_after();
+        let (retries, clock) = (&*self.retries, &*self.clock);
+        budget.wait_after(error, asked, retries, clock).await
     }
 
     /// Waits for one step of a stream, but not for ever.
@@ -196,7 +216,56 @@ impl Connection {
             step = step => step,
             () = self.clock.sleep(patience) => Err(Status::deadline_exceeded("no answer came")),
         };
-        step.map_err(refused(action))
+        match step {
+            Ok(answer) => {
+                self.contacts.note(&self.host());
+                Ok(answer)
+            }
+            Err(status) => Err(self.refused(action, status).await),
+        }
+    }
+
+    /// The error of a call that was answered with another status than OK, or not at all.
+    pub(super) async fn refused(&self, action: &'static str, status: Status) -> RemoteError {
+        let Some(cause) = status.source() else {
+            self.contacts.note(&self.host());
+            let status = Box::new(status);
+            return RemoteError::Call { action, status };
+        };
+        if let Some(answer) = cause.downcast_ref::<PlainAnswer>() {
+            return RemoteError::Plain {
+                action,
+                status: answer.status,
+                text: answer.text.clone(),
+                retry_after: answer.retry_after(self.clock.now()),
+            };
+        }
+        let is_reached = self.contacts.has(&self.host());
+        let endpoint = self.url.endpoint();
+        if let Some(mut unreachable) = RemoteError::unreachable(&endpoint, cause, is_reached) {
+            if let RemoteError::Unreachable { detail, .. } = &mut unreachable
+                && !self.is_direct
+            {
+                *detail = format!("{PROXIED} {detail}").trim_end().to_owned();
+            }
+            return unreachable;
+        }
+        if self.is_direct
+            && !is_reached
+            && let Some(hindrance) = speech::hindrance(&self.url, &*self.clock).await
+        {
+            return RemoteError::Unreachable {
+                endpoint,
+                hindrance,
+                detail: String::new(),
+            };
+        }
+        let status = Box::new(status);
+        RemoteError::Call { action, status }
+    }
+
+    fn host(&self) -> String {
+        format!("{}:{}", self.url.host, self.url.port)
     }
 
     fn lock_token(&self) -> MutexGuard<'_, String> {
@@ -210,17 +279,12 @@ impl Connection {
     }
 }
 
+/// What is said of a server that only a proxy leads to: it may be the proxy that is not there.
+const PROXIED: &str = "by way of the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY";
+
 /// How long one answer may take, to a call or on a stream.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long the answer may take to a call that makes files part of a repository: Dolt's own servers open them first,
 /// and join them with others when there are many.
 pub(super) const LONG_PATIENCE: Duration = Duration::from_secs(180);
-
-/// The error of a call that was answered with another status than OK.
-pub(super) fn refused(action: &'static str) -> impl Fn(Status) -> RemoteError {
-    move |status| RemoteError::Call {
-        action,
-        status: Box::new(status),
-    }
-}

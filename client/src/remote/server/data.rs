@@ -8,14 +8,14 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _};
 use holdfast_chunkstore::clock::Clock;
 use reqwest::header::{CONTENT_RANGE, RANGE, RETRY_AFTER};
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, RequestBuilder, Response, Url};
 
+use super::contact::Contacts;
 use super::flow::Flow;
-use super::proxies::Proxies;
 use super::trust::Trust;
-use super::{CONNECT_TIMEOUT, KEEPALIVE, user_agent};
+use super::{CONNECT_TIMEOUT, KEEPALIVE, Means, user_agent};
 use crate::remote::retry::retry_after;
-use crate::remote::{Budget, DAMAGED, FileBody, MARK, RemoteError, RemoteFile};
+use crate::remote::{Budget, DAMAGED, FileBody, MARK, RemoteError, RemoteFile, Retries};
 
 /// How much of what a server says with a refusal is read.
 const MAX_TOLD_BYTES: usize = 1024;
@@ -34,6 +34,8 @@ pub(super) struct Data {
     /// Sends, which may take as long as the link needs; whoever sends watches that something moves.
     pub(super) uploads: Client,
     flow: Flow,
+    contacts: Contacts,
+    pub(super) retries: Arc<dyn Retries>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
@@ -48,7 +50,7 @@ pub(super) struct FileRange {
 
 impl Data {
     /// Prepares requests; nothing is sent yet.
-    pub(super) fn new(proxies: &Proxies, clock: Arc<dyn Clock>) -> Result<Self, RemoteError> {
+    pub(super) fn new(means: &Means) -> Result<Self, RemoteError> {
         let prepare = http("prepare to read data");
         let tls = Trust::of_system().config();
         let tls = tls.map_err(|source| RemoteError::Tls { source })?;
@@ -59,7 +61,7 @@ impl Data {
                 .connect_timeout(CONNECT_TIMEOUT)
                 .tcp_keepalive(KEEPALIVE)
                 .http2_adaptive_window(true);
-            proxies.apply(client)
+            means.proxies.apply(client)
         };
         let reads = client().and_then(|client| client.read_timeout(READ_TIMEOUT).build());
         let uploads = client().and_then(reqwest::ClientBuilder::build);
@@ -67,7 +69,9 @@ impl Data {
             reads: reads.map_err(&prepare)?,
             uploads: uploads.map_err(&prepare)?,
             flow: Flow::new(),
-            clock,
+            contacts: means.contacts.clone(),
+            retries: Arc::clone(&means.retries),
+            clock: Arc::clone(&means.clock),
         })
     }
 
@@ -75,7 +79,7 @@ impl Data {
     pub(super) async fn file_len(&self, file: &RemoteFile) -> Result<u64, RemoteError> {
         let body = self.read_file(file, 0, Some(1)).await?;
         body.len.ok_or_else(|| RemoteError::Answer {
-            action: "ask how long a table file is",
+            action: "ask how long a table file of the remote is",
             what: "no length of the file".to_owned(),
         })
     }
@@ -88,14 +92,14 @@ impl Data {
         from: u64,
         to: Option<u64>,
     ) -> Result<FileBody, RemoteError> {
-        let action = "read a table file";
+        let action = "read a table file of the remote";
         let mut request = self.reads.get(&file.place);
         let has_range = from > 0 || to.is_some();
         if has_range {
             let last = to.map(|end| (end - 1).to_string()).unwrap_or_default();
             request = request.header(RANGE, format!("bytes={from}-{last}"));
         }
-        let response = request.send().await.map_err(http(action))?;
+        let response = self.answered(action, request).await?;
         let (begins_at, len) = match (response.status().as_u16(), has_range) {
             (200, _) => (0, response.content_length()),
             (206, true) => {
@@ -139,11 +143,41 @@ impl Data {
             if body.len() > have {
                 budget.renew();
             }
-            let asked = error.retry_after();
-            if !budget.wait_as_asked(asked, &*self.clock).await {
+            if !self.wait_after(&error, &mut budget).await {
                 return Err(error);
             }
         }
+    }
+
+    /// Waits for the next try after a failure; false when there is none.
+    pub(super) async fn wait_after(&self, error: &RemoteError, budget: &mut Budget) -> bool {
+        let asked = error.retry_after();
+        let (retries, clock) = (&*self.retries, &*self.clock);
+        budget.wait_after(error, asked, retries, clock).await
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(super) async fn answered(
+        &self,
+        action: &'static str,
+        request: RequestBuilder,
+    ) -> Result<Response, RemoteError> {
+        let source = match request.send().await {
+            Ok(response) => {
+                self.contacts.note(&host(response.url()));
+                return Ok(response);
+            }
+            Err(source) => source,
+        };
+        if let Some(url) = source.url() {
+            let is_reached = self.contacts.has(&host(url));
+            let endpoint = format!("{}://{}", url.scheme(), host(url));
+            let unreachable = RemoteError::unreachable(&endpoint, &source, is_reached);
+            if let Some(unreachable) = unreachable {
+                return Err(unreachable);
+            }
+        }
+        Err(http(action)(source))
     }
 
     /// Reads what is missing of a range behind what is there. Returns how long the file is, if that is said.
@@ -153,12 +187,12 @@ impl Data {
         range: &Range<u64>,
         body: &mut BytesMut,
     ) -> Result<Option<u64>, RemoteError> {
-        let action = "read chunks";
+        let action = "read chunks of the remote";
         let begins_at = range.start + body.len() as u64;
         let last = range.end - 1;
         let request = self.reads.get(url.clone());
         let request = request.header(RANGE, format!("bytes={begins_at}-{last}"));
-        let response = request.send().await.map_err(http(action))?;
+        let response = self.answered(action, request).await?;
         match response.status().as_u16() {
             206 => check_beginning(action, &response, begins_at)?,
             200 => {
@@ -218,6 +252,12 @@ impl Data {
             retry_after: asked,
         }
     }
+}
+
+/// Host and port of an address, the only part of it that may be shown.
+fn host(url: &Url) -> String {
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{}:{port}", url.host_str().unwrap_or_default())
 }
 
 /// The error of a request for data, without its address.

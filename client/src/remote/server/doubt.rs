@@ -42,7 +42,7 @@ impl Connection {
             file_id: name,
             ..RefreshTableFileUrlRequest::default()
         };
-        let action = "ask whether a file is whole";
+        let action = "ask whether a file of the remote is whole";
         self.call_within(LONG_PATIENCE, action, |mut calls| {
             let mut request = self.request(message.clone());
             let wanted = tonic::metadata::AsciiMetadataValue::from_static("bytes");

@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 
 use super::CAPABILITIES;
 use super::answers::{ACTION, Answers, FileNames, Located};
-use super::connection::{Abilities, Connection, refused};
+use super::connection::{Abilities, Connection};
 use crate::remote::{Budget, RemoteError};
 
 impl Connection {
@@ -30,7 +30,7 @@ impl Connection {
             if answers.answered() > answered {
                 budget.renew();
             }
-            if !error.may_pass() || !budget.wait(&*self.clock).await {
+            if !error.may_pass() || !self.wait_after(&error, &mut budget).await {
                 return Err(error);
             }
         }
@@ -118,9 +118,10 @@ impl Connection {
     async fn next<T>(&self, stream: &mut Streaming<T>) -> Result<T, RemoteError> {
         match self.patiently(ACTION, stream.message()).await? {
             Some(answer) => Ok(answer),
-            None => Err(refused(ACTION)(Status::unavailable(
-                "the stream ended before its last answer",
-            ))),
+            None => {
+                let ended = Status::unavailable("the stream ended before its last answer");
+                Err(self.refused(ACTION, ended).await)
+            }
         }
     }
 }

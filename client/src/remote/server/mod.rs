@@ -1,7 +1,7 @@
 //! A repository on a server that speaks Dolt's remotes API.
 //!
 //! ```text
-//! proxies, trust → { connection → calls, answers → locations │ flow → data │ dictionaries, chunks, ranges, held } → errand → { fetch │ upload } → Server
+//! proxies, trust, contact, channel, speech → { connection → calls, answers → locations │ flow → data │ dictionaries, chunks, ranges, held } → errand → { fetch │ upload } → Server
 //!             calls: gRPC, with the user's credentials  data: HTTP, at addresses that calls give
 //! ```
 //!
@@ -9,8 +9,10 @@
 
 mod answers;
 mod calls;
+mod channel;
 mod chunks;
 mod connection;
+mod contact;
 mod data;
 mod dictionaries;
 mod doubt;
@@ -20,6 +22,7 @@ mod flow;
 mod held;
 mod locations;
 mod proxies;
+mod speech;
 mod trust;
 mod upload;
 
@@ -34,6 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_proto::remotesapi::ClientCapability;
@@ -41,9 +45,10 @@ use tokio::sync::mpsc;
 
 use super::{
     Access, FileBody, ListedFiles, Metadata, OutgoingFile, Parcel, Reach, Remote, RemoteChunk,
-    RemoteError, RemoteFile, ServerUrl, Swap, Uploaded,
+    RemoteError, RemoteFile, Retries, ServerUrl, Swap, Uploaded,
 };
 use connection::Connection;
+use contact::Contacts;
 use data::Data;
 use fetch::Fetcher;
 use proxies::Proxies;
@@ -64,19 +69,33 @@ pub struct Server {
     fetcher: Arc<Fetcher>,
 }
 
+/// What calls and requests for data share.
+struct Means {
+    proxies: Proxies,
+    contacts: Contacts,
+    retries: Arc<dyn Retries>,
+    clock: Arc<dyn Clock>,
+}
+
 impl Server {
     /// Prepares to speak to a server; nothing is sent yet.
     pub fn new(url: ServerUrl, access: Access) -> Result<Self, RemoteError> {
         let Access {
             credentials,
             proxies,
+            retries,
             clock,
             pool,
         } = access;
-        let proxies = Proxies::new(proxies);
-        let data = Data::new(&proxies, Arc::clone(&clock))?;
+        let means = Means {
+            proxies: Proxies::new(proxies),
+            contacts: Contacts::default(),
+            retries,
+            clock,
+        };
+        let data = Data::new(&means)?;
         Ok(Self {
-            connection: Connection::new(url, credentials, &proxies, clock)?,
+            connection: Connection::new(url, credentials, &means)?,
             fetcher: Arc::new(Fetcher::new(data, pool)),
         })
     }

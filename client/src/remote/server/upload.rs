@@ -21,11 +21,11 @@ use reqwest::{Body, Url};
 use tokio::sync::Notify;
 
 use super::connection::Connection;
-use super::data::{Data, http};
+use super::data::Data;
 use crate::remote::{Budget, OutgoingFile, RemoteError, Uploaded};
 
 /// What is attempted.
-const ACTION: &str = "send a table file";
+const ACTION: &str = "send a table file to the remote";
 
 /// How much of a file is read in one go.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -59,8 +59,7 @@ pub(super) async fn upload(
             has_new_place = true;
             continue;
         }
-        let asked = error.retry_after();
-        if !error.may_pass() || !budget.wait_as_asked(asked, &*data.clock).await {
+        if !error.may_pass() || !data.wait_after(&error, &mut budget).await {
             return Err(error);
         }
     }
@@ -118,7 +117,7 @@ impl Source {
             .header("content-md5", BASE64.encode(&self.md5))
             .body(Body::wrap_stream(self.pieces(&taken)));
         let answered = async {
-            let response = request.send().await.map_err(http(ACTION))?;
+            let response = data.answered(ACTION, request).await?;
             match response.status().is_success() {
                 true => Ok(()),
                 false => Err(data.refusal(ACTION, response).await),

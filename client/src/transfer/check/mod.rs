@@ -21,7 +21,7 @@ pub use journal::{JournalCheck, check_journal};
 #[non_exhaustive]
 pub enum CheckError {
     /// The file cannot be read.
-    #[error("read {}", path.display())]
+    #[error("could not read {}", path.display())]
     Io {
         /// Which file.
         path: PathBuf,
@@ -30,7 +30,7 @@ pub enum CheckError {
         source: std::io::Error,
     },
     /// There is no place for what an index is sorted by.
-    #[error("sort the index of {}", path.display())]
+    #[error("could not sort the index of {}", path.display())]
     Sort {
         /// Which file.
         path: PathBuf,
@@ -39,14 +39,14 @@ pub enum CheckError {
         source: std::io::Error,
     },
     /// A journal cannot be read.
-    #[error("read a chunk")]
+    #[error("could not read a chunk")]
     Store {
         /// Why.
         #[source]
         source: StoreError,
     },
     /// The file is no table file and no archive.
-    #[error("read {}", path.display())]
+    #[error("could not read {}", path.display())]
     File {
         /// Which file.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum CheckError {
         source: DecodeError,
     },
     /// A stored chunk cannot be decoded.
-    #[error("decode chunk {address} of {}", path.display())]
+    #[error("could not decode chunk {address} of {}", path.display())]
     Chunk {
         /// Which chunk.
         address: ChunkAddress,
@@ -66,7 +66,7 @@ pub enum CheckError {
         source: DecodeError,
     },
     /// A chunk is not what it stands under.
-    #[error("check the chunks of {}", path.display())]
+    #[error("could not check the chunks of {}", path.display())]
     Address {
         /// Of which file.
         path: PathBuf,

@@ -19,6 +19,7 @@ use crate::transfer::estimate::Estimator;
 use crate::transfer::fetch::{Extent, TagReader, UnknownTag};
 use crate::transfer::gather::{Gather, Gathered};
 use crate::transfer::refs::{NewRefs, RemoteRefs};
+use crate::transfer::revision::from_head;
 use crate::transfer::usable::{Usable, unusable};
 
 /// What of a remote is taken.
@@ -126,9 +127,14 @@ impl Cloner<'_> {
                 let head = match at {
                     None => refs.branches[&part.branch],
                     Some(at) => {
-                        let resolved = history.resolve(root, at).await?;
-                        let name = at.clone();
-                        resolved.ok_or(TransferError::NoRevision { name })?.commit
+                        // The branch that is cloned is the one that will be checked out.
+                        let revision = from_head(at, &part.branch);
+                        let resolved = history.resolve(root, &revision).await?;
+                        let missing = || TransferError::NoRevision {
+                            name: at.clone(),
+                            known: usable.datasets.known(&RefName::Other(at.clone())),
+                        };
+                        resolved.ok_or_else(missing)?.commit
                     }
                 };
                 part.heads.push((part.branch.clone(), head));

@@ -11,7 +11,7 @@ use super::{Downloader, length};
 use crate::database::io;
 use crate::remote::{Budget, FileBody, RemoteFile};
 use crate::transfer::error::TransferError;
-use crate::transfer::events::TransferEvent;
+use crate::transfer::events::{Told, TransferEvent};
 
 /// What comes of a file. All positions are those in the remote's file.
 #[derive(Debug)]
@@ -114,7 +114,8 @@ impl<'a> Inflow<'a> {
                 budget.renew();
             }
             let (asked, clock) = (error.retry_after(), &*self.downloader.clock);
-            if !error.kind().is_transient() || !budget.wait_as_asked(asked, clock).await {
+            let told = Told(&*self.downloader.observer);
+            if !error.may_pass() || !budget.wait_after(&error, asked, &told, clock).await {
                 return Err(error);
             }
         }

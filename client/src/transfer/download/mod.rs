@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 use super::check::{check_arriving, check_file};
 use super::error::TransferError;
-use super::events::{Observer, TransferEvent};
+use super::events::{Observer, Told, TransferEvent};
 use crate::database::{io, remove};
 use crate::remote::{Budget, ListedFiles, Remote, RemoteError, RemoteFile};
 use inflow::Inflow;
@@ -280,8 +280,9 @@ impl Downloader {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let asked = error.retry_after();
-            if !error.may_pass() || !budget.wait_as_asked(asked, &*self.clock).await {
+            let (asked, clock) = (error.retry_after(), &*self.clock);
+            let told = Told(&*self.observer);
+            if !error.may_pass() || !budget.wait_after(&error, asked, &told, clock).await {
                 return Err(error);
             }
         }

@@ -13,9 +13,6 @@ use crate::transfer::error::TransferError;
 use crate::transfer::ref_spec::RefSpec;
 use crate::transfer::usable::Usable;
 
-/// How many branches of the remote an error names.
-const SHOWN: usize = 10;
-
 /// The refs that a fetch takes.
 #[derive(Debug)]
 pub(super) struct Wanted {
@@ -165,19 +162,18 @@ impl Named {
     }
 
     fn missing(&self, remote: &Datasets) -> TransferError {
-        let branches = remote.iter().filter_map(|(name, _)| match name {
-            RefName::Branch(branch) => Some(branch),
-            _ => None,
-        });
         match RefName::parse(&self.source) {
-            RefName::Tag(tag) => TransferError::NoTag { tag },
+            RefName::Tag(tag) => TransferError::NoTag {
+                known: remote.known(&RefName::Tag(tag.clone())),
+                tag,
+            },
             RefName::Branch(branch) => TransferError::NoBranch {
+                known: remote.known(&RefName::Branch(branch.clone())),
                 branch,
-                known: branches.take(SHOWN).collect(),
             },
             other => TransferError::NoBranch {
+                known: remote.known(&other),
                 branch: other.to_string(),
-                known: branches.take(SHOWN).collect(),
             },
         }
     }
@@ -269,11 +265,14 @@ mod tests {
             named(found).unwrap().check_found(&remote).unwrap();
         }
         for (missing, words) in [
-            ("c", "branch \"c\" not found on remote"),
-            ("v", "branch \"v\" not found on remote"),
-            ("refs/heads/c", "branch \"c\" not found on remote"),
-            ("c:refs/remotes/o/b", "branch \"c\" not found on remote"),
-            ("refs/tags/b", "tag \"b\" not found on remote"),
+            ("c", "could not find branch \"c\" at the remote"),
+            ("v", "could not find branch \"v\" at the remote"),
+            ("refs/heads/c", "could not find branch \"c\" at the remote"),
+            (
+                "c:refs/remotes/o/b",
+                "could not find branch \"c\" at the remote",
+            ),
+            ("refs/tags/b", "could not find tag \"b\" at the remote"),
         ] {
             let error = named(missing).unwrap().check_found(&remote).unwrap_err();
             assert_eq!(error.to_string(), words);

@@ -55,8 +55,6 @@ pub struct PushRequest {
     pub remote_name: Option<String>,
     /// What goes where.
     pub refs: Vec<PushRef>,
-    /// When a branch of the remote may be left behind.
-    pub force: Force,
     /// Whether local branches follow those that they were pushed to from now on.
     pub upstream: SetUpstream,
     /// How far it goes.
@@ -72,6 +70,8 @@ pub struct PushRef {
     pub source: Option<RefName>,
     /// The branch or tag of the remote.
     pub destination: RefName,
+    /// When it may be left behind.
+    pub force: Force,
 }
 
 /// When a branch of the remote may move to a commit that does not follow from it.

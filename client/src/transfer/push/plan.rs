@@ -46,6 +46,10 @@ pub enum PushResult {
     Rejected {
         /// Why.
         reason: Rejection,
+        /// Where it is; nothing where it is not there.
+        old: Option<ChunkAddress>,
+        /// Where it should have gone; nothing where it should have been deleted.
+        new: Option<ChunkAddress>,
     },
 }
 
@@ -101,7 +105,11 @@ impl Planner<'_> {
             roots: Vec::new(),
         };
         for pushed in &self.request.refs {
-            let result = self.decide(pushed, &mut plan).await?;
+            let mut result = self.decide(pushed, &mut plan).await?;
+            if let PushResult::Rejected { old, new, .. } = &mut result {
+                *old = plan.datasets.get(&pushed.destination);
+                *new = pushed.source.as_ref().and_then(|name| self.local.get(name));
+            }
             match result {
                 PushResult::Created { new } | PushResult::Moved { new, .. } => {
                     plan.datasets.set(&pushed.destination, Some(new));
@@ -119,11 +127,12 @@ impl Planner<'_> {
     async fn decide(&self, pushed: &PushRef, plan: &mut Plan) -> Result<PushResult, TransferError> {
         let old = plan.datasets.get(&pushed.destination);
         let Some(source) = &pushed.source else {
-            return self.delete(&pushed.destination, old, plan).await;
+            return self.delete(pushed, old, plan).await;
         };
         let new = self.local.get(source);
         let new = new.ok_or_else(|| TransferError::NoRef {
             name: source.to_string(),
+            known: self.local.known(source),
         })?;
         check_mapping(source, &pushed.destination)?;
         if old != Some(new) {
@@ -142,25 +151,28 @@ impl Planner<'_> {
         match (old, &pushed.destination) {
             (Some(old), _) if old == new => Ok(PushResult::UpToDate { at: new }),
             (None, RefName::Tag(_)) => Ok(PushResult::Created { new }),
-            (Some(old), RefName::Tag(_)) => Ok(match self.request.force {
+            (Some(old), RefName::Tag(_)) => Ok(match pushed.force {
                 Force::WithLease => PushResult::Moved { old, new },
                 Force::No => rejected(Rejection::TagExists),
             }),
-            (old, RefName::Branch(branch)) => self.branch(branch, old, new, plan).await,
+            (old, RefName::Branch(branch)) => {
+                let is_forced = pushed.force == Force::WithLease;
+                self.branch((branch, is_forced), old, new, plan).await
+            }
             (_, other) => Err(TransferError::NoRef {
                 name: other.to_string(),
+                known: self.local.known(other),
             }),
         }
     }
 
     async fn branch(
         &self,
-        branch: &str,
+        (branch, is_forced): (&str, bool),
         old: Option<ChunkAddress>,
         new: ChunkAddress,
         plan: &mut Plan,
     ) -> Result<PushResult, TransferError> {
-        let is_forced = self.request.force == Force::WithLease;
         if is_forced && self.is_stale(branch, old) {
             return Ok(rejected(Rejection::StaleLease));
         }
@@ -209,10 +221,11 @@ impl Planner<'_> {
 
     async fn delete(
         &self,
-        name: &RefName,
+        pushed: &PushRef,
         old: Option<ChunkAddress>,
         plan: &mut Plan,
     ) -> Result<PushResult, TransferError> {
+        let name = &pushed.destination;
         let Some(old) = old else {
             return Ok(rejected(Rejection::NotThere));
         };
@@ -232,7 +245,7 @@ impl Planner<'_> {
                 return Ok(rejected(Rejection::LastBranch));
             }
             let working_set = RefName::WorkingSet(branch.clone());
-            if self.request.force == Force::No {
+            if pushed.force == Force::No {
                 if !self.is_clean(&working_set, Some(old)).await? {
                     return Ok(rejected(Rejection::UncommittedChanges));
                 }
@@ -293,5 +306,9 @@ fn check_mapping(here: &RefName, there: &RefName) -> Result<(), TransferError> {
 }
 
 fn rejected(reason: Rejection) -> PushResult {
-    PushResult::Rejected { reason }
+    PushResult::Rejected {
+        reason,
+        old: None,
+        new: None,
+    }
 }

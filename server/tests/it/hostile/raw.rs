@@ -104,7 +104,8 @@ async fn send_all(world: &World, requests: &[(String, Vec<u8>)], salt: u64) {
         let shown = || format!("{} to {}", lossy(&answer), lossy(input));
         stored += usize::from(answer.ends_with(b"stored\n"));
         // A body that breaks off is told like a fault that passes: whoever sent it is gone.
-        let is_broken_off = status == 503 && lossy(&answer).contains("read the body of the upload");
+        let is_broken_off =
+            status == 503 && lossy(&answer).contains("could not read the body of the upload");
         assert!(STATUSES.contains(&status) || is_broken_off, "{}", shown());
     }
     assert_eq!(stored, 0, "the bodies are not those of a file");

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use super::connection::{LONG_PATIENCE, PATIENCE};
 use super::upload;
 use crate::remote::credentials::Credentials;
-use crate::remote::{Access, ProxySettings, RemoteUrl, Server};
+use crate::remote::{Access, ProxySettings, RemoteUrl, Server, UntoldRetries};
 
 /// A server that is told what to do.
 #[derive(Debug)]
@@ -248,6 +248,7 @@ impl Fake {
         let access = Access {
             credentials,
             proxies,
+            retries: Arc::new(UntoldRetries),
             clock: Arc::new(Hurry(Arc::clone(&self.world))),
             pool: BlockingPool::new(2),
         };

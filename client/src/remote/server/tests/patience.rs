@@ -61,7 +61,7 @@ async fn a_server_that_never_answers_is_given_up() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(
         error.to_string(),
-        "ask for the root: no answer came (DEADLINE_EXCEEDED)"
+        "could not read the root of the remote: no answer came (DEADLINE_EXCEEDED)"
     );
     assert_eq!(calls_of(&fake), ["root"; 6]);
 }
@@ -113,7 +113,7 @@ async fn a_file_that_is_taken_and_not_answered_is_sent_again() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(
         error.to_string(),
-        "send a table file: nothing moved for 120 seconds"
+        "could not send a table file to the remote: nothing moved for 120 seconds"
     );
 }
 
@@ -151,7 +151,7 @@ async fn who_asks_to_be_left_alone_is() {
 #[tokio::test]
 async fn a_database_that_a_sql_server_does_not_have_is_not_there() {
     let status = tonic::Status::unknown("database not found: nothing");
-    let action = "ask for the root";
+    let action = "read the root";
     let status = Box::new(status);
     let error = RemoteError::Call { action, status };
     assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -212,7 +212,7 @@ async fn no_error_says_a_signed_address() {
         client.upload(&file(&directory, 10)).await.unwrap_err(),
     ] {
         let text = everything(&error);
-        assert!(matches!(error, RemoteError::Http { .. }), "{text}");
+        assert!(matches!(error, RemoteError::Unreachable { .. }), "{text}");
         assert!(!text.contains("signature-"), "{text}");
     }
 }

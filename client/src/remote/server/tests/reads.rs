@@ -118,7 +118,7 @@ async fn a_whole_file_for_a_range_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert_eq!(
         error.to_string(),
-        "read chunks: the remote answered with a whole file (status 200) where a range was asked for"
+        "could not read chunks of the remote: the remote answered with a whole file (status 200) where a range was asked for"
     );
 }
 
