@@ -74,6 +74,9 @@ const STREAM_WINDOW: u32 = 2 << 20;
 /// Flow-control window of one connection, in bytes.
 const CONNECTION_WINDOW: u32 = 8 << 20;
 
+/// The longest head of a request of HTTP/2, in bytes: requests that wait hold theirs in memory.
+const HEADERS: u32 = 16 << 10;
+
 /// How much of answers is kept until the client takes it, beside the piece that was read last: in bytes, for
 /// each stream of HTTP/2, and for each connection of HTTP/1.1, which also has that much for what it reads.
 const SEND_BUFFER: usize = 128 << 10;
@@ -362,7 +365,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(CONCURRENT_STREAMS)
         .max_pending_accept_reset_streams(RESET_STREAMS)
         .max_local_error_reset_streams(RESET_STREAMS)
-        .max_header_list_size(64 << 10)
+        .max_header_list_size(HEADERS)
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(30));
     builder
