@@ -45,10 +45,10 @@ impl Readiness {
     ) -> Shared<BoxFuture<'static, Outcome>> {
         let now = forge.clock().monotonic();
         let mut last = self.0.lock();
-        if let Some(Asked { at, outcome }) = &*last {
-            if outcome.peek().is_none() || now.saturating_sub(*at) < EVERY {
-                return outcome.clone();
-            }
+        if let Some(Asked { at, outcome }) = &*last
+            && (outcome.peek().is_none() || now.saturating_sub(*at) < EVERY)
+        {
+            return outcome.clone();
         }
         // Its end does not depend on who waits for it.
         let asking = tasks.spawn(ask(Arc::clone(forge)));

@@ -15,7 +15,7 @@ mod pulse;
 pub mod tls;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::header::CONNECTION;
@@ -296,7 +296,10 @@ impl<A: Answer> Connection<A> {
             let running = requests.begin();
             let standing = (!app.is_probe(&request)).then(|| standing.clone());
             let has_one_request = request.version() < Version::HTTP_2;
-            let (answer, seat) = (Arc::clone(&app).answer(arrival, request), weak.clone());
+            let (answer, seat) = (
+                Arc::clone(&app).answer(arrival, request),
+                Weak::clone(&weak),
+            );
             async move {
                 if let Some(standing) = standing {
                     has_place(standing).await?;

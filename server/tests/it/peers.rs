@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::{FutureExt as _, SinkExt as _};
-use holdfast_chunkstore::clock::Clock;
+use holdfast_chunkstore::clock::Clock as _;
 use holdfast_chunkstore::objects::ObjectStore;
 use holdfast_chunkstore::testing::faults::{FaultPlan, FaultyStore};
 use holdfast_proto::remotesapi as wire;
