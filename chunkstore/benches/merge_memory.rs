@@ -24,7 +24,7 @@ use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::index::rocks::{RocksIndex, RocksSettings};
 use holdfast_chunkstore::objects::local::{LocalOptions, LocalStore};
 use holdfast_chunkstore::pool::BlockingPool;
-use holdfast_chunkstore::repo::spool::{SpoolDir, SpoolOptions};
+use holdfast_chunkstore::repo::spool::{Sender, SpoolDir, SpoolOptions};
 use holdfast_chunkstore::repo::{
     DeclaredFile, FileKind, NamedFile, Parts, Repositories, Repository,
 };
@@ -138,7 +138,7 @@ async fn push(repository: &Repository, path: &Path, declared: DeclaredFile) -> R
         id: declared.id,
         chunks: declared.chunks,
     };
-    let mut incoming = repository.receive(declared, actor()).await?;
+    let mut incoming = repository.receive(declared, actor(), Sender(0)).await?;
     let mut file = File::open(path)?;
     let mut piece = vec![0; 128 << 10];
     loop {

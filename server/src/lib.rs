@@ -1,7 +1,7 @@
 //! The forge: repositories over gRPC and HTTP.
 //!
 //! ```text
-//! settings, work, telemetry, transport → forge → { grpc │ http } → router → service → start → main
+//! peer, spaced → settings, work, telemetry, transport, requests → forge → { grpc │ http } → router → service → start → main
 //!                                           neither sees the other
 //! ```
 //!
@@ -17,11 +17,14 @@ pub mod http;
 pub mod lock;
 pub mod meaning;
 pub mod origin;
+pub mod peer;
 pub mod reading;
+pub mod requests;
 pub mod router;
 pub mod service;
 pub mod settings;
 pub mod signals;
+pub mod spaced;
 pub mod start;
 pub mod telemetry;
 pub mod transport;

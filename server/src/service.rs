@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::repo::{self, Repositories};
@@ -14,12 +15,18 @@ use tokio_util::task::TaskTracker;
 use crate::forge::{Forge, ForgeError};
 use crate::grpc::Reflection;
 use crate::http::Plane;
+use crate::http::readiness::Readiness;
 use crate::lock::DirectoryLock;
+use crate::requests::Requests;
 use crate::router::Router;
 use crate::settings::{Settings, StopSettings};
+use crate::spaced::Spaced;
 use crate::telemetry::request::RequestIds;
-use crate::transport::{Drain, Listener, Patience, TlsError, TlsIdentity};
+use crate::transport::{ConnectionLimits, Drain, Listener, Patience, TlsError, TlsIdentity};
 use crate::work::Work;
+
+/// How often it is said that a proxy is not trusted.
+const UNTRUSTED_QUIET: Duration = Duration::from_hours(1);
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +115,7 @@ impl Service {
         let http = Arc::new(Plane {
             forge,
             ready: AtomicBool::new(true),
+            readiness: Readiness::default(),
             tasks: TaskTracker::new(),
         });
         http.forge.look_for_damage();
@@ -118,6 +126,9 @@ impl Service {
             ids: RequestIds::new(parts.process),
             public_url: settings.public_url.clone(),
             require_tls: settings.require_tls,
+            proxies: settings.network.trusted_proxies.clone(),
+            requests: Requests::new(settings.network.max_requests_per_peer),
+            untrusted: Spaced::new(UNTRUSTED_QUIET),
             work: Arc::clone(&work),
             clock: Arc::clone(&clock),
         };
@@ -125,7 +136,11 @@ impl Service {
             listener,
             tls,
             app: Arc::new(router),
-            max_connections: settings.network.max_connections,
+            limits: ConnectionLimits {
+                in_all: settings.network.max_connections,
+                per_peer: settings.network.max_connections_per_peer,
+            },
+            proxies: settings.network.trusted_proxies.clone(),
             patience: Patience::default(),
             drain: drain.clone(),
         };

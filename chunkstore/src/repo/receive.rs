@@ -112,7 +112,7 @@ impl Upload<Receiving> {
         }
     }
 
-    /// Takes the next bytes; refuses what is more than declared.
+    /// Takes the next bytes, when there is room for them; refuses what is more than declared.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), UploadError> {
         let declared = self.declared.len;
         let room = declared.saturating_sub(self.state.spool.len());
@@ -122,6 +122,7 @@ impl Upload<Receiving> {
         if piece.is_empty() {
             return Ok(());
         }
+        self.state.spool.room_for(piece.len() as u64).await?;
         self.state.spool.append(piece).await?;
         pass_on(&mut self.state.spool, self.object.as_mut()).await
     }

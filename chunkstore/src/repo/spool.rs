@@ -4,7 +4,7 @@
 //! file over by a hard link; the caller chooses the path.
 //!
 //! * Truth: none. Nothing in the spool was promised to anybody.
-//! * Order: room is reserved before the first byte; a file is appended to, finished, read.
+//! * Order: room is reserved before the bytes, of an upload as they come; a file is appended to, finished, read.
 //! * Crash: what a killed process left is removed by the next [`SpoolDir::open`]. Only one process may use a
 //!   directory; its owner sees to that.
 //! * Cleanup: dropping a file removes its name. Where a store linked it away, the bytes stay there.
@@ -12,6 +12,7 @@
 //!   are asked again while bytes arrive.
 
 mod error;
+mod room;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -20,17 +21,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use md5::Digest as _;
-use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 pub use self::error::SpoolError;
 pub(crate) use self::error::is_full;
+pub use self::room::Sender;
+use self::room::{Owner, Room, Share};
+use crate::clock::Clock;
 use crate::pool::BlockingPool;
 use crate::repo::file::{Md5, Sha256};
 use crate::sort::{SortOptions, SpillRoom, SpilledRoom};
 
 /// How the name of every spool file ends.
 const SUFFIX: &str = ".spool";
+
+/// How much room a file that is received takes at a time.
+const STEP_BYTES: u64 = 256 << 10;
 
 /// How many bytes are gathered before they are written.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -50,30 +56,23 @@ pub struct SpoolOptions {
 /// How many bytes of records a sorter keeps in memory, unless told otherwise.
 const SORT_MEMORY_BYTES: usize = 4 << 20;
 
+/// How many percent of all room the files of one sender may take, unless told otherwise.
+const SHARE_PERCENT: u8 = 50;
+
 /// A directory of files on their way in. Clones share its bounds.
 #[derive(Debug, Clone)]
 pub struct SpoolDir {
     shared: Arc<Shared>,
     free_floor_bytes: u64,
     sort_memory_bytes: usize,
+    share_percent: u8,
 }
 
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
-    options: SpoolOptions,
     pool: BlockingPool,
-    room: Mutex<Room>,
-}
-
-#[derive(Debug, Default)]
-struct Room {
-    /// The sum of what living files reserved.
-    reserved: u64,
-    /// How much of that is on the disk already.
-    written: u64,
-    /// The number of the next file.
-    next: u64,
+    room: Room,
 }
 
 impl SpoolDir {
@@ -102,15 +101,24 @@ impl SpoolDir {
         }
         let shared = Shared {
             path,
-            options,
             pool,
-            room: Mutex::default(),
+            room: Room::new(options.max_total_bytes),
         };
         Ok(Self {
             shared: Arc::new(shared),
             free_floor_bytes: options.free_floor_bytes,
             sort_memory_bytes: SORT_MEMORY_BYTES,
+            share_percent: SHARE_PERCENT,
         })
+    }
+
+    /// Changes how many percent of all room the files of one sender may take.
+    #[must_use]
+    pub fn with_share(self, share_percent: u8) -> Self {
+        Self {
+            share_percent,
+            ..self
+        }
     }
 
     /// Changes how much each sorter that puts its runs here keeps in memory.
@@ -155,13 +163,49 @@ impl SpoolDir {
 
     /// Reserves room for `expected_len` bytes and makes an empty file for them.
     pub async fn create(&self, expected_len: u64) -> Result<SpoolFile, SpoolError> {
+        self.make(None, expected_len).await
+    }
+
+    /// Makes an empty file for `declared_len` bytes of a sender, with room for none: that is waited for while they come,
+    /// see [`SpoolFile::room_for`].
+    pub async fn receive(
+        &self,
+        sender: Sender,
+        declared_len: u64,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<SpoolFile, SpoolError> {
+        let share = self.share();
+        share.check(declared_len)?;
+        let mut file = self.make(Some(Owner { sender, share }), 0).await?;
+        file.awaited = Some(Awaited {
+            declared_len,
+            clock: Arc::clone(clock),
+            has_waited: false,
+        });
+        Ok(file)
+    }
+
+    /// Whether a file of so many bytes can be received, now or when others are done: it is not longer than the share of
+    /// its sender, and the disk has room.
+    pub async fn judge(&self, declared_len: u64) -> Result<(), SpoolError> {
+        self.share().check(declared_len)?;
+        let (shared, floor) = (Arc::clone(&self.shared), self.free_floor_bytes);
+        let check = move || shared.check_floor(floor, declared_len, shared.room.promised());
+        self.shared.pool.run(check).await
+    }
+
+    fn share(&self) -> Share {
+        self.shared.room.share(self.share_percent)
+    }
+
+    async fn make(&self, owner: Option<Owner>, len: u64) -> Result<SpoolFile, SpoolError> {
         let shared = Arc::clone(&self.shared);
         let sort = self.sort_options();
         let floor = self.free_floor_bytes;
         self.shared
             .pool
             .run(move || {
-                let slot = Slot::reserve(shared, floor, expected_len)?;
+                let slot = Slot::reserve(shared, floor, owner, len)?;
                 let file = OpenOptions::new()
                     .read(true)
                     .write(true)
@@ -208,7 +252,7 @@ struct SortRoom {
 
 impl SpillRoom for SortRoom {
     fn begin(&self) -> io::Result<Arc<dyn SpilledRoom>> {
-        let slot = Slot::reserve(Arc::clone(&self.shared), self.floor, 0);
+        let slot = Slot::reserve(Arc::clone(&self.shared), self.floor, None, 0);
         Ok(Arc::new(slot.map_err(no_room)?))
     }
 }
@@ -256,70 +300,45 @@ struct Slot {
     /// The free bytes that this file must leave.
     floor: u64,
     path: PathBuf,
-    own: Mutex<Own>,
-}
-
-/// The part of [`Room`] that is one file's.
-#[derive(Debug, Default)]
-struct Own {
-    reserved: u64,
-    written: u64,
+    number: u64,
 }
 
 impl Slot {
-    fn reserve(shared: Arc<Shared>, floor: u64, wanted: u64) -> Result<Self, SpoolError> {
-        let number = {
-            let mut room = shared.room.lock();
-            room.next += 1;
-            room.next
-        };
+    fn reserve(
+        shared: Arc<Shared>,
+        floor: u64,
+        owner: Option<Owner>,
+        wanted: u64,
+    ) -> Result<Self, SpoolError> {
+        let number = shared.room.begin(owner);
         let slot = Self {
             path: shared.path.join(format!("{number:016x}{SUFFIX}")),
             shared,
             floor,
-            own: Mutex::default(),
+            number,
         };
         slot.grow(wanted)?;
         Ok(slot)
     }
 
     fn grow(&self, wanted: u64) -> Result<(), SpoolError> {
-        let mut own = self.own.lock();
-        let mut room = self.shared.room.lock();
-        let max = self.shared.options.max_total_bytes;
-        if wanted > max {
-            return Err(SpoolError::TooLarge { wanted, max });
-        }
-        if room.reserved.saturating_add(wanted) > max {
-            return Err(SpoolError::Budget {
-                wanted,
-                reserved: room.reserved,
-                max,
-            });
-        }
-        let promised = room.reserved.saturating_sub(room.written);
-        self.shared.check_floor(self.floor, wanted, promised)?;
-        room.reserved += wanted;
-        own.reserved += wanted;
-        Ok(())
+        let shared = &self.shared;
+        let check = |promised| shared.check_floor(self.floor, wanted, promised);
+        shared.room.grow(self.number, wanted, check)
     }
 
     fn reserved(&self) -> u64 {
-        self.own.lock().reserved
+        self.shared.room.reserved(self.number)
     }
 
     fn note_written(&self, len: u64) {
-        self.own.lock().written += len;
-        self.shared.room.lock().written += len;
+        self.shared.room.note_written(self.number, len);
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let own = self.own.get_mut();
-        let mut room = self.shared.room.lock();
-        room.reserved -= own.reserved;
-        room.written -= own.written;
+        self.shared.room.end(self.number);
     }
 }
 
@@ -338,6 +357,15 @@ pub struct SpoolFile {
     written: Option<Vec<Bytes>>,
     len: u64,
     writer: Writer,
+    /// What the room of a received file is waited for with.
+    awaited: Option<Awaited>,
+}
+
+#[derive(Debug)]
+struct Awaited {
+    declared_len: u64,
+    clock: Arc<dyn Clock>,
+    has_waited: bool,
 }
 
 /// What comes back from the pool: the sink, and the block that it wrote.
@@ -443,6 +471,7 @@ impl SpoolFile {
             written: None,
             len: 0,
             writer: Writer::Idle(sink),
+            awaited: None,
         }
     }
 
@@ -473,6 +502,32 @@ impl SpoolFile {
             0 => Ok(()),
             missing => self.slot.grow(missing),
         }
+    }
+
+    /// Waits until there is room for so many more bytes of a file that is received; of another it was reserved before.
+    pub async fn room_for(&mut self, more: u64) -> Result<(), SpoolError> {
+        let Some(awaited) = &mut self.awaited else {
+            return Ok(());
+        };
+        let reserved = self.slot.reserved();
+        let missing = self.len.saturating_add(more).saturating_sub(reserved);
+        if missing == 0 {
+            return Ok(());
+        }
+        let to_come = awaited.declared_len.saturating_sub(reserved);
+        let wanted = missing.max(to_come.min(STEP_BYTES));
+        let room = &self.slot.shared.room;
+        if room.try_grow(self.slot.number, wanted)? {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut awaited.has_waited, true) {
+            tracing::info!(
+                declared_len = awaited.declared_len,
+                "an upload waits: unfinished ones take all room of the spool, or the share of their sender"
+            );
+        }
+        let clock = &*awaited.clock;
+        room.grow_in_turn(self.slot.number, wanted, clock).await
     }
 
     /// Appends bytes. Returns when they are taken over, which may be before they are written; a failure to

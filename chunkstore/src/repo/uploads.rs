@@ -32,7 +32,7 @@ use crate::repo::layout;
 use crate::repo::receive::{CheckedFile, Receiving, Upload, Verified, end, pass_on};
 use crate::repo::record::Actor;
 use crate::repo::repository::Repository;
-use crate::repo::spool::SpoolError;
+use crate::repo::spool::{Sender, SpoolError};
 
 /// How long a checked file that no record names yet is still relied on.
 const RELIED_ON: Duration = Duration::from_hours(12);
@@ -187,13 +187,14 @@ impl Repository {
         Ok(notes.iter().any(|note| is_it(note)))
     }
 
-    /// Begins to receive a file.
+    /// Begins to receive a file. The room that it takes in the spool is counted with `sender`.
     pub async fn receive(
         &self,
         declared: DeclaredFile,
         actor: Actor,
+        sender: Sender,
     ) -> Result<Incoming, UploadFailure> {
-        let upload = self.begin(declared).await?;
+        let upload = self.begin(declared, sender).await?;
         Ok(Incoming {
             repository: self.clone(),
             actor,
@@ -204,13 +205,14 @@ impl Repository {
     pub(crate) async fn begin(
         &self,
         declared: DeclaredFile,
+        sender: Sender,
     ) -> Result<Upload<Receiving>, UploadFailure> {
         let parts = &self.shared.parts;
         let upload = parts.ids.upload();
         let key = layout::file_of(self.shared.pool, declared.id, upload, declared.kind);
         let spool = parts
             .spool
-            .create(declared.len)
+            .receive(sender, declared.len, &parts.clock)
             .await
             .map_err(UploadError::from)?;
         let object = parts

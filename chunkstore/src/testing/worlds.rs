@@ -17,7 +17,7 @@ use crate::index::memory::MemoryIndex;
 use crate::objects::ObjectStore;
 use crate::pool::BlockingPool;
 use crate::repo::check::{ChildrenRefused, FindChildren};
-use crate::repo::spool::{SpoolDir, SpoolOptions};
+use crate::repo::spool::{Sender, SpoolDir, SpoolOptions};
 use crate::repo::{
     Actor, DeclaredFile, FileKind, Md5, Meaning, MovesError, NamedFile, Parts, ReadChunks, RefMove,
     RepoName, Repositories, Repository, StoredFile, UploadFailure,
@@ -156,7 +156,10 @@ pub async fn upload(
     made: &Made,
     kind: FileKind,
 ) -> Result<StoredFile, UploadFailure> {
-    let mut incoming = repository.receive(declared(made, kind), actor()).await?;
+    let sender = Sender(0);
+    let mut incoming = repository
+        .receive(declared(made, kind), actor(), sender)
+        .await?;
     for piece in made.file.chunks(10_000) {
         incoming.write(Bytes::copy_from_slice(piece)).await?;
     }

@@ -11,6 +11,7 @@ use holdfast_chunkstore::index::{ByteSpan, ChunkEntry, SortedEntries};
 use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::objects::{ObjectKey, ObjectStore, ObjectStoreExt as _};
 use holdfast_chunkstore::repo::record::{Listed, digest};
+use holdfast_chunkstore::repo::spool::Sender;
 use holdfast_chunkstore::repo::verify::{Damage, Report, Stage, VerifyProgress};
 use holdfast_chunkstore::repo::{
     Committed, DeclaredFile, FileKind, Md5, NamedFile, Parts, Proposal, Record, Repository,
@@ -583,7 +584,10 @@ async fn an_archive_that_holds_a_chunk_twice_is_whole() {
         chunks: 7,
         md5: None,
     };
-    let mut incoming = repository.receive(declared.clone(), actor()).await.unwrap();
+    let mut incoming = repository
+        .receive(declared.clone(), actor(), Sender(0))
+        .await
+        .unwrap();
     incoming.write(Bytes::from(file)).await.unwrap();
     incoming.finish().await.unwrap();
     let named = NamedFile {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_chunkstore::clock::{Clock, Timestamp};
+use holdfast_chunkstore::repo::spool::Sender;
 use holdfast_chunkstore::repo::{
     Actor, DeclaredFile, Incoming, RepoName, StoredFile, UploadFailure,
 };
@@ -75,9 +76,9 @@ impl Forge {
                 reason: format!("table file {} was refused a while ago: {why}", file.id),
             });
         }
-        // A refusal at the PUT would cost the client six whole uploads.
-        let room = self.repositories.parts().spool.create(file.len).await;
-        drop(room.map_err(|error| UploadFailure::Upload(error.into()))?);
+        // A refusal at the PUT would cost the client six whole uploads. Room that others take is waited for there.
+        let judged = self.repositories.parts().spool.judge(file.len).await;
+        judged.map_err(|error| UploadFailure::Upload(error.into()))?;
         let ticket = UploadTicket {
             repo: name.clone(),
             file,
@@ -88,12 +89,13 @@ impl Forge {
     }
 
     /// Checks the address of an upload and begins to receive the file. What is known already is read and
-    /// dropped: the client sends it anyway.
+    /// dropped: the client sends it anyway. The room that it takes is counted with `sender`.
     pub async fn begin_upload(
         &self,
         path: &str,
         query: Option<&str>,
         client: String,
+        sender: Sender,
     ) -> Result<Arriving, ForgeError> {
         let now: Timestamp = self.clock().now();
         let UploadTicket { repo, file, actor } = self.addresses.check_upload(path, query, now)?;
@@ -106,7 +108,7 @@ impl Forge {
                 name: actor,
                 client,
             };
-            Some(repository.receive(file.clone(), actor).await?)
+            Some(repository.receive(file.clone(), actor, sender).await?)
         };
         Ok(Arriving {
             file,

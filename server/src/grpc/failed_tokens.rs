@@ -6,12 +6,14 @@
 //! that does not wait for its refusals gains nothing. A peer that fails no more for a while is forgotten.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_chunkstore::clock::Clock;
 use parking_lot::Mutex;
+
+use crate::peer::Peer;
 
 /// How many failures of a peer are not slowed.
 pub const FREE: u32 = 20;
@@ -30,11 +32,11 @@ const MOST_PEERS: usize = 4096;
 #[derive(Debug)]
 pub struct FailedTokens {
     clock: Arc<dyn Clock>,
-    peers: Mutex<HashMap<IpAddr, Peer>>,
+    peers: Mutex<HashMap<Peer, Failures>>,
 }
 
 #[derive(Debug, Default)]
-struct Peer {
+struct Failures {
     failures: u32,
     last: Duration,
     /// When the refusals that wait are over, by the monotonic clock. A caller that goes away ends none.
@@ -54,7 +56,7 @@ impl FailedTokens {
     pub fn is_crowded(&self, peer: IpAddr) -> bool {
         let now = self.clock.monotonic();
         let mut peers = self.peers.lock();
-        peers.get_mut(&network(peer)).is_some_and(|peer| {
+        peers.get_mut(&Peer::of(peer)).is_some_and(|peer| {
             peer.ends.retain(|end| *end > now);
             peer.ends.len() >= MOST_WAITING
         })
@@ -62,15 +64,15 @@ impl FailedTokens {
 
     /// Notes a failure, and waits as long as its refusal is to wait.
     pub async fn slow(&self, peer: IpAddr) {
-        let delay = self.note(network(peer));
+        let delay = self.note(Peer::of(peer));
         if delay > Duration::ZERO {
             self.clock.sleep(delay).await;
         }
     }
 
-    fn note(&self, network: IpAddr) -> Duration {
+    fn note(&self, network: Peer) -> Duration {
         let now = self.clock.monotonic();
-        let is_recent = |peer: &Peer| now.saturating_sub(peer.last) < MEMORY;
+        let is_recent = |peer: &Failures| now.saturating_sub(peer.last) < MEMORY;
         let mut peers = self.peers.lock();
         if peers.len() >= MOST_PEERS && !peers.contains_key(&network) {
             peers.retain(|_, peer| is_recent(peer));
@@ -84,7 +86,7 @@ impl FailedTokens {
         }
         let peer = peers.entry(network).or_default();
         if !is_recent(peer) {
-            *peer = Peer::default();
+            *peer = Failures::default();
         }
         peer.failures = peer.failures.saturating_add(1);
         peer.last = now;
@@ -103,17 +105,6 @@ fn delay(failures: u32) -> Duration {
     };
     let factor = 2_u32.saturating_pow(doublings);
     SHORTEST.saturating_mul(factor).min(LONGEST)
-}
-
-/// Whom an address is counted with: an IPv6 host has a network of addresses of its own.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        address @ IpAddr::V4(_) => address,
-    }
 }
 
 #[cfg(test)]
@@ -137,16 +128,8 @@ mod tests {
         let tokens = FailedTokens::new(Arc::new(SystemClock::new()));
         let count = u32::try_from(MOST_PEERS).unwrap();
         for number in 0..count + 10 {
-            tokens.note(Ipv4Addr::from_bits(number).into());
+            tokens.note(Peer::of(Ipv4Addr::from_bits(number).into()));
         }
         assert_eq!(tokens.peers.lock().len(), MOST_PEERS);
-    }
-
-    #[test]
-    fn a_network_of_ipv6_counts_as_one_and_a_mapped_address_as_what_it_maps() {
-        let of = |text: &str| network(text.parse().unwrap());
-        assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2::9"));
-        assert_ne!(of("2001:db8:1:2::"), of("2001:db8:1:3::"));
-        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
     }
 }

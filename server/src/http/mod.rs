@@ -10,24 +10,24 @@
 //! Anything else is a 404.
 
 pub mod answer;
+pub mod pace;
 pub mod range;
+pub mod readiness;
 pub mod status;
 pub mod table_files;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
+use crate::forge::Forge;
 use crate::forge::addresses::Addresses;
-use crate::forge::{Forge, error};
+use crate::peer::Peer;
 use crate::transport::ResponseBody;
-
-/// How long the object store may take to answer before the server calls itself not ready.
-const PING_LIMIT: Duration = Duration::from_secs(5);
+use readiness::Readiness;
 
 /// Everything that HTTP addresses need.
 #[derive(Debug)]
@@ -36,22 +36,32 @@ pub struct Plane {
     pub forge: Arc<Forge>,
     /// Cleared when the server is asked to stop.
     pub ready: AtomicBool,
-    /// Refused uploads whose rest is read and dropped.
+    /// What the store answered last.
+    pub readiness: Readiness,
+    /// Refused uploads whose rest is read and dropped, and what asks the store whether it answers.
     pub tasks: TaskTracker,
 }
 
 impl Plane {
-    /// Answers one request.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+    /// Answers one request of a peer.
+    pub async fn answer(
+        self: Arc<Self>,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
         let is_head = *request.method() == Method::HEAD;
-        let response = self.route(request).await;
+        let response = self.route(peer, request).await;
         match is_head {
             true => answer::head_of(response),
             false => response,
         }
     }
 
-    async fn route(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn route(
+        self: Arc<Self>,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         let writes = matches!(*request.method(), Method::PUT | Method::POST);
         match request.uri().path() {
@@ -60,28 +70,24 @@ impl Plane {
                 false => answer::method_not_allowed("GET, HEAD"),
             },
             path if Addresses::is_upload(path) => match writes {
-                true => Box::pin(self.upload(request)).await,
+                true => Box::pin(self.upload(peer, request)).await,
                 false => answer::method_not_allowed("PUT, POST"),
             },
             "/live" | "/ready" if !reads => answer::method_not_allowed("GET, HEAD"),
             "/live" => answer::line(StatusCode::OK, "live"),
-            "/ready" => self.readiness().await,
+            "/ready" => self.answer_readiness().await,
             _ => answer::not_found(),
         }
     }
 
-    async fn readiness(&self) -> Response<ResponseBody> {
-        let unavailable = |reason| answer::line(StatusCode::SERVICE_UNAVAILABLE, reason);
+    async fn answer_readiness(&self) -> Response<ResponseBody> {
+        let unavailable = |reason: &str| answer::line(StatusCode::SERVICE_UNAVAILABLE, reason);
         if !self.ready.load(Ordering::Relaxed) {
             return unavailable("stopping");
         }
-        match tokio::time::timeout(PING_LIMIT, self.forge.ping()).await {
-            Ok(Ok(())) => answer::lines(StatusCode::OK, &self.forge.readiness()),
-            Ok(Err(error)) => {
-                error::log(&error);
-                unavailable(&error.for_client())
-            }
-            Err(_) => unavailable("the object store does not answer"),
+        match self.readiness.of(&self.forge, &self.tasks).await {
+            Ok(()) => answer::lines(StatusCode::OK, &self.forge.readiness()),
+            Err(reason) => unavailable(&reason),
         }
     }
 }

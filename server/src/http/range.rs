@@ -78,12 +78,12 @@ impl Wanted {
     }
 }
 
-/// Digits only: `u64::from_str` would take a sign as well.
+/// Digits only: `u64::from_str` would take a sign as well. What is larger than any file is the largest number.
 fn number(text: &str) -> Result<u64, RangeError> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(RangeError::Malformed);
     }
-    text.parse().map_err(|_| RangeError::Outside)
+    Ok(text.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -133,6 +133,7 @@ mod tests {
             "bytes=1-2-3",
             "bytes=0x1-2",
             "bytes==1-2",
+            "bytes=99999999999999999999999-x",
         ] {
             assert_eq!(parse(header), Err(RangeError::Malformed), "{header}");
         }

@@ -7,21 +7,22 @@ use data_encoding::BASE64;
 use futures::TryStreamExt as _;
 use holdfast_chunkstore::objects::ObjectBody;
 use holdfast_chunkstore::repo::Md5;
+use holdfast_chunkstore::repo::spool::Sender;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Incoming;
 
+use super::pace::Pace;
 use super::range::{self, RangeError, Wanted};
 use super::{Plane, answer, status};
 use crate::forge::error::{self, ForgeError};
 use crate::origin;
+use crate::peer::Peer;
 use crate::telemetry::request::RequestId;
 use crate::transport::{BodyError, ResponseBody};
 
-/// How long an upload may pause between two pieces.
-const UPLOAD_PAUSE: Duration = Duration::from_mins(5);
 /// How much of a refused upload is read and dropped, so that the client gets to read the refusal.
 const DISCARD_BYTES: u64 = 256 << 20;
 /// How long that may take.
@@ -102,9 +103,13 @@ impl Plane {
     }
 
     /// Answers PUT and POST of a file.
-    pub(super) async fn upload(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    pub(super) async fn upload(
+        &self,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
         let (head, mut body) = request.into_parts();
-        match self.try_upload(&head, &mut body).await {
+        match self.try_upload(peer, &head, &mut body).await {
             Ok(()) => answer::line(StatusCode::OK, "stored"),
             Err(error) => {
                 // The client reads the refusal while, or after, it sends the rest.
@@ -116,6 +121,7 @@ impl Plane {
 
     async fn try_upload(
         &self,
+        peer: Peer,
         head: &http::request::Parts,
         body: &mut Incoming,
     ) -> Result<(), ForgeError> {
@@ -123,7 +129,9 @@ impl Plane {
         let (path, query) = (head.uri.path(), head.uri.query());
         let sent_md5 = content_md5(&head.headers)?;
         let sent_len = content_length(&head.headers)?;
-        let mut arriving = self.forge.begin_upload(path, query, client).await?;
+        let sender = Sender(peer.number());
+        let arriving = self.forge.begin_upload(path, query, client, sender);
+        let mut arriving = arriving.await?;
         let declared = arriving.file.clone();
         if let (Some(sent), Some(declared)) = (sent_md5, declared.md5)
             && sent != declared
@@ -136,8 +144,8 @@ impl Plane {
         // What is received is checked against what was declared; what is known already is only read.
         let unchecked = arriving.is_known().then_some(declared.md5).flatten();
         let mut digest = Md5Check::new(unchecked.or(sent_md5.filter(|_| declared.md5.is_none())));
-        let mut received = 0;
-        while let Some(piece) = next_piece(body).await? {
+        let (mut pace, mut received) = (Pace::default(), 0);
+        while let Some(piece) = self.next_piece(&mut pace, body).await? {
             received += piece.len() as u64;
             if received > declared.len {
                 return Err(wrong_length(declared.len));
@@ -150,6 +158,27 @@ impl Plane {
         }
         digest.check()?;
         arriving.finish().await
+    }
+
+    /// The next bytes of a body, unless they come too slowly; nothing at its end.
+    async fn next_piece(
+        &self,
+        pace: &mut Pace,
+        body: &mut Incoming,
+    ) -> Result<Option<Bytes>, ForgeError> {
+        let body_error = |source: BodyError| ForgeError::Body { source };
+        loop {
+            let frame = pace.next(&**self.forge.clock(), body.frame()).await;
+            let frame = match frame.map_err(|error| body_error(error.into()))? {
+                None => return Ok(None),
+                Some(frame) => frame.map_err(|error| body_error(error.into()))?,
+            };
+            if let Ok(piece) = frame.into_data() {
+                let came = pace.came(piece.len());
+                came.map_err(|error| body_error(error.into()))?;
+                return Ok(Some(piece));
+            }
+        }
     }
 }
 
@@ -184,20 +213,6 @@ impl Md5Check {
             Err(ForgeError::invalid(
                 "the body does not have the MD5 that was declared",
             ))
-        }
-    }
-}
-
-async fn next_piece(body: &mut Incoming) -> Result<Option<Bytes>, ForgeError> {
-    let body_error = |source: BodyError| ForgeError::Body { source };
-    loop {
-        let frame = match tokio::time::timeout(UPLOAD_PAUSE, body.frame()).await {
-            Err(elapsed) => return Err(body_error(elapsed.into())),
-            Ok(None) => return Ok(None),
-            Ok(Some(frame)) => frame.map_err(|error| body_error(error.into()))?,
-        };
-        if let Ok(piece) = frame.into_data() {
-            return Ok(Some(piece));
         }
     }
 }

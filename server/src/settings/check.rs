@@ -15,6 +15,7 @@ use super::{
     AcceptUnknown, AccessSettings, Delivery, LogFormat, LogSettings, NetworkSettings, Origin,
     Readers, Secret, Settings, StopSettings, StoreSettings, TlsSettings, TransferSettings,
 };
+use crate::peer::{Network, TrustedProxies};
 
 /// What the settings are checked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,7 @@ impl Checker {
                 accept_unknown_chunks: self.accept_unknown_chunks(),
                 free_floor: self.bytes("upload.free_floor"),
                 spool_limit: self.bytes("upload.spool_limit"),
+                spool_share: self.spool_share(),
                 threads: self.number("upload.threads"),
                 checks: self.number("upload.checks").max(1),
             },
@@ -86,6 +88,9 @@ impl Checker {
             index_places: self.bytes("index.places"),
             network: NetworkSettings {
                 max_connections: self.number("network.max_connections").max(1),
+                max_connections_per_peer: self.number("network.max_connections_per_peer").max(1),
+                max_requests_per_peer: self.number("network.max_requests_per_peer").max(1),
+                trusted_proxies: self.trusted_proxies(),
             },
             stop: StopSettings {
                 grace: self.duration("stop.grace"),
@@ -328,6 +333,33 @@ impl Checker {
             _ => {
                 self.complain_of_value("address_key", "a number from 1 to 9999");
                 1
+            }
+        }
+    }
+
+    fn spool_share(&mut self) -> u8 {
+        match u8::try_from(self.number("upload.spool_share")) {
+            Ok(percent @ 1..=100) => percent,
+            _ => {
+                self.complain_of_value("upload.spool_share", "a percentage from 1 to 100");
+                100
+            }
+        }
+    }
+
+    fn trusted_proxies(&mut self) -> TrustedProxies {
+        const KEY: &str = "network.trusted_proxies";
+        let text = self.text(KEY);
+        let words = text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty());
+        match words.map(str::parse).collect::<Result<Vec<Network>, _>>() {
+            Ok(networks) => TrustedProxies::new(networks),
+            Err(_) => {
+                let wanted = "addresses and networks such as 127.0.0.1,10.0.0.0/8";
+                self.complain_of_value(KEY, wanted);
+                TrustedProxies::default()
             }
         }
     }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use holdfast_chunkstore::repo::RepoName;
 
+use crate::peer::TrustedProxies;
 pub use check::Purpose;
 pub use load::{Complaint, Gathered, Origin};
 
@@ -67,7 +68,7 @@ pub struct Settings {
     pub index_cache: u64,
     /// Memory for places of chunks that are kept at hand, in bytes.
     pub index_places: u64,
-    /// Connections.
+    /// Connections, and what comes on them.
     pub network: NetworkSettings,
     /// The end of the server.
     pub stop: StopSettings,
@@ -158,6 +159,8 @@ pub struct TransferSettings {
     pub free_floor: u64,
     /// How many bytes all unfinished uploads may take on disk.
     pub spool_limit: u64,
+    /// How many percent of that those of one peer may take.
+    pub spool_share: u8,
     /// Threads for what blocks; 0 for one per processor.
     pub threads: usize,
     /// How many received files are checked at once.
@@ -186,11 +189,17 @@ impl AcceptUnknown {
     }
 }
 
-/// Connections.
+/// Connections, and what comes on them.
 #[derive(Debug, Clone)]
 pub struct NetworkSettings {
     /// How many are served at once.
     pub max_connections: usize,
+    /// How many of one peer.
+    pub max_connections_per_peer: usize,
+    /// How many requests of one peer run at once.
+    pub max_requests_per_peer: usize,
+    /// Where proxies are whose word on the address of a caller is taken.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// The end of the server, from a signal to stop on.

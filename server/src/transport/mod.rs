@@ -2,35 +2,39 @@
 //!
 //! ```text
 //! accept → first byte: 0x16 → TLS handshake ┐
-//!                      else ────────────────┴→ first bytes: HTTP/2 preface or HTTP/1.1 → requests
+//!                      else ────────────────┴→ first bytes: HTTP/2 preface or HTTP/1.1 → place → requests
+//!                                                                                      └─ probes ─┘
 //! ```
 //!
 //! The HTTP version is read off the first bytes and not off ALPN, so a TLS client that offers no ALPN may
 //! speak HTTP/2 all the same. Closing stops accepting and tells each connection to end after what runs on it;
 //! what is left when the time is up is cut.
 
-mod handshakes;
+mod places;
 mod pulse;
 pub mod tls;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use handshakes::FailedHandshakes;
+use crate::peer::{Peer, TrustedProxies};
+use crate::spaced::Spaced;
+pub use places::ConnectionLimits;
+use places::{Places, Seat, Standing};
 pub use pulse::Patience;
 use pulse::{Noticed, Pulse, Verdict};
 pub use tls::{TlsError, TlsIdentity};
@@ -51,6 +55,9 @@ const IDLE_LIMIT: Duration = Duration::from_secs(120);
 /// How long a TLS handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long after a line on connections that wait, or whose handshake failed, the next one is left out.
+const QUIET: Duration = Duration::from_secs(5);
+
 /// How long accepting pauses when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,11 +67,15 @@ const CONCURRENT_STREAMS: u32 = 256;
 /// Streams that a client may reset before they were served; Dolt resets streams as a matter of course.
 const RESET_STREAMS: usize = 2048;
 
-/// Flow-control window of one stream, in bytes: what an upload may have under way.
-const STREAM_WINDOW: u32 = 4 << 20;
+/// Flow-control window of one stream, in bytes: what an upload may have under way. An upload that waits takes it from
+/// the window of its connection, so that must hold more of them than a client sends files at once.
+const STREAM_WINDOW: u32 = 2 << 20;
 
 /// Flow-control window of one connection, in bytes.
 const CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// The longest head of a request of HTTP/2, in bytes: requests that wait hold theirs in memory.
+const HEADERS: u32 = 16 << 10;
 
 /// How much of answers is kept until the client takes it, beside the piece that was read last: in bytes, for
 /// each stream of HTTP/2, and for each connection of HTTP/1.1, which also has that much for what it reads.
@@ -73,7 +84,7 @@ const SEND_BUFFER: usize = 128 << 10;
 /// What a connection is known by.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
-    /// Who is on the other side.
+    /// Who is on the other side; from the router on, the caller whom trusted proxies name.
     pub peer: SocketAddr,
     /// Whether it came by TLS.
     pub secure: bool,
@@ -87,6 +98,9 @@ pub trait Answer: Send + Sync + 'static {
         arrival: Arrival,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<ResponseBody>> + Send + 'static;
+
+    /// Whether a request is answered on a connection that has no place yet.
+    fn is_probe(&self, request: &Request<Incoming>) -> bool;
 }
 
 /// The three steps at the end of a server's life.
@@ -110,7 +124,9 @@ pub struct Listener<A> {
     /// Who answers.
     pub app: Arc<A>,
     /// How many connections are served at once.
-    pub max_connections: usize,
+    pub limits: ConnectionLimits,
+    /// Where proxies are, whose connections are many callers'.
+    pub proxies: TrustedProxies,
     /// How long they may do nothing.
     pub patience: Patience,
     /// When to stop.
@@ -129,33 +145,27 @@ impl<A: Answer> Listener<A> {
     /// Serves until stopped, and returns when the last connection has ended.
     pub async fn run(self) {
         let connections = TaskTracker::new();
-        let permits = Arc::new(Semaphore::new(self.max_connections));
-        let failed = Arc::new(FailedHandshakes::default());
+        let places = Places::new(self.limits);
+        let lines = Arc::new(Lines::default());
         loop {
             let accepted = tokio::select! {
                 () = self.drain.closing.cancelled() => break,
-                permit = Arc::clone(&permits).acquire_owned() => {
-                    let permit = permit.expect("the semaphore is never closed");
-                    tokio::select! {
-                        () = self.drain.closing.cancelled() => break,
-                        accepted = self.listener.accept() => accepted.map(|stream| (permit, stream)),
-                    }
-                }
+                accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((permit, (stream, peer))) => {
+                Ok((stream, peer)) => {
+                    let counted = !self.proxies.trust(peer.ip());
+                    let seat = places.enter(counted.then(|| Peer::of(peer.ip())));
                     let connection = Connection {
                         tls: self.tls.clone(),
                         app: Arc::clone(&self.app),
                         drain: self.drain.clone(),
                         patience: self.patience,
-                        failed: Arc::clone(&failed),
+                        lines: Arc::clone(&lines),
+                        seat,
                         peer,
                     };
-                    connections.spawn(async move {
-                        connection.serve(stream).await;
-                        drop(permit);
-                    });
+                    connections.spawn(connection.serve(stream));
                 }
                 Err(error) => {
                     tracing::info!(%error, "a connection could not be accepted");
@@ -169,20 +179,73 @@ impl<A: Answer> Listener<A> {
     }
 }
 
+/// What is said of connections, but not of each of thousands.
+#[derive(Debug)]
+struct Lines {
+    failed: Spaced,
+    waiting: Spaced,
+    turned_away: Spaced,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self {
+            failed: Spaced::new(QUIET),
+            waiting: Spaced::new(QUIET),
+            turned_away: Spaced::new(QUIET),
+        }
+    }
+}
+
+impl Lines {
+    fn handshake_failed(&self, peer: SocketAddr, cause: &str) {
+        if let Some(left_out) = self.failed.turn() {
+            tracing::info!(%peer, cause, left_out, "a TLS handshake failed");
+        }
+    }
+
+    fn waits(&self, peer: SocketAddr) {
+        if let Some(left_out) = self.waiting.turn() {
+            tracing::info!(
+                %peer,
+                left_out,
+                "a connection waits: as many as network.max_connections, or of its peer as many as \
+                 network.max_connections_per_peer, are served"
+            );
+        }
+    }
+
+    fn turned_away(&self, peer: SocketAddr) {
+        if let Some(left_out) = self.turned_away.turn() {
+            tracing::info!(%peer, left_out, "a connection was turned away: too many wait to be served");
+        }
+    }
+}
+
 struct Connection<A> {
     tls: Option<Arc<TlsIdentity>>,
     app: Arc<A>,
     drain: Drain,
     patience: Patience,
-    failed: Arc<FailedHandshakes>,
+    lines: Arc<Lines>,
+    seat: Seat,
     peer: SocketAddr,
 }
 
 impl<A: Answer> Connection<A> {
     async fn serve(self, stream: TcpStream) {
         let peer = self.peer;
-        if let Err(error) = self.try_serve(stream).await {
-            tracing::debug!(%peer, error = &*error, "connection ended");
+        let (mut standing, lines) = (self.seat.standing(), Arc::clone(&self.lines));
+        if *standing.borrow_and_update() == Standing::Waits {
+            lines.waits(peer);
+        }
+        tokio::select! {
+            served = Box::pin(self.try_serve(stream)) => {
+                if let Err(error) = served {
+                    tracing::debug!(%peer, error = &*error, "connection ended");
+                }
+            }
+            Ok(_) = standing.wait_for(|now| *now == Standing::TurnedAway) => lines.turned_away(peer),
         }
     }
 
@@ -202,7 +265,7 @@ impl<A: Answer> Connection<A> {
         }
         let Some(tls) = &self.tls else {
             let cause = "a TLS client came, and no certificate is set";
-            self.failed.note(self.peer, cause);
+            self.lines.handshake_failed(self.peer, cause);
             return Err(cause.into());
         };
         let handshake = tls.acceptor().accept(stream);
@@ -211,7 +274,7 @@ impl<A: Answer> Connection<A> {
         let stream = tokio::select! {
             () = self.drain.cut.cancelled() => return Ok(()),
             stream = handshake => stream.inspect_err(|error: &BodyError| {
-                self.failed.note(self.peer, &error.to_string());
+                self.lines.handshake_failed(self.peer, &error.to_string());
             })?,
         };
         self.serve_http(stream, true).await
@@ -225,15 +288,29 @@ impl<A: Answer> Connection<A> {
             peer: self.peer,
             secure,
         };
-        let app = self.app;
+        let (app, seat) = (self.app, Arc::new(self.seat));
+        let weak = Arc::downgrade(&seat);
         let pulse = Arc::new(Pulse::default());
-        let requests = Arc::clone(&pulse);
+        let (requests, standing) = (Arc::clone(&pulse), seat.standing());
         let service = hyper::service::service_fn(move |request| {
             let running = requests.begin();
-            let answer = Arc::clone(&app).answer(arrival, request);
+            let standing = (!app.is_probe(&request)).then(|| standing.clone());
+            let has_one_request = request.version() < Version::HTTP_2;
+            let (answer, seat) = (
+                Arc::clone(&app).answer(arrival, request),
+                Weak::clone(&weak),
+            );
             async move {
-                let answer = answer.await;
-                Ok::<_, Infallible>(answer.map(|body| Noticed::new(body, running)))
+                if let Some(standing) = standing {
+                    has_place(standing).await?;
+                }
+                let mut answer = answer.await;
+                // A client that is told so asks nothing more on a connection that ends.
+                if has_one_request && seat.upgrade().is_some_and(|seat| seat.is_wanted()) {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, NoPlace>(answer.map(|body| Noticed::new(body, running)))
             }
         });
         let builder = builder();
@@ -250,7 +327,7 @@ impl<A: Answer> Connection<A> {
                     return Err("cut after the drain time-out".into());
                 }
                 _ = beats.tick() => match pulse.beat(&self.patience) {
-                    Verdict::Lives => false,
+                    Verdict::Lives => !told_to_end && pulse.is_silent() && seat.is_wanted(),
                     Verdict::Idle => !told_to_end,
                     Verdict::Dead(reason) => return Err(reason.into()),
                 },
@@ -261,6 +338,17 @@ impl<A: Answer> Connection<A> {
             }
         }
     }
+}
+
+/// A connection ended before it had a place.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection ended before it was served")]
+struct NoPlace;
+
+/// Waits until a connection has a place.
+async fn has_place(mut standing: watch::Receiver<Standing>) -> Result<(), NoPlace> {
+    let has_place = standing.wait_for(|now| *now == Standing::Served).await;
+    has_place.map(drop).map_err(|_| NoPlace)
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
@@ -280,7 +368,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .max_concurrent_streams(CONCURRENT_STREAMS)
         .max_pending_accept_reset_streams(RESET_STREAMS)
         .max_local_error_reset_streams(RESET_STREAMS)
-        .max_header_list_size(64 << 10)
+        .max_header_list_size(HEADERS)
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(30));
     builder

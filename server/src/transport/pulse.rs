@@ -100,6 +100,12 @@ impl Pulse {
         }
     }
 
+    /// Whether something was asked, and nothing runs.
+    pub(super) fn is_silent(&self) -> bool {
+        let state = self.state.lock();
+        state.next > 0 && state.running.is_empty()
+    }
+
     /// Counts a beat, and tells what has lasted too long.
     pub(super) fn beat(&self, patience: &Patience) -> Verdict {
         let mut state = self.state.lock();

@@ -21,6 +21,7 @@ mod hostile;
 mod limits;
 mod locations;
 mod logs;
+mod peers;
 mod process;
 mod pushing;
 mod ref_check;

@@ -311,3 +311,22 @@ fn the_command_line_reads_the_file_that_it_names() {
     assert_eq!(settings.data.to_str(), Some("/flag"));
     assert!(settings.access.open);
 }
+
+#[test]
+fn proxies_are_a_list_of_addresses_and_networks() {
+    let file = "data = '/d'\nopen = true\n[network]\ntrusted_proxies = ['127.0.0.1', '10.0.0.0/8']";
+    let settings = check(gather(file, &[], &[]), Purpose::Serve).unwrap();
+    let proxies = settings.network.trusted_proxies;
+    assert!(proxies.trust([10, 1, 2, 3].into()) && !proxies.trust([11, 1, 2, 3].into()));
+    let wrong = [
+        ("data", "/d"),
+        ("open", "true"),
+        ("network.trusted_proxies", "proxy.example.org"),
+        ("upload.spool_share", "101"),
+    ];
+    let complaints = complaints(gather("", &[], &wrong));
+    assert_eq!(complaints.len(), 2, "{complaints:?}");
+    for (complaint, wanted) in complaints.iter().zip(["1 to 100", "10.0.0.0/8"]) {
+        assert!(complaint.contains(wanted), "{complaint}");
+    }
+}

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use holdfast_proto::remotesapi as wire;
 use holdfast_proto::remotesapi::chunk_store_service_client::ChunkStoreServiceClient;
-use holdfast_server::transport::{Answer, Arrival, Drain, Listener, Patience, ResponseBody};
+use holdfast_server::peer::TrustedProxies;
+use holdfast_server::transport::{
+    Answer, Arrival, ConnectionLimits, Drain, Listener, Patience, ResponseBody,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -452,6 +455,10 @@ impl Answer for Endless {
         self.0.send(()).await.unwrap();
         http::Response::new(ResponseBody::new(http_body_util::StreamBody::new(pieces)))
     }
+
+    fn is_probe(&self, _request: &http::Request<hyper::body::Incoming>) -> bool {
+        false
+    }
 }
 
 /// A port with little patience.
@@ -471,7 +478,11 @@ impl Port {
             listener,
             tls: None,
             app: Arc::new(Endless(sender)),
-            max_connections: 10,
+            limits: ConnectionLimits {
+                in_all: 10,
+                per_peer: 10,
+            },
+            proxies: TrustedProxies::default(),
             patience: Patience {
                 beat: Duration::from_millis(10),
                 first_request: 3,

@@ -10,6 +10,7 @@ mod child;
 mod cut;
 mod disk_full;
 mod four_writers;
+mod hogged;
 mod index_lost;
 mod killed;
 mod ledger;

@@ -9,12 +9,12 @@ use crate::error::ErrorKind;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpoolError {
-    /// The file is longer than all of the spool may ever hold.
-    #[error("{wanted} bytes are more than the {max} bytes that all uploads together may take")]
+    /// The file is longer than the spool may ever hold of one sender, or of all.
+    #[error("{wanted} bytes are more than the {max} bytes that uploads of one sender may take")]
     TooLarge {
         /// How many bytes were asked for.
         wanted: u64,
-        /// The budget.
+        /// The most that is possible.
         max: u64,
     },
     /// The budget of the spool does not allow the file beside the others that are in it.

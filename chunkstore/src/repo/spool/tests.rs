@@ -1,5 +1,7 @@
 //! The bounds of the spool, and what is left of its files.
 
+use parking_lot::Mutex;
+
 use super::*;
 use crate::error::ErrorKind;
 use crate::sort::Sorter;

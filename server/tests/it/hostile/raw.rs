@@ -14,31 +14,25 @@ use super::{AT_ONCE, INPUTS};
 use crate::pushing::{Packed, pack};
 use crate::rig::Rig;
 
-/// After this the test says that nothing more will come, and before it not: a server may forget a client that
-/// has said so.
-const PATIENCE: Duration = Duration::from_millis(300);
-
 /// How long any answer, or the end of the connection, may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Sends bytes on a connection of their own; returns everything up to the end of the first answer, or of the
-/// connection.
+/// connection. Where the bytes are not a whole request the test says that nothing more will come. Where they are it
+/// does not: a server may forget a client that has said so.
 pub(super) async fn exchange(rig: &Rig, bytes: &[u8]) -> Vec<u8> {
     let exchange = async {
         let mut stream = TcpStream::connect(rig.handle.local_addr()).await.unwrap();
         // A server that has answered may close before it has read everything.
-        let mut has_ended = stream.write_all(bytes).await.is_err();
+        let is_written = stream.write_all(bytes).await.is_ok();
+        if is_written && !is_whole_request(bytes) {
+            drop(stream.shutdown().await);
+        }
         let mut answer = Vec::new();
         while !is_whole(&answer) {
-            let read = stream.read_buf(&mut answer);
-            match tokio::time::timeout(PATIENCE, read).await {
-                Ok(Ok(0) | Err(_)) => break,
-                Ok(Ok(_)) => {}
-                Err(_) if has_ended => {}
-                Err(_) => {
-                    has_ended = true;
-                    drop(stream.shutdown().await);
-                }
+            match stream.read_buf(&mut answer).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
             }
         }
         answer
@@ -46,6 +40,31 @@ pub(super) async fn exchange(rig: &Rig, bytes: &[u8]) -> Vec<u8> {
     tokio::time::timeout(LIMIT, exchange)
         .await
         .unwrap_or_else(|_| panic!("no answer to {:?}", String::from_utf8_lossy(bytes)))
+}
+
+/// Whether no server waits for more of a request, as an independent reading finds: its head has an end, and its body
+/// the length that the head tells, or the last of its chunks.
+fn is_whole_request(bytes: &[u8]) -> bool {
+    // Empty lines before a request are passed over.
+    let bytes = bytes.trim_ascii_start();
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return false;
+    };
+    let (head, body) = (&bytes[..end], &bytes[end + 4..]);
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let value = |name: &str| {
+        let mut fields = head
+            .split(['\r', '\n'])
+            .filter_map(|line| line.split_once(':'));
+        let field = fields.find(|(field, _)| *field == name);
+        field.map(|(_, value)| value.trim().to_owned())
+    };
+    if value("transfer-encoding").is_some() {
+        return body.windows(5).any(|five| five == b"0\r\n\r\n");
+    }
+    // What is no number is refused by the head alone.
+    let len = value("content-length").and_then(|text| text.parse().ok());
+    body.len() as u64 >= len.unwrap_or(0_u64)
 }
 
 /// Whether an answer has come to its end; a preliminary one does not count.
