@@ -31,3 +31,5 @@ mod scene;
 mod servers;
 mod tls;
 mod two_runs;
+mod vault_records;
+mod vaults;
