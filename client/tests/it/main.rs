@@ -14,6 +14,7 @@ mod dolt_files;
 mod dolt_verbs;
 mod dry_run;
 mod fetching;
+mod frozen;
 mod holdfast;
 mod kill;
 mod looking;
