@@ -21,7 +21,7 @@ use super::create::NewFile;
 use super::error::StoreError;
 use super::layout::file_name;
 use super::stored_file::StoredFile;
-use crate::address::ChunkAddress;
+use crate::address::{ChunkAddress, TableFileId};
 use crate::format::archive::{self, Decoder, StoredDictionary};
 use crate::format::manifest::ListedFile;
 use crate::format::{EncodeError, FileKind, table};
@@ -41,6 +41,17 @@ const MOST_FILES: usize = 512;
 /// So many chunks are copied at once at most.
 const MOST_CHUNKS: u64 = 1 << 17;
 
+/// A file that may be joined with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joinable {
+    /// Its id.
+    pub id: TableFileId,
+    /// Its length in bytes.
+    pub len: u64,
+    /// How many chunks are in it.
+    pub chunks: u32,
+}
+
 /// A file that holds what some others hold.
 #[derive(Debug)]
 pub struct Joined {
@@ -55,7 +66,14 @@ pub fn join_small(
     directory: &Path,
     files: &[Arc<StoredFile>],
 ) -> Result<Option<Joined>, StoreError> {
-    let parts = choose(files);
+    let joinable = files.iter().map(|file| Joinable {
+        id: file.id(),
+        len: file.len(),
+        chunks: file.count(),
+    });
+    let chosen = choose_small(joinable);
+    let of = |chosen: &Joinable| files.iter().find(|file| file.id() == chosen.id).cloned();
+    let parts: Vec<_> = chosen.iter().filter_map(of).collect();
     match parts.is_empty() {
         true => Ok(None),
         false => join(directory, &parts),
@@ -63,8 +81,13 @@ pub fn join_small(
 }
 
 impl Joined {
+    /// The file, as it is listed.
+    pub fn file(&self) -> ListedFile {
+        self.file
+    }
+
     /// Puts the file in the place of its parts; not if one of them is not in the list.
-    pub(super) fn replace_in(&self, files: &mut Vec<ListedFile>) -> bool {
+    pub fn replace_in(&self, files: &mut Vec<ListedFile>) -> bool {
         let parts: HashSet<_> = self.parts.iter().map(|part| part.id()).collect();
         let listed = files.iter().filter(|file| parts.contains(&file.id));
         if listed.count() != parts.len() {
@@ -84,20 +107,21 @@ impl Joined {
     }
 }
 
-/// The files that are joined: small ones, and those of what was joined before that are not much larger than all of
-/// them. So each chunk is copied a few times only, however many files come.
-fn choose(files: &[Arc<StoredFile>]) -> Vec<Arc<StoredFile>> {
-    let small = files.iter().filter(|file| file.len() < SMALL_BYTES);
-    let mut small: Vec<_> = small.cloned().collect();
+/// The files that are joined, where there are many small ones, the smallest first: small ones, and those of what was
+/// joined before that are not much larger than all of them. So each chunk is copied a few times only, however many files
+/// come.
+pub fn choose_small(files: impl IntoIterator<Item = Joinable>) -> Vec<Joinable> {
+    let small = files.into_iter().filter(|file| file.len < SMALL_BYTES);
+    let mut small: Vec<_> = small.collect();
     if small.len() <= FEW {
         return Vec::new();
     }
-    small.sort_by_key(|file| (file.len(), file.id()));
+    small.sort_by_key(|file| (file.len, file.id));
     let (mut bytes, mut chunks) = (0, 0);
-    let fits = |(number, file): &(usize, Arc<StoredFile>)| {
-        let is_alike = *number < FEW || file.len() <= 2 * bytes;
-        bytes += file.len();
-        chunks += u64::from(file.count());
+    let fits = |(number, file): &(usize, Joinable)| {
+        let is_alike = *number < FEW || file.len <= 2 * bytes;
+        bytes += file.len;
+        chunks += u64::from(file.chunks);
         is_alike && *number < MOST_FILES && chunks <= MOST_CHUNKS
     };
     let chosen = small.into_iter().enumerate().take_while(fits);
@@ -108,7 +132,8 @@ fn choose(files: &[Arc<StoredFile>]) -> Vec<Arc<StoredFile>> {
     }
 }
 
-fn join(directory: &Path, parts: &[Arc<StoredFile>]) -> Result<Option<Joined>, StoreError> {
+/// Joins files into one in `directory`; nothing where fewer than two of them are whole. Blocks.
+pub fn join(directory: &Path, parts: &[Arc<StoredFile>]) -> Result<Option<Joined>, StoreError> {
     let is_archive = parts.iter().any(|part| part.kind() == FileKind::Archive);
     let kind = match is_archive {
         true => FileKind::Archive,

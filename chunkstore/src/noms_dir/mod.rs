@@ -43,7 +43,7 @@ use std::sync::Arc;
 pub use create::{NewFile, NewStore, land};
 pub use dissolve::dissolve;
 pub use error::StoreError;
-pub use joining::{Joined, join_small};
+pub use joining::{Joinable, Joined, choose_small, join, join_small};
 pub use journal::{Journal, JournalTail};
 pub use layout::file_name;
 pub use lock::{LockState, probe_lock};

@@ -21,6 +21,7 @@ use crate::repo::error::{RepositoryError, object};
 use crate::repo::layout;
 use crate::repo::name::RepoName;
 use crate::repo::parts::Parts;
+use crate::repo::version::check_version;
 
 /// The format version of a forge that this code writes.
 pub const FORGE_VERSION: u32 = 1;
@@ -45,6 +46,24 @@ struct Secret {
     secret: String,
 }
 
+/// An object of the catalog, which says which version of its layout it has.
+trait Versioned: serde::Serialize + serde::de::DeserializeOwned {
+    /// The version that is written, and the highest that is read.
+    const VERSION: u32;
+}
+
+impl Versioned for Forge {
+    const VERSION: u32 = FORGE_VERSION;
+}
+
+impl Versioned for Secret {
+    const VERSION: u32 = 1;
+}
+
+impl Versioned for Binding {
+    const VERSION: u32 = 1;
+}
+
 /// Which repository a name means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Binding {
@@ -66,7 +85,6 @@ pub async fn open_forge(parts: &Parts) -> Result<u32, RepositoryError> {
         defaults: DEFAULTS,
     };
     let forge: Forge = create_or_read(parts, layout::forge(), &fresh).await?;
-    check_version(&forge)?;
     Ok(forge.defaults)
 }
 
@@ -74,7 +92,7 @@ pub async fn open_forge(parts: &Parts) -> Result<u32, RepositoryError> {
 pub async fn secret(parts: &Parts, name: &str) -> Result<[u8; 32], RepositoryError> {
     let key = layout::secret(name);
     let fresh = Secret {
-        version: 1,
+        version: Secret::VERSION,
         secret: data_encoding::HEXLOWER.encode(&parts.ids.secret()),
     };
     let stored: Secret = create_or_read(parts, key.clone(), &fresh).await?;
@@ -107,7 +125,7 @@ pub async fn bind(parts: &Parts, name: &RepoName) -> Result<Binding, RepositoryE
         return Ok(binding);
     }
     let fresh = Binding {
-        version: 1,
+        version: Binding::VERSION,
         repo: parts.ids.repo(),
         pool: parts.ids.pool(),
         time: parts.clock.now(),
@@ -124,17 +142,7 @@ pub async fn bind(parts: &Parts, name: &RepoName) -> Result<Binding, RepositoryE
 
 /// Checks that there is a forge that we can read. Writes nothing.
 pub async fn check_forge(parts: &Parts) -> Result<(), RepositoryError> {
-    check_version(&read(parts, &layout::forge()).await?)
-}
-
-fn check_version(forge: &Forge) -> Result<(), RepositoryError> {
-    if forge.version > FORGE_VERSION {
-        return Err(RepositoryError::NewerForge {
-            version: forge.version,
-            known: FORGE_VERSION,
-        });
-    }
-    Ok(())
+    read::<Forge>(parts, &layout::forge()).await.map(drop)
 }
 
 /// A name, and what it means where that can be read.
@@ -157,7 +165,7 @@ pub async fn names(parts: &Parts) -> Result<Vec<Named>, RepositoryError> {
     Ok(names)
 }
 
-async fn create_or_read<T: serde::Serialize + serde::de::DeserializeOwned>(
+async fn create_or_read<T: Versioned>(
     parts: &Parts,
     key: ObjectKey,
     fresh: &T,
@@ -178,15 +186,13 @@ async fn create_or_read<T: serde::Serialize + serde::de::DeserializeOwned>(
     }
 }
 
-async fn read<T: serde::de::DeserializeOwned>(
-    parts: &Parts,
-    key: &ObjectKey,
-) -> Result<T, RepositoryError> {
+async fn read<T: Versioned>(parts: &Parts, key: &ObjectKey) -> Result<T, RepositoryError> {
     let bytes = parts
         .objects
         .read(key, None, MAX_LEN)
         .await
         .map_err(object("read the catalog"))?;
+    check_version(key, &bytes, T::VERSION)?;
     serde_json::from_slice(&bytes).map_err(|error| RepositoryError::Damaged {
         key: key.clone(),
         what: error.to_string(),

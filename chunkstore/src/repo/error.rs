@@ -83,10 +83,12 @@ pub enum RepositoryError {
         /// What is wrong with it.
         what: String,
     },
-    /// The forge was written by a later Holdfast.
-    #[error("this forge has format version {version}; this Holdfast reads up to {known}")]
-    NewerForge {
-        /// The forge's version.
+    /// A stored object was written by a later Holdfast.
+    #[error("stored object {key} has version {version}; this Holdfast reads up to {known}")]
+    Newer {
+        /// The object.
+        key: ObjectKey,
+        /// Its version.
         version: u32,
         /// The highest that we read.
         known: u32,
@@ -193,10 +195,13 @@ impl RepositoryError {
             },
             Self::Derive { kind, .. } => *kind,
             Self::Io { source, .. } => io_kind(source),
+            Self::Newer { .. }
+            | Self::Log {
+                source: RecordError::Newer { .. },
+            } => ErrorKind::Refused,
             Self::Log { .. } | Self::Damaged { .. } | Self::FileDamaged { .. } => {
                 ErrorKind::Corrupt
             }
-            Self::NewerForge { .. } => ErrorKind::Refused,
             Self::NotUploaded { .. } | Self::Dangling { .. } | Self::RootAbsent { .. } => {
                 ErrorKind::Dangling
             }

@@ -30,6 +30,7 @@ pub mod twin;
 mod twins;
 pub mod uploads;
 pub mod verify;
+mod version;
 
 pub use commit::{Committed, NamedFile, Proposal};
 pub use damage::DamagedFile;

@@ -33,6 +33,7 @@ use crate::repo::receive::{CheckedFile, Receiving, Upload, Verified, end, pass_o
 use crate::repo::record::Actor;
 use crate::repo::repository::Repository;
 use crate::repo::spool::{Sender, SpoolError};
+use crate::repo::version::check_version;
 
 /// How long a checked file that no record names yet is still relied on.
 const RELIED_ON: Duration = Duration::from_hours(12);
@@ -82,17 +83,13 @@ impl UploadNote {
         Bytes::from(serde_json::to_vec_pretty(self).expect("a note has only text keys"))
     }
 
-    /// Reads what [`UploadNote::encode`] wrote, and nothing that a later Holdfast did.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, serde_json::Error> {
-        use serde::de::Error as _;
-        let note: Self = serde_json::from_slice(bytes)?;
-        if note.version > NOTE_VERSION {
-            let version = note.version;
-            return Err(serde_json::Error::custom(format!(
-                "it has version {version}; this Holdfast reads up to {NOTE_VERSION}"
-            )));
-        }
-        Ok(note)
+    /// Reads what [`UploadNote::encode`] wrote under a key, and nothing that a later Holdfast did.
+    pub(crate) fn decode(key: &ObjectKey, bytes: &[u8]) -> Result<Self, RepositoryError> {
+        check_version(key, bytes, NOTE_VERSION)?;
+        serde_json::from_slice(bytes).map_err(|error| RepositoryError::Damaged {
+            key: key.clone(),
+            what: error.to_string(),
+        })
     }
 }
 
@@ -389,10 +386,7 @@ impl Repository {
             .read(key, None, MAX_NOTE_LEN)
             .await
             .map_err(object("read an upload's note"))?;
-        UploadNote::decode(&bytes).map_err(|error| RepositoryError::Damaged {
-            key: key.clone(),
-            what: error.to_string(),
-        })
+        UploadNote::decode(key, &bytes)
     }
 
     /// Reads in batches what leaves an uploaded file.

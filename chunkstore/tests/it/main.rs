@@ -19,6 +19,7 @@ mod log;
 mod made_files;
 mod malformed;
 mod merging;
+mod newer;
 mod noms_dir;
 mod not_blocking;
 mod objects;

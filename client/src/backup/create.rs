@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_doltdb::RefName;
 
+use super::backup_id::BackupId;
 use super::error::BackupError;
 use super::listing::Catalog;
 use super::origin::{BackupSource, Opened, Workplace};
-use super::record::{Added, BackupId, BackupRecord, Last, RecordedFile};
+use super::record::{Added, Draft, Last, RecordedFile};
 use super::reliance::{Reliance, Share};
-use crate::remote::{Budget, Put, Remote, RemoteSource, Shelf, Swap, WorkingSets};
+use crate::remote::{Budget, Remote, RemoteSource, Shelf, Swap, WorkingSets};
 use crate::transfer::datasets::Datasets;
 use crate::transfer::losses::{Both, losses};
 use crate::transfer::send::{Sender, Sent};
@@ -329,24 +329,24 @@ impl Maker<'_> {
         sent: Sent,
     ) -> Result<BackupId, BackupError> {
         let listed = self.request.target.list_files().await?;
-        let files: Vec<_> = (listed.files.iter())
-            .map(|file| RecordedFile {
-                id: file.id,
-                chunks: file.chunks,
-            })
-            .collect();
+        let files = listed.files.iter().map(|file| RecordedFile {
+            id: file.id,
+            chunks: file.chunks,
+        });
+        let mut draft = Draft {
+            at: self.clock.now(),
+            root: self.opened.root,
+            replaces,
+            source: self.request.source.name(),
+            added: added(sent),
+            by: self.request.by.clone(),
+            files: files.collect(),
+        };
         for _ in 0..ATTEMPTS {
-            let last = Catalog::read(shelf).await?.last(shelf).await?;
-            let now = self.clock.now();
-            let mut record = BackupRecord::following(last.as_ref(), now, self.opened.root);
-            record.replaces = replaces;
-            record.source = self.request.source.name();
-            record.added = added(sent);
-            record.files.clone_from(&files);
-            record.by.clone_from(&self.request.by);
-            let text = Bytes::from(record.encode());
-            if shelf.put(&record.id.record_name(), text).await? == Put::Done {
-                return Ok(record.id);
+            draft.at = self.clock.now();
+            let mut catalog = Catalog::read(shelf).await?;
+            if let Some(id) = catalog.append(shelf, &draft).await? {
+                return Ok(id);
             }
         }
         Err(self.contended())
@@ -395,11 +395,5 @@ fn added(sent: Sent) -> Added {
 
 /// The newest backup of a root.
 async fn newest_of(shelf: &dyn Shelf, root: RootAddress) -> Result<Option<BackupId>, BackupError> {
-    let catalog = Catalog::read(shelf).await?;
-    for id in catalog.newest_first() {
-        if catalog.load(shelf, id).await?.record.root == root {
-            return Ok(Some(id));
-        }
-    }
-    Ok(None)
+    Catalog::read(shelf).await?.newest_of(shelf, root).await
 }

@@ -4,7 +4,8 @@ use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::{ErrorKind, RootAddress};
 use holdfast_doltdb::{ReadError, RefFault};
 
-use super::record::{BackupId, RecordError};
+use super::backup_id::BackupId;
+use super::record::RecordError;
 use crate::database::{DatabaseError, LockError};
 use crate::remote::RemoteError;
 use crate::transfer::losses::in_a_line;
@@ -226,6 +227,10 @@ impl BackupError {
             Self::Read { source } => source.kind(),
             Self::Store { source } => source.kind(),
             Self::Database { source } => source.kind(),
+            Self::Record {
+                source: RecordError::Form { .. },
+                ..
+            } => ErrorKind::Refused,
             Self::Record { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::NoBackup { .. }
             | Self::NoneFits { .. }

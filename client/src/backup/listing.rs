@@ -1,28 +1,40 @@
 //! The records of a target.
+//!
+//! Cost in requests: the names are one list for each thousand of them; a list of n backups reads n / 1,024 records and
+//! some thirty, one at a time those of the first form that nothing tells of yet; the files of a backup are in at most
+//! eight records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::clock::Timestamp;
 use serde::Serialize;
 
+use super::backup_id::BackupId;
 use super::error::BackupError;
-use super::record::{BackupId, BackupRecord, Last, RecordError, digest};
+use super::files::{Files, by_id};
+use super::record::{
+    BackupRecord, Draft, FileList, Last, ListedBackup, RecordError, RecordedFile, digest,
+};
 use super::retention::KeepRules;
+use super::spine;
+use super::survey::Survey;
 use crate::remote::{Put, RemoteError, Shelf};
 
 /// How many records are read at once.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
-/// A backup that was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedBackup {
-    /// What is written down of it.
-    pub record: BackupRecord,
-    /// Whether it is not listed any more.
-    pub is_forgotten: bool,
-    digest: String,
+/// A record tells of so many before it at most: some 16 MiB.
+const MOST_TOLD: u64 = 1 << 16;
+
+/// A record that was read.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) record: BackupRecord,
+    /// The digest of its text.
+    pub(super) digest: String,
 }
 
 /// The numbers of all backups of a target.
@@ -39,7 +51,7 @@ impl Catalog {
     }
 
     /// Takes the names of files; what is no record of ours is passed by.
-    fn of_names(names: &[String]) -> Self {
+    pub(super) fn of_names(names: &[String]) -> Self {
         let with = |suffix| {
             let ids = names.iter();
             ids.filter_map(|name| BackupId::of_name(name, suffix))
@@ -49,6 +61,11 @@ impl Catalog {
             ids: with(".json"),
             forgotten: with(".forgotten"),
         }
+    }
+
+    /// The newest backup.
+    pub fn newest(&self) -> Option<BackupId> {
+        self.ids.last().copied()
     }
 
     /// All backups, the newest first.
@@ -67,66 +84,225 @@ impl Catalog {
         self.ids.contains(&id)
     }
 
+    /// The backups between two numbers, both included.
+    pub(super) fn between(
+        &self,
+        from: BackupId,
+        to: BackupId,
+    ) -> impl Iterator<Item = BackupId> + '_ {
+        self.ids.range(from..=to).copied()
+    }
+
+    /// The backups before which a record is gone.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = BackupId> + '_ {
+        let ids = self.ids.iter().copied();
+        ids.filter(|id| {
+            BackupId::of_number(id.number() - 1).is_some_and(|before| !self.contains(before))
+        })
+    }
+
     /// Reads the record of a backup that is there.
-    pub async fn load(&self, shelf: &dyn Shelf, id: BackupId) -> Result<ListedBackup, BackupError> {
+    pub(super) async fn load(
+        &self,
+        shelf: &dyn Shelf,
+        id: BackupId,
+    ) -> Result<Loaded, BackupError> {
         let text = shelf.get(&id.record_name()).await?;
         let wrong = |source| BackupError::Record { id, source };
         let text = text.ok_or_else(|| wrong(RecordError::Gap))?;
-        Ok(ListedBackup {
+        Ok(Loaded {
             record: BackupRecord::decode(id, &text).map_err(wrong)?,
-            is_forgotten: self.forgotten.contains(&id),
             digest: digest(&text),
         })
     }
 
-    /// Reads records, in the order of the numbers.
-    pub async fn load_all(
+    /// The backups whose lists of files make that of a backup, the newest first, and what they list.
+    pub(super) async fn files_of(
         &self,
         shelf: &dyn Shelf,
-        ids: impl IntoIterator<Item = BackupId>,
-    ) -> Result<Vec<ListedBackup>, BackupError> {
-        let loads: Vec<_> = ids.into_iter().map(|id| self.load(shelf, id)).collect();
-        stream::iter(loads).buffered(AT_ONCE).try_collect().await
+        id: BackupId,
+    ) -> Result<(Vec<BackupId>, Files), BackupError> {
+        let (mut ids, mut lists, mut next) = (Vec::new(), Vec::new(), Some(id));
+        while let Some(id) = next {
+            let record = self.load(shelf, id).await?.record;
+            let base = record.files.base();
+            if let Some(base) = base.filter(|base| *base >= id) {
+                let source = RecordError::Files { base };
+                return Err(BackupError::Record { id, source });
+            }
+            ids.push(id);
+            lists.push((id, record.file_count, record.files));
+            next = base;
+        }
+        let mut files = Files::new();
+        for (id, count, list) in lists.into_iter().rev() {
+            let wrong = |source| BackupError::Record { id, source };
+            let base = list.base().unwrap_or(id);
+            files = list.over(files).map_err(wrong)?;
+            if files.len() as u64 != count {
+                return Err(wrong(RecordError::Files { base }));
+            }
+        }
+        Ok((ids, files))
+    }
+
+    /// What lists show of all backups that are not forgotten, the newest first.
+    pub async fn list(&self, shelf: &dyn Shelf) -> Result<Vec<ListedBackup>, BackupError> {
+        let Some((newest, oldest)) = self.newest().zip(self.listed().last()) else {
+            return Ok(Vec::new());
+        };
+        let survey = Survey::read(self, shelf, oldest, newest).await?;
+        survey.pick(self.listed())
+    }
+
+    /// The newest backup of a root, forgotten or not.
+    pub(super) async fn newest_of(
+        &self,
+        shelf: &dyn Shelf,
+        root: RootAddress,
+    ) -> Result<Option<BackupId>, BackupError> {
+        let Some(newest) = self.newest() else {
+            return Ok(None);
+        };
+        if self.load(shelf, newest).await?.record.root == root {
+            return Ok(Some(newest));
+        }
+        let survey = Survey::read(self, shelf, BackupId::FIRST, newest).await?;
+        let all = survey.pick(self.newest_first())?;
+        let found = all.iter().find(|backup| backup.root == root);
+        Ok(found.map(|backup| backup.id))
+    }
+
+    /// Shows the files of each backup, the oldest first. Reads all records, a few at a time; what cannot be read is left
+    /// out.
+    pub(super) async fn each_list(
+        &self,
+        shelf: &dyn Shelf,
+        mut visit: impl FnMut(BackupId, &Files) + Send,
+    ) -> Result<(), BackupError> {
+        let loads: Vec<_> = self.ids.iter().map(|id| self.load(shelf, *id)).collect();
+        let mut loads = stream::iter(loads).buffered(AT_ONCE);
+        let mut lists: BTreeMap<BackupId, Files> = BTreeMap::new();
+        while let Some(loaded) = loads.next().await {
+            let record = match loaded {
+                Ok(loaded) => loaded.record,
+                Err(BackupError::Record { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let base = record.files.base().map(|base| lists.get(&base).cloned());
+            let list = match base {
+                // One that is out of the common run, or follows from what cannot be read.
+                Some(None) => self
+                    .files_of(shelf, record.id)
+                    .await
+                    .map(|(_, files)| files),
+                base => {
+                    let list = record.files.over(base.flatten().unwrap_or_default());
+                    let id = record.id;
+                    list.map_err(|source| BackupError::Record { id, source })
+                }
+            };
+            match list {
+                Ok(list) => {
+                    visit(record.id, &list);
+                    lists.insert(record.id, list);
+                }
+                Err(BackupError::Record { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let next = std::iter::successors(Some(record.id.next()), |id| spine::base(*id));
+            let next: Vec<_> = next.collect();
+            lists.retain(|id, _| next.contains(id));
+        }
+        Ok(())
     }
 
     /// The record that the next one follows.
     pub(super) async fn last(&self, shelf: &dyn Shelf) -> Result<Option<Last>, BackupError> {
-        let Some(id) = self.newest_first().next() else {
+        let Some(id) = self.newest() else {
             return Ok(None);
         };
-        let listed = self.load(shelf, id).await?;
+        let Loaded { record, digest } = self.load(shelf, id).await?;
         Ok(Some(Last {
             id,
-            root: listed.record.root,
-            source: listed.record.source,
-            digest: listed.digest,
+            root: record.root,
+            source: record.source,
+            digest,
         }))
     }
-}
 
-/// Checks that each record follows the one before, and returns those that do not; the oldest comes first.
-pub(super) fn check_chain(records: &[ListedBackup]) -> Vec<BackupError> {
-    let mut faults = Vec::new();
-    let mut before: Option<&ListedBackup> = None;
-    for listed in records {
-        let BackupRecord { id, previous, .. } = &listed.record;
-        let expected = before.map_or(BackupId::FIRST, |before| before.record.id.next());
-        let source = match (*id == expected, previous, before) {
-            (false, _, _) => Some(RecordError::Gap),
-            (true, Some(previous), Some(before)) if *previous == before.digest => None,
-            (true, None, None) => None,
-            (true, _, _) => Some(RecordError::Previous),
-        };
-        faults.extend(source.map(|source| BackupError::Record { id: *id, source }));
-        before = Some(listed);
+    /// Writes the record that follows the newest one, and returns its number; nothing if another process took that
+    /// number, after which the names must be read again.
+    pub async fn append(
+        &mut self,
+        shelf: &dyn Shelf,
+        draft: &Draft,
+    ) -> Result<Option<BackupId>, BackupError> {
+        let last = self.last(shelf).await?;
+        let mut record = BackupRecord::following(last.as_ref(), draft);
+        self.list_files(shelf, &mut record, &draft.files).await?;
+        record.before = self.told_by(shelf, record.id).await?;
+        let text = Bytes::from(record.encode());
+        match shelf.put(&record.id.record_name(), text).await? {
+            Put::Taken => Ok(None),
+            Put::Done => {
+                self.ids.insert(record.id);
+                Ok(Some(record.id))
+            }
+        }
     }
-    faults
+
+    /// Writes into a new record which files there are.
+    async fn list_files(
+        &self,
+        shelf: &dyn Shelf,
+        record: &mut BackupRecord,
+        files: &[RecordedFile],
+    ) -> Result<(), BackupError> {
+        let files = by_id(files.iter().copied());
+        let before = match spine::base(record.id) {
+            // What cannot be read is no base, and no reason not to back up.
+            Some(base) => match self.files_of(shelf, base).await {
+                Ok((_, files)) => Some((base, files)),
+                Err(BackupError::Record { .. }) => None,
+                Err(error) => return Err(error),
+            },
+            None => None,
+        };
+        let base = before.as_ref().map(|(base, files)| (*base, files));
+        record.file_count = files.len() as u64;
+        record.files = FileList::of(&files, base);
+        Ok(())
+    }
+
+    /// What a record tells of those before it: of its span, and of all where the one at the end of that tells nothing, as
+    /// records of the first form do.
+    async fn told_by(
+        &self,
+        shelf: &dyn Shelf,
+        id: BackupId,
+    ) -> Result<Vec<ListedBackup>, BackupError> {
+        let Some((span, newest)) = spine::span(id).zip(self.newest()) else {
+            return Ok(Vec::new());
+        };
+        let most = BackupId::of_number(id.number().saturating_sub(MOST_TOLD));
+        let most = most.unwrap_or(BackupId::FIRST);
+        let from = match BackupId::of_number(id.number() - span) {
+            None => BackupId::FIRST,
+            Some(end) => match self.load(shelf, end).await {
+                Ok(loaded) if loaded.record.before.is_empty() => most,
+                Ok(_) | Err(BackupError::Record { .. }) => end,
+                Err(error) => return Err(error),
+            },
+        };
+        let survey = Survey::read(self, shelf, from, newest).await?;
+        Ok(survey.listed_from(from))
+    }
 }
 
-/// Reads the records that are listed, the newest first.
+/// Reads what lists show of the backups that are not forgotten, the newest first.
 pub async fn list(shelf: &dyn Shelf) -> Result<Vec<ListedBackup>, BackupError> {
-    let catalog = Catalog::read(shelf).await?;
-    catalog.load_all(shelf, catalog.listed()).await
+    Catalog::read(shelf).await?.list(shelf).await
 }
 
 /// Why a backup is no longer listed.
@@ -143,15 +319,15 @@ pub(super) fn split(
     rules: &KeepRules,
     backups: Vec<ListedBackup>,
 ) -> (Vec<ListedBackup>, Vec<ListedBackup>) {
-    let times: Vec<_> = backups.iter().map(|backup| backup.record.at).collect();
+    let times: Vec<_> = backups.iter().map(|backup| backup.at).collect();
     let mut is_kept = rules.keep(&times).into_iter();
     backups
         .into_iter()
         .partition(|_| is_kept.next().unwrap_or(true))
 }
 
-/// Marks the backups that the rules do not keep: they are no longer listed. Nothing is deleted. Without a time it only
-/// tells. Returns those that were kept, and those that were not.
+/// Marks the backups that the rules do not keep: they are no longer listed. Nothing is deleted: the records of others may
+/// follow from theirs. Without a time it only tells. Returns those that were kept, and those that were not.
 pub async fn forget(
     shelf: &dyn Shelf,
     rules: &KeepRules,
@@ -163,93 +339,20 @@ pub async fn forget(
     }
     let (kept, others) = split(rules, list(shelf).await?);
     if let Some(at) = now {
-        for backup in &others {
-            let id = backup.record.id;
-            let text = serde_json::to_vec(&Forgotten {
-                form: 1,
-                id,
-                at,
-                by,
-            });
+        let marks = others.iter().map(|backup| {
+            let id = backup.id;
+            let form = 1;
+            let text = serde_json::to_vec(&Forgotten { form, id, at, by });
             let text = Bytes::from(text.expect("numbers and text can be written"));
-            match shelf.put(&id.forgotten_name(), text).await? {
-                // Somebody else forgot it too.
-                Put::Done | Put::Taken => {}
-            }
-        }
+            // Another process may have marked it too.
+            async move { shelf.put(&id.forgotten_name(), text).await.map(drop) }
+        });
+        let marks: Vec<_> = marks.collect();
+        let marked = stream::iter(marks).buffer_unordered(AT_ONCE);
+        marked.try_collect::<()>().await?;
     }
     Ok((kept, others))
 }
 
 #[cfg(test)]
-mod tests {
-    use holdfast_chunkstore::RootAddress;
-
-    use super::*;
-
-    /// Records that follow one another.
-    fn chain(count: u64) -> Vec<ListedBackup> {
-        let (mut all, mut last) = (Vec::new(), None);
-        for number in 0..count {
-            let at = Timestamp(number * 1000);
-            let record = BackupRecord::following(last.as_ref(), at, RootAddress::new([1; 20]));
-            let digest = digest(&record.encode());
-            last = Some(Last {
-                id: record.id,
-                root: record.root,
-                source: record.source.clone(),
-                digest: digest.clone(),
-            });
-            all.push(ListedBackup {
-                record,
-                is_forgotten: false,
-                digest,
-            });
-        }
-        all
-    }
-
-    #[test]
-    fn a_chain_without_faults_has_none() {
-        assert!(check_chain(&chain(4)).is_empty());
-        assert!(check_chain(&[]).is_empty());
-    }
-
-    #[test]
-    fn a_changed_record_shows_in_the_one_behind_it() {
-        let mut records = chain(4);
-        records[1].record.source = "elsewhere".to_owned();
-        records[1].digest = digest(&records[1].record.encode());
-        let faults = check_chain(&records);
-        assert_eq!(faults.len(), 1);
-        assert_eq!(
-            faults[0].to_string(),
-            "could not read the record of backup 3"
-        );
-    }
-
-    #[test]
-    fn a_record_that_is_gone_shows() {
-        let mut records = chain(4);
-        records.remove(0);
-        assert_eq!(check_chain(&records).len(), 1, "the first");
-        let mut records = chain(4);
-        records.remove(2);
-        assert_eq!(check_chain(&records).len(), 1, "one between");
-    }
-
-    #[test]
-    fn what_is_forgotten_is_not_listed_and_still_counts() {
-        let names = [
-            "0000000001.json",
-            "0000000002.json",
-            "0000000002.forgotten",
-            "notes.txt",
-        ];
-        let catalog = Catalog::of_names(&names.map(str::to_owned));
-        let listed: Vec<_> = catalog.listed().map(|id| id.to_string()).collect();
-        assert_eq!(listed, ["1"]);
-        let newest = catalog.newest_first().next();
-        assert_eq!(newest.map(|id| id.to_string()).as_deref(), Some("2"));
-    }
-}
+mod tests;

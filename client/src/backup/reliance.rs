@@ -10,9 +10,10 @@ use std::sync::Arc;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
 use holdfast_doltdb::{ChunkSource as _, ReadError};
 
+use super::backup_id::BackupId;
 use super::error::BackupError;
+use super::files::Files;
 use super::listing::Catalog;
-use super::record::BackupId;
 use crate::remote::{Lot, Remote, RemoteFile, RemoteSource, Shelf};
 use crate::transfer::{Forgiving, Observer, described};
 
@@ -146,14 +147,14 @@ async fn needed_by(
     shelf: &dyn Shelf,
     files: &HashSet<TableFileId>,
 ) -> Result<Vec<BackupId>, BackupError> {
-    let catalog = Catalog::read(shelf).await?;
     let mut needing = Vec::new();
-    for id in catalog.newest_first() {
-        let record = catalog.load(shelf, id).await?.record;
-        if record.files.iter().any(|file| files.contains(&file.id)) {
+    let need = |id, own: &Files| {
+        if own.keys().any(|file| files.contains(file)) {
             needing.push(id);
         }
-    }
+    };
+    Catalog::read(shelf).await?.each_list(shelf, need).await?;
+    needing.reverse();
     Ok(needing)
 }
 

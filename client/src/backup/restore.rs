@@ -1,6 +1,7 @@
 //! A database made of a backup: its branches, tags and working sets as they were.
 //!
-//! * Whole: the files of the backup's record, as they are; where one of them was joined with others since, all files.
+//! * Whole: the files of the backup's record, as they are: what was there when it was made, and nothing newer. Where one
+//!   of them was joined with others since, what the root of the backup reaches, chunk by chunk.
 //! * Some branches: what these reach, chunk by chunk, and not a byte of anything else.
 //! * Order and crash: as with a clone. `repo_state.json` comes last; the same call goes on with what is there.
 
@@ -8,24 +9,23 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use holdfast_chunkstore::clock::{Clock, Timestamp};
+use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreWriter};
 use holdfast_chunkstore::pool::BlockingPool;
-use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
+use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_doltdb::RefName;
-use holdfast_doltdb::history::History;
 use holdfast_doltdb::write::NewChunk;
 
+use super::backup_id::BackupId;
+use super::chosen::{Chosen, Which, choose};
 use super::error::BackupError;
-use super::listing::Catalog;
-use super::record::{BackupId, BackupRecord};
 use crate::database::{DatabasePaths, RepoState, StoreSource};
-use crate::remote::{ListedFiles, Reach, Remote, RemoteSource, Shelf};
+use crate::remote::{ListedFiles, Reach, Remote, RemoteSource};
 use crate::transfer::clone::{Form, Place, lock_unfinished};
 use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::download::{Downloader, Folders};
 use crate::transfer::fetch::{TagReader, UnknownTag};
-use crate::transfer::gather::Gather;
+use crate::transfer::gather::{Gather, Gathered};
 use crate::transfer::refs::RemoteRefs;
 use crate::transfer::usable::{Usable, passed_over};
 use crate::transfer::{Observer, TransferError};
@@ -41,19 +41,6 @@ pub struct RestoreRequest {
     pub branches: Vec<String>,
 }
 
-/// Which backup is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// The latest one.
-    Latest,
-    /// The one of that number, forgotten or not.
-    Id(BackupId),
-    /// The newest one that is not later.
-    At(Timestamp),
-    /// The oldest one with a branch that has the commit.
-    Having(ChunkAddress),
-}
-
 /// What was restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
@@ -67,124 +54,6 @@ pub struct Restored {
     pub branches: usize,
     /// How many chunks came and were checked.
     pub chunks: u64,
-}
-
-/// What a backup holds.
-pub(super) struct Chosen {
-    pub(super) id: Option<BackupId>,
-    pub(super) root: RootAddress,
-    /// The files that hold it; nothing where that is not written down.
-    pub(super) files: Option<HashSet<TableFileId>>,
-}
-
-impl Chosen {
-    fn of(record: &BackupRecord) -> Self {
-        Self {
-            id: Some(record.id),
-            root: record.root,
-            files: Some(record.files.iter().map(|file| file.id).collect()),
-        }
-    }
-
-    /// What is left of a list of files; all of it where one of the backup's own is missing.
-    pub(super) fn files_of(&self, mut listed: ListedFiles) -> ListedFiles {
-        let there: HashSet<_> = listed.files.iter().map(|file| file.id).collect();
-        if let Some(own) = &self.files
-            && own.is_subset(&there)
-        {
-            listed.files.retain(|file| own.contains(&file.id));
-        }
-        listed
-    }
-}
-
-/// Finds a backup.
-pub(super) async fn choose(target: &Arc<dyn Remote>, which: Which) -> Result<Chosen, BackupError> {
-    let Some(shelf) = target.shelf() else {
-        return match which {
-            Which::Latest => unrecorded(target).await,
-            _ => Err(BackupError::NoRecords {
-                target: target.address(),
-            }),
-        };
-    };
-    let catalog = Catalog::read(shelf).await?;
-    let found = match which {
-        // What Dolt sees may be older than the last record, or made by Dolt itself.
-        Which::Latest if catalog.newest_first().next().is_none() => {
-            return unrecorded(target).await;
-        }
-        Which::Latest => catalog.listed().next(),
-        Which::Id(id) => Some(id).filter(|id| catalog.contains(*id)),
-        Which::At(time) => not_later(shelf, &catalog, time).await?,
-        Which::Having(commit) => having(target, shelf, &catalog, commit).await?,
-    };
-    match (found, which) {
-        (Some(id), _) => Ok(Chosen::of(&catalog.load(shelf, id).await?.record)),
-        (None, Which::Id(id)) => Err(BackupError::NoBackup {
-            id,
-            target: target.address(),
-        }),
-        (None, _) => Err(BackupError::NoneFits {
-            target: target.address(),
-        }),
-    }
-}
-
-async fn unrecorded(target: &Arc<dyn Remote>) -> Result<Chosen, BackupError> {
-    let root = target.root().await?;
-    match root.is_zero() {
-        true => Err(BackupError::Empty {
-            target: target.address(),
-        }),
-        false => Ok(Chosen {
-            id: None,
-            root,
-            files: None,
-        }),
-    }
-}
-
-async fn not_later(
-    shelf: &dyn Shelf,
-    catalog: &Catalog,
-    time: Timestamp,
-) -> Result<Option<BackupId>, BackupError> {
-    for id in catalog.listed() {
-        if catalog.load(shelf, id).await?.record.at <= time {
-            return Ok(Some(id));
-        }
-    }
-    Ok(None)
-}
-
-async fn having(
-    target: &Arc<dyn Remote>,
-    shelf: &dyn Shelf,
-    catalog: &Catalog,
-    commit: ChunkAddress,
-) -> Result<Option<BackupId>, BackupError> {
-    if !target.absent(&[commit]).await?.is_empty() {
-        return Ok(None);
-    }
-    let (source, ghosts) = (RemoteSource::new(Arc::clone(target)), HashSet::new());
-    let history = History::new(&source, &ghosts);
-    let mut known: HashSet<ChunkAddress> = HashSet::new();
-    let mut ids: Vec<_> = catalog.listed().collect();
-    ids.reverse();
-    for id in ids {
-        let record = catalog.load(shelf, id).await?.record;
-        let datasets = Datasets::read(&source, record.root).await?;
-        let is_branch = |name: &RefName, _| matches!(name, RefName::Branch(_));
-        let usable = Usable::by_kind(&source, datasets, is_branch).await?;
-        let refs = RemoteRefs::among(&usable.datasets);
-        for head in refs.branches.into_values() {
-            if known.insert(head) && (head == commit || history.is_ancestor(commit, head).await?) {
-                return Ok(Some(id));
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// Restores a backup into `directory`, which must be missing, empty, or of an unfinished restore of the same. It is locked
@@ -237,7 +106,7 @@ async fn restore_locked(
     let place = restorer.place.clone();
     pool.run(move || place.prepare()).await?;
     let chunks = match part {
-        None => restorer.take_files().await?,
+        None => restorer.take_all().await?,
         Some(part) => restorer.gather(part).await?,
     };
     restorer.finish(chunks).await
@@ -314,10 +183,23 @@ struct Restorer<'a> {
 }
 
 impl Restorer<'_> {
-    /// Takes the files of the backup, and returns how many chunks are in them.
-    async fn take_files(&self) -> Result<u64, BackupError> {
+    /// Takes everything, and returns how many chunks came. Where nothing is written down there are only the files.
+    async fn take_all(&self) -> Result<u64, BackupError> {
+        if let Some(fault) = &self.chosen.fault {
+            let of = self.request.target.address();
+            let warning = format!("{of}: {fault}; what the root of the backup reaches is restored");
+            self.observer.warn(&warning);
+        }
+        let listed = self.request.target.list_files().await?;
+        match self.chosen.id.is_none() || self.chosen.has_own(&listed) {
+            true => self.take_files(self.chosen.files_of(listed)).await,
+            false => self.gather_all().await,
+        }
+    }
+
+    /// Takes the files of the backup as they are.
+    async fn take_files(&self, listed: ListedFiles) -> Result<u64, BackupError> {
         let target = &self.request.target;
-        let listed = self.chosen.files_of(target.list_files().await?);
         let folders = Folders {
             parts: self.place.parts(),
             store: self.place.store(),
@@ -331,6 +213,39 @@ impl Restorer<'_> {
         Ok(chunks)
     }
 
+    /// Gathers what the root reaches.
+    async fn gather_all(&self) -> Result<u64, BackupError> {
+        let roots = self.chosen.root.chunk().into_iter().collect();
+        let gathered = self.run_gather(Reach::Near, roots).await?;
+        let count = gathered.chunks;
+        let (place, root) = (self.place.clone(), self.chosen.root);
+        let land = move || {
+            let files = gathered.land(&place.store())?;
+            place.begin_store(root, files)
+        };
+        self.pool.run(land).await?;
+        Ok(count)
+    }
+
+    async fn run_gather(
+        &self,
+        reach: Reach,
+        roots: Vec<ChunkAddress>,
+    ) -> Result<Gathered, BackupError> {
+        let place = self.place.clone();
+        self.pool.run(move || place.take_back()).await?;
+        let gather = Gather {
+            remote: Arc::clone(&self.request.target),
+            reach,
+            known: None,
+            left_out: HashSet::new(),
+            folder: self.place.incoming(),
+            pool: self.pool.clone(),
+            observer: Arc::clone(&self.observer),
+        };
+        Ok(gather.run(roots).await?)
+    }
+
     /// Gathers what some branches and their working sets reach, and the tags among it.
     async fn gather(&self, part: Part) -> Result<u64, BackupError> {
         let Part {
@@ -338,18 +253,7 @@ impl Restorer<'_> {
             roots,
             tags,
         } = part;
-        let place = self.place.clone();
-        self.pool.run(move || place.take_back()).await?;
-        let gather = Gather {
-            remote: Arc::clone(&self.request.target),
-            reach: Reach::Exact,
-            known: None,
-            left_out: HashSet::new(),
-            folder: self.place.incoming(),
-            pool: self.pool.clone(),
-            observer: Arc::clone(&self.observer),
-        };
-        let gathered = gather.run(roots).await?;
+        let gathered = self.run_gather(Reach::Exact, roots).await?;
         let mut chunks: Vec<NewChunk> = Vec::new();
         let sort_out = move || gathered.reached(tags).map(|tags| (gathered, tags));
         let (gathered, tags) = self.pool.run(sort_out).await?;

@@ -10,9 +10,12 @@ use holdfast_chunkstore::noms_dir::file_name;
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_doltdb::ChunkSource as _;
 
+use super::backup_id::BackupId;
+use super::chosen::{Chosen, Which, choose};
 use super::error::BackupError;
-use super::listing::{Catalog, check_chain};
-use super::restore::{Chosen, Which, choose};
+use super::listing::Catalog;
+use super::record::RecordError;
+use super::survey::Survey;
 use super::walk::check_commits;
 use crate::database::{io, remove};
 use crate::remote::{Lot, Remote, RemoteFile, RemoteSource, Shelf};
@@ -79,10 +82,12 @@ pub async fn verify(
         observer,
     };
     let mut verified = Verified::default();
+    let chosen = choose(&request.target, request.which).await;
     if let Some(shelf) = request.target.shelf() {
-        verified.records = verifier.check_records(shelf, &mut told).await?;
+        let chosen = chosen.as_ref().ok();
+        verified.records = verifier.check_records(shelf, chosen, &mut told).await?;
     }
-    let chosen = choose(&request.target, request.which).await?;
+    let chosen = chosen?;
     let listed = chosen.files_of(request.target.list_files().await?);
     verified.files = listed.files.len() as u64;
     match request.depth {
@@ -129,16 +134,33 @@ struct Verifier<'a> {
 type Told<'a> = &'a mut (dyn FnMut(String) + Send);
 
 impl Verifier<'_> {
-    /// Reads all records, those that are forgotten too, and returns how many there are.
-    async fn check_records(&self, shelf: &dyn Shelf, told: Told<'_>) -> Result<u64, BackupError> {
+    /// Checks that the newest record vouches for all others, those that are forgotten too, and returns how many there
+    /// are. Besides the records that this takes it reads those that the backup needs.
+    async fn check_records(
+        &self,
+        shelf: &dyn Shelf,
+        chosen: Option<&Chosen>,
+        told: Told<'_>,
+    ) -> Result<u64, BackupError> {
         let catalog = Catalog::read(shelf).await?;
-        let mut ids: Vec<_> = catalog.newest_first().collect();
-        ids.reverse();
-        let records = catalog.load_all(shelf, ids).await?;
-        for fault in check_chain(&records) {
-            told(described(fault));
-        }
-        Ok(records.len() as u64)
+        let Some(newest) = catalog.newest() else {
+            return Ok(0);
+        };
+        let mut survey = Survey::read(&catalog, shelf, BackupId::FIRST, newest).await?;
+        let needed = chosen.map_or(&[][..], |chosen| &chosen.records);
+        survey.add_all(&catalog, shelf, needed.to_vec()).await?;
+        let count = survey.len();
+        let gaps = catalog.gaps().map(|id| BackupError::Record {
+            id,
+            source: RecordError::Gap,
+        });
+        let faults = gaps.chain(survey.into_faults()).map(described);
+        let mut faults: Vec<_> = faults.collect();
+        faults.extend(chosen.and_then(|chosen| chosen.fault.clone()));
+        faults.sort();
+        faults.dedup();
+        faults.into_iter().for_each(told);
+        Ok(count)
     }
 
     /// Checks every chunk of a file, and returns how many there are.

@@ -9,6 +9,7 @@
 
 mod folder_lock;
 mod remotes;
+mod kept_form;
 mod repo_state;
 mod settings;
 mod source;
@@ -27,6 +28,7 @@ use holdfast_chunkstore::pool::BlockingPool;
 
 pub use folder_lock::{FolderLock, LockError};
 pub(crate) use remotes::{add_remote, remove_remote, set_remote_url};
+pub(crate) use kept_form::check_form;
 pub use repo_state::{RemoteEntry, RepoState, Upstream};
 pub use settings::DoltSettings;
 pub use source::StoreSource;
@@ -76,6 +78,17 @@ pub enum DatabaseError {
         #[source]
         source: serde_json::Error,
     },
+    /// What a later version left to go on with.
+    #[error(
+        "could not go on with what lies in {}: it is of form {form}, which a newer holdfast left; go on with that one, or remove the folder to begin anew",
+        path.display()
+    )]
+    NewerForm {
+        /// Which folder.
+        path: PathBuf,
+        /// What it says of its form.
+        form: String,
+    },
     /// Its store cannot be used.
     #[error("{source}")]
     Store {
@@ -101,6 +114,7 @@ impl DatabaseError {
             Self::Io { source, .. } => kind_of_io(source),
             Self::None { .. } => ErrorKind::NotFound,
             Self::File { .. } => ErrorKind::Corrupt,
+            Self::NewerForm { .. } => ErrorKind::Refused,
             Self::Store { source } => source.kind(),
         }
     }

@@ -62,6 +62,19 @@ pub enum InventoryError {
         #[source]
         source: DecodeError,
     },
+    /// An inventory of a form that a later version writes.
+    #[error(
+        "{} is an inventory of form {form}, and this version reads form {known}; a newer holdfast reads it",
+        path.display()
+    )]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its form.
+        form: u32,
+        /// The form that is read.
+        known: u32,
+    },
     /// A file that is no inventory, or was changed.
     #[error("could not use the inventory {}: it is not as it was written, {what} is wrong", path.display())]
     Form {
@@ -99,7 +112,7 @@ impl InventoryError {
             },
             Self::Store { source } => source.kind(),
             Self::Decode { source, .. } => source.kind(),
-            Self::Beside { .. } => ErrorKind::Refused,
+            Self::Beside { .. } | Self::Newer { .. } => ErrorKind::Refused,
             Self::Exists { .. } => ErrorKind::Conflict,
             Self::Lacks { .. } | Self::Form { .. } => ErrorKind::Corrupt,
         }

@@ -195,8 +195,15 @@ fn parse_header(first: &str, path: &Path) -> Result<Header, InventoryError> {
         holdfast_inventory: u32,
     }
     let form: Form = serde_json::from_str(first).map_err(|_| wrong("its first line"))?;
+    if form.holdfast_inventory > FORM {
+        return Err(InventoryError::Newer {
+            path: path.to_owned(),
+            form: form.holdfast_inventory,
+            known: FORM,
+        });
+    }
     if form.holdfast_inventory != FORM {
-        return Err(wrong("its form, which is of another version"));
+        return Err(wrong("its form, which an older version wrote"));
     }
     serde_json::from_str(first).map_err(|_| wrong("its first line"))
 }

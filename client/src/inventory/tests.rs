@@ -325,7 +325,7 @@ fn a_changed_inventory_is_found_out() {
         ),
         (without, "its list"),
         (swapped.join("\n"), "the order"),
-        (text.replace(":2,\"from", ":3,\"from"), "its form"),
+        (text.replace(":2,\"from", ":1,\"from"), "its form"),
         ("{}".to_owned(), "its first line"),
         (
             text.replace(&format!("\n{}", &lines[2][..8]), "\nzzzzzzzz"),
@@ -337,4 +337,21 @@ fn a_changed_inventory_is_found_out() {
         assert!(error.to_string().contains(words), "{words}: {error}");
         assert_eq!(error.kind(), ErrorKind::Corrupt);
     }
+}
+
+#[test]
+fn an_inventory_of_a_newer_form_is_refused_by_its_form() {
+    let company = Company::new();
+    let (all, path) = (company.all(), company.path("inventory"));
+    let newer = br#"{"holdfast_inventory":3,"something":"else"}"#;
+    durable::write_over(&path, "new-", 0o644, newer).unwrap();
+    let error = compare(&all, &path).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("form 3, and this version reads form 2"),
+        "{error}"
+    );
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(read_header(&path).is_err());
 }

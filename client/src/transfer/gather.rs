@@ -25,6 +25,7 @@ use super::landing::Landing;
 use super::reads::{Event, Reads, joined};
 use super::seen::Seen;
 use super::waiting::{Batch, Below, Kind, Waiting};
+use crate::database::check_form;
 use crate::remote::{Parcel, Reach, Remote};
 
 /// How many parcels of one read wait to be opened.
@@ -95,7 +96,11 @@ impl Gather {
     /// Gathers everything below `roots`, them included.
     pub(crate) async fn run(self, roots: Vec<ChunkAddress>) -> Result<Gathered, TransferError> {
         let folder = self.folder.clone();
-        let landing = self.pool.run(move || Landing::open(&folder)).await?;
+        let open = move || {
+            check_form(folder.parent().unwrap_or(&folder))?;
+            Ok::<_, TransferError>(Landing::open(&folder)?)
+        };
+        let landing = self.pool.run(open).await?;
         let opener = Opener {
             remote: self.remote,
             reach: self.reach,

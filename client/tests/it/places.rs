@@ -41,13 +41,13 @@ fn publish(owner: &Database, url: &str) {
 }
 
 /// The address of a store in a bucket.
-fn url(bucket: &Bucket, prefix: &str) -> String {
+pub(crate) fn url(bucket: &Bucket, prefix: &str) -> String {
     let (name, endpoint) = (bucket.name(), bucket.endpoint());
     format!("s3://{name}/{prefix}?endpoint={endpoint}&region=us-east-1&path-style=true")
 }
 
 /// A workshop whose programs find the keys of a bucket.
-fn with_keys(workshop: &Workshop, bucket: &Bucket) -> Workshop {
+pub(crate) fn with_keys(workshop: &Workshop, bucket: &Bucket) -> Workshop {
     let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     workshop.with(&[
         setting("AWS_ACCESS_KEY_ID", bucket.access_key()),
@@ -56,7 +56,8 @@ fn with_keys(workshop: &Workshop, bucket: &Bucket) -> Workshop {
     ])
 }
 
-async fn remote(bucket: &Bucket, prefix: &str) -> BucketRemote {
+/// A store in a bucket, without the binary.
+pub(crate) async fn remote(bucket: &Bucket, prefix: &str) -> BucketRemote {
     let Ok(RemoteUrl::Bucket(url)) = RemoteUrl::parse(&url(bucket, prefix), "example.org") else {
         panic!("the address of a bucket");
     };
@@ -246,6 +247,66 @@ async fn large_files_go_in_parts_and_come_back() {
     for ((_, expected), chunk) in made.chunks.iter().zip(read.await.unwrap()) {
         assert!(chunk.unwrap().chunk == *expected);
     }
+}
+
+/// Adds files of a chunk each to a remote; its root stays.
+pub(crate) async fn scatter(remote: &dyn Remote, count: u32) {
+    let place = tempfile::tempdir().unwrap();
+    for number in 0..count {
+        let chunk = crate::many_files::scattered(number);
+        let made = holdfast_chunkstore::testing::generate::table_file_of(vec![chunk]);
+        let path = place.path().join(number.to_string());
+        std::fs::File::create_new(&path)
+            .and_then(|mut file| std::io::Write::write_all(&mut file, &made.file))
+            .unwrap();
+        let outgoing = OutgoingFile {
+            path,
+            id: made.written.id,
+            kind: FileKind::Table,
+            len: made.written.len,
+            data_len: made.written.data_len,
+            chunks: made.written.count,
+        };
+        remote.upload(&outgoing).await.unwrap();
+        let listed = ListedFile {
+            id: outgoing.id,
+            chunks: outgoing.chunks,
+        };
+        remote.add_files(&[listed]).await.unwrap();
+    }
+}
+
+/// Joining changes nothing for dolt: neither for one that comes later nor for one that was there before.
+#[tokio::test(flavor = "multi_thread")]
+async fn dolt_goes_on_with_a_bucket_whose_small_files_were_joined() {
+    let Some(dolt) = Dolt::find() else { return };
+    let bucket = Bucket::start().await;
+    let workshop = with_keys(&Workshop::new(&dolt), &bucket);
+    let owner = owner(&workshop);
+    let url = url(&bucket, "acme/prod");
+    publish(&owner, &url);
+    let before = workshop.clone_from(&url, "before", &[]);
+    let ours = remote(&bucket, "acme/prod").await;
+    scatter(&ours, 40).await;
+    let listed = ours.list_files().await.unwrap().files.len();
+    let there = bucket.keys().len();
+    assert!(
+        listed <= 33 && there > 40,
+        "{listed} of {there} objects are listed"
+    );
+
+    let copy = workshop.clone_from(&url, "copy", &[]);
+    assert_eq!(copy.log(), owner.log());
+    copy.fsck();
+    copy.commit("from the copy", "insert into word values (3, 'three');");
+    copy.push(&["origin", "main"]);
+    before.pull(&["origin", "main"]);
+    assert_eq!(before.log(), copy.log());
+    before.commit("from the first", "insert into word values (4, 'four');");
+    before.push(&["origin", "main"]);
+    let again = cloned_as(&workshop, &url, "again");
+    assert_eq!(again.log(), before.log());
+    again.fsck();
 }
 
 /// Bytes that do not compress.

@@ -59,8 +59,9 @@ pub fn side_list(bytes: &[u8]) {
 
 /// The note of an upload.
 pub fn upload_note(bytes: &[u8]) {
-    if let Ok(note) = UploadNote::decode(bytes) {
-        let again = UploadNote::decode(&note.encode());
+    let key = layout::forge();
+    if let Ok(note) = UploadNote::decode(&key, bytes) {
+        let again = UploadNote::decode(&key, &note.encode());
         assert_eq!(again.expect("it was just written"), note);
     }
 }

@@ -52,8 +52,7 @@ async fn current(target: &dyn Remote, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn line(backup: &ListedBackup) -> String {
-    let record = &backup.record;
+fn line(record: &ListedBackup) -> String {
     let source = ui::plain(&record.source).into_owned();
     format!(
         "{:>10}  {}  {}  {:>8} chunks  {:>12}  {source}",
@@ -65,8 +64,7 @@ fn line(backup: &ListedBackup) -> String {
     )
 }
 
-fn json(backup: &ListedBackup) -> serde_json::Value {
-    let record = &backup.record;
+fn json(record: &ListedBackup) -> serde_json::Value {
     json!({
         "id": record.id,
         "at": shown(record.at),
@@ -74,7 +72,7 @@ fn json(backup: &ListedBackup) -> serde_json::Value {
         "source": record.source,
         "chunks": record.added.chunks,
         "bytes": record.added.bytes,
-        "files": record.files.len(),
+        "files": record.files,
         "by": record.by,
         "client": record.client,
     })
@@ -103,7 +101,7 @@ pub(super) async fn forget_by(
     let (kept, others) = backup::forget(shelf(target)?, rules, now, by.as_deref()).await?;
     if output.format == Format::Json {
         let ids = |backups: &[ListedBackup]| -> Vec<_> {
-            backups.iter().map(|backup| backup.record.id).collect()
+            backups.iter().map(|backup| backup.id).collect()
         };
         let told = json!({
             "kept": ids(&kept),
@@ -117,12 +115,8 @@ pub(super) async fn forget_by(
         None => "would be forgotten",
     };
     for backup in &others {
-        let record = &backup.record;
-        ui::print(&format!(
-            "{verb}: backup {} of {}",
-            record.id,
-            shown(record.at)
-        ))?;
+        let (id, at) = (backup.id, shown(backup.at));
+        ui::print(&format!("{verb}: backup {id} of {at}"))?;
     }
     let (kept, others) = (kept.len(), others.len());
     ui::print(&format!(

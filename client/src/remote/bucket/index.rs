@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -155,17 +156,44 @@ impl Indexes {
             move || begin_file(&path, head.len)
         };
         let file = Arc::new(self.pool.run(begin).await?);
-        let mut offset = index.start;
-        let mut pieces = match index.is_empty() {
+        self.copy(&key, index, &file, &path).await?;
+        self.write(&file, &path, tail_begin, tail).await
+    }
+
+    /// Reads all of a file into a file.
+    pub(super) async fn fetch_whole(
+        &self,
+        id: TableFileId,
+        head: Head,
+        path: PathBuf,
+    ) -> Result<(), RemoteError> {
+        let begin = {
+            let path = path.clone();
+            move || begin_file(&path, head.len)
+        };
+        let file = Arc::new(self.pool.run(begin).await?);
+        let key = key_of(id, head.kind);
+        self.copy(&key, 0..head.len, &file, &path).await
+    }
+
+    async fn copy(
+        &self,
+        key: &ObjectKey,
+        range: Range<u64>,
+        file: &Arc<File>,
+        path: &Path,
+    ) -> Result<(), RemoteError> {
+        let mut offset = range.start;
+        let mut pieces = match range.is_empty() {
             true => stream::empty().boxed(),
-            false => self.objects.get(&key, Some(index)).await?.stream,
+            false => self.objects.get(key, Some(range)).await?.stream,
         };
         while let Some(piece) = pieces.try_next().await? {
             let len = piece.len() as u64;
-            self.write(&file, &path, offset, piece).await?;
+            self.write(file, path, offset, piece).await?;
             offset += len;
         }
-        self.write(&file, &path, tail_begin, tail).await
+        Ok(())
     }
 
     async fn write(

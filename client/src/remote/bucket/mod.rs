@@ -8,12 +8,14 @@
 //! ```
 //!
 //! * Truth: the bucket. Files never change; which of them count, the manifest says.
-//! * Cleanup: none. Dolt removes nothing from such a remote and joins no files, and neither do we.
+//! * Cleanup: none. Dolt removes nothing from such a remote, and neither do we; many small files are joined, and stay there
+//!   unlisted.
 //!
 //! The prefix is the store's: keys here are the names below it. The index of each file is read once, into a temporary
 //! file; chunks are read by ranges.
 
 mod index;
+mod joining;
 mod push;
 mod read;
 mod shelf;

@@ -14,8 +14,8 @@ use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::format::manifest::{ListedFile, Manifest};
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::objects::{
-    MAX_PIECE_BYTES, ObjectError, ObjectKey, ObjectStore as _, ObjectUpload, Replacement,
-    VersionedStore,
+    MAX_PIECE_BYTES, ObjectError, ObjectKey, ObjectStore as _, ObjectUpload, ObjectVersion,
+    Replacement, VersionedStore,
 };
 
 use super::Bucket;
@@ -144,21 +144,33 @@ impl Bucket {
                 self.check_root(root, &files).await?;
             }
             let next = manifest.replaced(root, files);
-            let body = Bytes::from(next.encode());
-            let key = super::manifest_key();
-            let replaced = self.store.replace(&key, body, version.as_ref()).await;
-            let failure = match replaced {
+            let failure = match self.replace_manifest(next, version.as_ref()).await {
                 Ok(Replacement::Done) => {
-                    self.remember(next);
+                    self.join_small().await;
                     return Ok(Swap::Won);
                 }
                 Ok(Replacement::Outdated) => RemoteError::Contended,
-                Err(error) => RemoteError::from(error),
+                Err(error) => error,
             };
             if !failure.kind().is_transient() || !budget.wait(&*self.clock).await {
                 return Err(failure);
             }
         }
+    }
+
+    /// Puts a manifest in the place of the version that was read.
+    pub(super) async fn replace_manifest(
+        &self,
+        next: Manifest,
+        version: Option<&ObjectVersion>,
+    ) -> Result<Replacement, RemoteError> {
+        let body = Bytes::from(next.encode());
+        let key = super::manifest_key();
+        let replaced = self.store.replace(&key, body, version).await?;
+        if replaced == Replacement::Done {
+            self.remember(next);
+        }
+        Ok(replaced)
     }
 
     /// Checks that the chunk of a root is in one of the files, the newest first.

@@ -469,3 +469,5 @@ async fn stores_of_dolt_are_read_whole() {
         assert_eq!(remote.metadata().await.unwrap().size, size);
     }
 }
+
+mod joining;

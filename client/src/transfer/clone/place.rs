@@ -9,7 +9,7 @@ use holdfast_chunkstore::noms_dir::{NewStore, NomsDir, StoreError, StoreWriter, 
 use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
 
-use crate::database::{DatabasePaths, FolderLock, RepoState, io, remove, replace_file};
+use crate::database::{DatabasePaths, FolderLock, RepoState, check_form, io, remove, replace_file};
 use crate::transfer::error::TransferError;
 
 /// What a clone makes.
@@ -92,6 +92,7 @@ impl Place {
     /// Makes the directories, or finds those of an unfinished clone of the same, and tells what was there. The directory
     /// is locked. Blocks.
     pub(crate) fn prepare(&self) -> Result<Before, TransferError> {
+        check_form(&self.folder())?;
         if self.is_same() && self.is_whole() {
             // Cut off after it was whole. Somebody may work in it already.
             self.clear()?;

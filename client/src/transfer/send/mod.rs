@@ -28,6 +28,7 @@ use super::error::TransferError;
 use super::events::Observer;
 use super::fetch::Extent;
 use super::reads::{Event, Reads};
+use crate::database::check_form;
 use crate::remote::{OutgoingFile, Remote};
 
 /// When so many chunks wait, each call asks for only [`FEW`]: what waits grows by the children of those.
@@ -104,7 +105,11 @@ impl Sender {
     async fn send(&self, roots: &[ChunkAddress], course: Course) -> Result<Sent, TransferError> {
         let (folder, address, all) = (self.folder.clone(), self.remote.address(), roots.to_vec());
         let takes_archives = self.takes_archives;
-        let open = move || Outgoing::open(&folder, &address, &all, takes_archives);
+        let open = move || {
+            check_form(folder.parent().unwrap_or(&folder))?;
+            let outgoing = Outgoing::open(&folder, &address, &all, takes_archives)?;
+            Ok::<_, TransferError>(outgoing)
+        };
         let outgoing = self.pool.run(open).await?;
         let outgoing = check_unsent(outgoing, &self.pool).await?;
         let mut uploads = Uploads::new(
