@@ -11,6 +11,7 @@ mod log;
 mod manual;
 mod mirror;
 mod move_out;
+mod needs;
 mod place;
 mod pull;
 mod push;
@@ -44,6 +45,14 @@ pub(crate) enum Complaint {
     Damaged {
         /// How many.
         count: u64,
+    },
+    /// A database that is sound and holds other chunks than an inventory says.
+    #[error("the inventory and the database differ in {count} ways")]
+    Inventory {
+        /// In how many.
+        count: u64,
+        /// Whether all that is wrong is that more is there.
+        is_more: bool,
     },
     /// A remote whose address gives a clone no name.
     #[error("the address has no last part to name a directory after: name one behind it")]
@@ -123,6 +132,12 @@ pub(crate) enum Complaint {
         /// What was given.
         text: String,
     },
+    /// A word behind the place of the backups.
+    #[error("could not take {text:?} for the number of a backup")]
+    Behind {
+        /// The word.
+        text: String,
+    },
     /// A file where a manual page goes.
     #[error("could not write the manual pages: {} exists, and is no page of holdfast", path.display())]
     NoPage {
@@ -170,7 +185,7 @@ impl Complaint {
             | Self::Absent { .. }
             | Self::NoBranches { .. } => ErrorKind::NotFound,
             Self::Rejected { .. } | Self::Clobbered { .. } => ErrorKind::Refused,
-            Self::Damaged { .. } => ErrorKind::Corrupt,
+            Self::Damaged { .. } | Self::Inventory { .. } => ErrorKind::Corrupt,
             Self::NoPage { .. } => ErrorKind::Conflict,
             Self::NoName
             | Self::NoPassword
@@ -181,6 +196,7 @@ impl Complaint {
             | Self::NoEnds
             | Self::NoBranch
             | Self::Number { .. }
+            | Self::Behind { .. }
             | Self::NothingStays { .. }
             | Self::Value { .. }
             | Self::User { .. } => ErrorKind::Invalid,

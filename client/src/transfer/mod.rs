@@ -24,6 +24,8 @@ pub(crate) mod fetch;
 pub(crate) mod gather;
 mod landing;
 pub(crate) mod losses;
+pub(crate) mod mend;
+mod needs;
 mod pull;
 mod push;
 mod reads;
@@ -34,7 +36,7 @@ mod seen;
 pub(crate) mod send;
 pub(crate) mod usable;
 mod waiting;
-mod working_set;
+pub(crate) mod working_set;
 
 pub use check::{CheckError, FileCheck, JournalCheck, check_file, check_journal, check_whole_file};
 pub use clone::{
@@ -45,11 +47,13 @@ pub use error::TransferError;
 pub use events::{Observer, Silent, TransferEvent};
 pub use fetch::{Extent, FetchRequest, Fetched, MovedTags, RefUpdate, Vanished, fetch};
 pub use losses::Loss;
+pub use mend::Lacking;
+pub use needs::{Need, NeedingCommit, Needs, NeedsError, Place, needs};
 pub use pull::{PullRequest, Pulled, pull};
 pub use push::{
     Force, PushRef, PushRequest, PushResult, Pushed, Rejection, RepairRequest, Repaired,
     SetUpstream, push, repair,
 };
 pub use ref_spec::{RefSpec, RefSpecError};
-pub use references::{Forgiving, check_references, described};
+pub use references::{Forgiving, Problem, check_references, described};
 pub use refs::usual_branch;

@@ -19,6 +19,7 @@ mod kill;
 mod looking;
 mod losing;
 mod many_files;
+mod mending;
 mod moved;
 mod moving;
 mod names;
