@@ -4,7 +4,7 @@ use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::{ErrorKind, RootAddress};
 use holdfast_doltdb::{ReadError, RefFault};
 
-use super::record::{BackupId, RecordError};
+use super::record::{BackupId, RecordError, needed_by};
 use crate::database::{DatabaseError, LockError};
 use crate::remote::RemoteError;
 use crate::transfer::losses::in_a_line;
@@ -148,7 +148,7 @@ pub enum BackupError {
         target: String,
     },
     /// Files of a target that do not hold what they should.
-    #[error("could not rely on {target}: {}; {}", faults.join("; "), needed(backups))]
+    #[error("could not rely on {target}: {}; {}", faults.join("; "), needed_by(backups))]
     Damaged {
         /// Where.
         target: String,
@@ -160,25 +160,6 @@ pub enum BackupError {
     /// Rules that would keep nothing.
     #[error("the rules keep no backup")]
     NoRules,
-}
-
-/// How many backups are named in an error.
-const NAMED: usize = 10;
-
-fn needed(backups: &[BackupId]) -> String {
-    if backups.is_empty() {
-        return "no earlier backup needs them".to_owned();
-    }
-    let named: Vec<_> = backups
-        .iter()
-        .take(NAMED)
-        .map(BackupId::to_string)
-        .collect();
-    let more = match backups.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("needed by backup {}{more}", named.join(", "))
 }
 
 impl BackupError {

@@ -25,6 +25,26 @@ const FORM: u32 = 1;
 #[serde(transparent)]
 pub struct BackupId(u64);
 
+/// How many backups are named in a line.
+const NAMED: usize = 10;
+
+/// Says which backups need something, of many the first ten.
+pub fn needed_by(backups: &[BackupId]) -> String {
+    if backups.is_empty() {
+        return "needed by no earlier backup".to_owned();
+    }
+    let named: Vec<_> = backups
+        .iter()
+        .take(NAMED)
+        .map(BackupId::to_string)
+        .collect();
+    let more = match backups.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("needed by backup {}{more}", named.join(", "))
+}
+
 /// Text that is not the number of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not the number of a backup")]

@@ -70,6 +70,9 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     if let Some(error) = cause.downcast_ref::<MirrorError>() {
         return match error {
             MirrorError::Ahead { .. } => Some(AHEAD),
+            MirrorError::Uncommitted { .. } => Some(
+                "commit them there first, keep those branches with --keep-vanished, or leave the changes behind with --force",
+            ),
             MirrorError::Live { .. } => Some(LIVE),
             _ => None,
         };
@@ -99,6 +102,13 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<&'static str> {
 fn of_a_complaint(complaint: &Complaint) -> Option<&'static str> {
     match complaint {
         Complaint::Unknown { .. } => Some("`holdfast refs` lists what there is"),
+        Complaint::Inventory { is_more: true, .. } => Some(
+            "what was committed or fetched since the move is not listed, and `dolt gc` removes what no ref reaches; for \
+             a new list, move the branches out again into a new directory",
+        ),
+        Complaint::Inventory { .. } => Some(
+            "move the branches out again, into a new directory: this one is not what the inventory lists",
+        ),
         Complaint::Nothing { .. } => Some(
             "name the address of a chunk, a ref of `holdfast refs --all`, or the path of a file",
         ),
@@ -111,6 +121,7 @@ fn of_a_complaint(complaint: &Complaint) -> Option<&'static str> {
         Complaint::NoUpstream { .. } => {
             Some("name both: holdfast push --set-upstream origin <branch>")
         }
+        Complaint::Behind { .. } => Some("write --backup and the number"),
         Complaint::Number { .. } => Some("write --backup 1 for a backup, ./1 for a directory"),
         Complaint::NoPage { .. } => Some("name another directory, or move that file away"),
         Complaint::NoBranch => Some("name the branch behind the address"),
@@ -166,7 +177,7 @@ fn of_a_backup(error: &BackupError) -> Option<&'static str> {
             "older states are in the history of the forge: `holdfastd history` there lists them",
         ),
         BackupError::Damaged { .. } => Some(
-            "back up to an empty target; `holdfast backup verify <target>` lists all damage in this one",
+            "a backup that is no dry run mends what its source still has; `holdfast backup verify <target>` lists all damage",
         ),
         BackupError::NoRules => Some("give a rule, such as --keep-daily 7"),
         _ => None,
