@@ -11,6 +11,7 @@
 //! * Order: chunks durable and part of the store, then the record, created only if its number is free, then the root.
 //! * Crash: before the record, chunks that nothing names; before the root, a backup that is listed and can be restored
 //!   while Dolt still sees the one before. The next backup goes on from there.
+//! * Damage: files that are damaged are mended by the next backup, as far as the source has what was lost.
 //! * Cleanup: none. A backup that is forgotten is no longer listed; its chunks stay.
 //! * Servers keep no records of ours. There the root is moved alone, and what was there before is in the history of the
 //!   forge.
@@ -18,6 +19,8 @@
 mod create;
 mod error;
 mod listing;
+mod mend;
+mod needing;
 mod origin;
 mod record;
 mod reliance;
@@ -29,9 +32,10 @@ mod walk;
 pub use create::{BackupRequest, Created, Occupied, Outcome, create};
 pub use error::BackupError;
 pub use listing::{Catalog, ListedBackup, forget, list};
+pub use mend::Mended;
 pub use origin::BackupSource;
 pub(crate) use origin::{Opened, Workplace};
-pub use record::{Added, BackupId, BackupRecord, RecordError, RecordedFile};
+pub use record::{Added, BackupId, BackupRecord, RecordError, RecordedFile, needed_by};
 pub use reliance::Share;
 pub use restore::{RestoreRequest, Restored, Which, restore};
 pub use retention::KeepRules;

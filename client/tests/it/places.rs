@@ -41,13 +41,13 @@ fn publish(owner: &Database, url: &str) {
 }
 
 /// The address of a store in a bucket.
-fn url(bucket: &Bucket, prefix: &str) -> String {
+pub(crate) fn url(bucket: &Bucket, prefix: &str) -> String {
     let (name, endpoint) = (bucket.name(), bucket.endpoint());
     format!("s3://{name}/{prefix}?endpoint={endpoint}&region=us-east-1&path-style=true")
 }
 
 /// A workshop whose programs find the keys of a bucket.
-fn with_keys(workshop: &Workshop, bucket: &Bucket) -> Workshop {
+pub(crate) fn with_keys(workshop: &Workshop, bucket: &Bucket) -> Workshop {
     let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     workshop.with(&[
         setting("AWS_ACCESS_KEY_ID", bucket.access_key()),
