@@ -110,7 +110,7 @@ impl Service {
             ready: AtomicBool::new(true),
             tasks: TaskTracker::new(),
         });
-        http.forge.look_for_damage();
+        http.forge.watch_for_damage();
         let work = Work::new(Arc::clone(&clock));
         let router = Router {
             grpc,
