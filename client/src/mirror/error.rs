@@ -51,6 +51,17 @@ pub enum MirrorError {
         /// Which commits of which refs.
         losses: Vec<Loss>,
     },
+    /// Changes that are not committed would be lost.
+    #[error(
+        "could not mirror: {target} would lose changes that are not committed on {}",
+        branches.join(", ")
+    )]
+    Uncommitted {
+        /// Where.
+        target: String,
+        /// The branches that the source lacks and that have such changes there.
+        branches: Vec<String>,
+    },
     /// A database that somebody works in.
     #[error("{target} is a database that a SQL server has open")]
     Live {
@@ -73,7 +84,7 @@ impl MirrorError {
             Self::Remote { source } => source.kind(),
             Self::Transfer { source } => source.kind(),
             Self::Read { source } => source.kind(),
-            Self::Ahead { .. } | Self::Live { .. } => ErrorKind::Refused,
+            Self::Ahead { .. } | Self::Uncommitted { .. } | Self::Live { .. } => ErrorKind::Refused,
             Self::Contended { .. } => ErrorKind::Unavailable,
         }
     }
