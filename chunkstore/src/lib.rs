@@ -18,6 +18,7 @@ pub mod hash;
 pub mod id;
 pub mod index;
 mod items;
+pub mod lookup;
 mod merge;
 pub mod noms_dir;
 pub mod objects;

@@ -96,6 +96,20 @@ pub fn leaves(node: &[u8]) -> Result<Option<Leaves>, ChildrenError> {
     Ok((level == 1).then_some(leaves))
 }
 
+/// Whether a chunk is a leaf of a commit closure: it points at all ancestors of a commit, which their own children name
+/// as well.
+pub fn lists_ancestors(chunk: &[u8]) -> Result<bool, ChildrenError> {
+    let message = Message::decode(chunk)?;
+    let kind = message.kind();
+    match kind {
+        MessageKind::CommitClosure => {
+            let level = level(kind, message.table()?).map_err(DecodeError::in_message(kind))?;
+            Ok(level == 0)
+        }
+        _ => Ok(false),
+    }
+}
+
 /// Reports the children of a tree node that stands inside another message.
 fn tree_children(
     chunk: &[u8],

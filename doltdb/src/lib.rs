@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! flat → message → children → reach
-//!                → model, tree::node → tree → { refs_diff │ history }
+//!                → model, tree::node → tree → { refs_diff → needs │ history }
 //! flat → write
 //! ```
 //!
@@ -19,6 +19,7 @@ mod flat;
 pub mod history;
 mod message;
 pub mod model;
+pub mod needs;
 mod reach;
 mod ref_fault;
 mod refs;
@@ -29,7 +30,7 @@ pub mod testing;
 pub mod tree;
 pub mod write;
 
-pub use children::{ChildrenError, Leaves, children, embedded, leaves};
+pub use children::{ChildrenError, Leaves, children, embedded, leaves, lists_ancestors};
 pub use error::{DecodeError, ReadError, TreeFault};
 pub use flat::FlatError;
 pub use message::{FileId, Message, MessageKind};

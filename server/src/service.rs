@@ -118,7 +118,7 @@ impl Service {
             readiness: Readiness::default(),
             tasks: TaskTracker::new(),
         });
-        http.forge.look_for_damage();
+        http.forge.watch_for_damage();
         let work = Work::new(Arc::clone(&clock));
         let router = Router {
             grpc,

@@ -152,6 +152,11 @@ impl Bucket {
         self.objects.replace(key, body);
     }
 
+    /// Takes an object away, as a failing disk would.
+    pub fn lose(&self, key: &str) {
+        self.objects.lose(key);
+    }
+
     /// Makes the multipart uploads that are open so much older.
     pub fn age_uploads(&self, age: Duration) {
         self.objects.age_uploads(age);

@@ -104,12 +104,17 @@ pub enum StoreError {
         source: RecordError,
     },
     /// Roots were committed behind a damaged place of the journal.
-    #[error("could not write to {}: it is damaged at {offset}, and what was committed after that place would be lost", path.display())]
+    #[error(
+        "could not write to {}: its sound part ends at byte {offset}, and what was committed in the {len} bytes behind it would be lost",
+        path.display()
+    )]
     Loss {
         /// Where the journal lies.
         path: PathBuf,
         /// Where its valid part ends.
         offset: u64,
+        /// How many bytes lie behind it.
+        len: u64,
     },
     /// The list of ghost commits is damaged.
     #[error("could not read the commits that a shallow clone left out: line {line} of {} is not a commit's address", path.display())]

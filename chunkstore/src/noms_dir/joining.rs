@@ -24,7 +24,7 @@ use super::stored_file::StoredFile;
 use crate::address::{ChunkAddress, TableFileId};
 use crate::format::archive::{self, Decoder, StoredDictionary};
 use crate::format::manifest::ListedFile;
-use crate::format::{EncodeError, FileKind, table};
+use crate::format::{EncodeError, FileKind, Written, table};
 use crate::hash::hash_chunk;
 use crate::index::{ByteSpan, ChunkSpan};
 use crate::objects::durable;
@@ -139,12 +139,7 @@ pub fn join(directory: &Path, parts: &[Arc<StoredFile>]) -> Result<Option<Joined
         true => FileKind::Archive,
         false => FileKind::Table,
     };
-    let mut copier = Copier {
-        writer: Writer::new(NewFile::begin(directory)?, kind),
-        seen: HashSet::new(),
-        decoder: Decoder::new(),
-        directory,
-    };
+    let mut copier = Copier::begin(directory, kind)?;
     let mut whole = Vec::with_capacity(parts.len());
     for part in parts {
         match copier.copy(part) {
@@ -156,8 +151,7 @@ pub fn join(directory: &Path, parts: &[Arc<StoredFile>]) -> Result<Option<Joined
     if whole.len() < 2 {
         return Ok(None);
     }
-    let (file, written) = copier.writer.finish().map_err(encode(directory))?;
-    file.land(written.id, kind)?;
+    let written = copier.land(kind)?;
     Ok(Some(Joined {
         directory: directory.to_owned(),
         file: ListedFile {
@@ -170,14 +164,31 @@ pub fn join(directory: &Path, parts: &[Arc<StoredFile>]) -> Result<Option<Joined
 }
 
 /// Copies chunks as they are stored.
-struct Copier<'a> {
+pub(super) struct Copier<'a> {
     writer: Writer,
     seen: HashSet<ChunkAddress>,
     decoder: Decoder,
     directory: &'a Path,
 }
 
-impl Copier<'_> {
+impl<'a> Copier<'a> {
+    /// Begins a file in a directory.
+    pub(super) fn begin(directory: &'a Path, kind: FileKind) -> Result<Self, StoreError> {
+        Ok(Self {
+            writer: Writer::new(NewFile::begin(directory)?, kind),
+            seen: HashSet::new(),
+            decoder: Decoder::new(),
+            directory,
+        })
+    }
+
+    /// Ends the file, durably under its name.
+    pub(super) fn land(self, kind: FileKind) -> Result<Written, StoreError> {
+        let (file, written) = self.writer.finish().map_err(encode(self.directory))?;
+        file.land(written.id, kind)?;
+        Ok(written)
+    }
+
     /// Copies what was not seen before, in the order of the file.
     fn copy(&mut self, part: &StoredFile) -> Result<(), StoreError> {
         let mut chunks = Vec::with_capacity(part.count() as usize);
@@ -197,7 +208,8 @@ impl Copier<'_> {
         Ok(())
     }
 
-    fn copy_chunk(
+    /// Copies one chunk, which is checked.
+    pub(super) fn copy_chunk(
         &mut self,
         part: &StoredFile,
         address: ChunkAddress,
@@ -259,7 +271,7 @@ impl Writer {
         }
     }
 
-    fn finish(self) -> Result<(NewFile, crate::format::Written), EncodeError> {
+    fn finish(self) -> Result<(NewFile, Written), EncodeError> {
         match self {
             Self::Table(writer) => writer.finish(),
             Self::Archive(writer) => {

@@ -251,6 +251,7 @@ impl<'a> Window<'a> {
     /// Looks at everything behind the valid part.
     fn search_loss(&mut self) -> Result<LossSearch, StoreError> {
         let end = self.offset;
+        let len = self.bytes().len() as u64 + self.unread;
         let mut search = LossSearch::default();
         loop {
             if self.bytes().is_empty() && self.is_last() {
@@ -264,6 +265,7 @@ impl<'a> Window<'a> {
                     return Err(StoreError::Loss {
                         path: self.path.to_owned(),
                         offset: end,
+                        len,
                     });
                 }
             }

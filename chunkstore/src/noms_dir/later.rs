@@ -81,7 +81,7 @@ impl NomsDir {
                 known.push(Arc::clone(file));
             }
         }
-        let now = opening::open(&self.directory, &known, &mut |_| ())?;
+        let now = opening::open(&self.directory, &known, &self.without, &mut |_| ())?;
         let is_new = |file: &Arc<StoredFile>| !known.iter().any(|known| Arc::ptr_eq(known, file));
         later.added.extend(now.files.into_iter().filter(is_new));
         later.gone.extend(gone);

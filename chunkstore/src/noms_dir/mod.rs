@@ -20,6 +20,7 @@
 //! Everything here blocks.
 
 mod create;
+mod damaged;
 mod dissolve;
 mod error;
 mod ghosts;
@@ -31,6 +32,7 @@ mod layout;
 mod lock;
 mod opening;
 mod partial;
+mod salvage;
 mod stamp;
 mod stored_file;
 mod update;
@@ -41,6 +43,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use create::{NewFile, NewStore, land};
+pub use damaged::{DamagedFile, damaged_files};
 pub use dissolve::dissolve;
 pub use error::StoreError;
 pub use joining::{Joinable, Joined, choose_small, join, join_small};
@@ -48,12 +51,13 @@ pub use journal::{Journal, JournalTail};
 pub use layout::file_name;
 pub use lock::{LockState, probe_lock};
 pub use partial::PartialFile;
+pub use salvage::{Salvaged, salvage};
 pub use stamp::StoreStamp;
 pub use stored_file::StoredFile;
 pub use update::ManifestUpdate;
 pub use writer::StoreWriter;
 
-use crate::address::{ChunkAddress, RootAddress};
+use crate::address::{ChunkAddress, RootAddress, TableFileId};
 use crate::format::MAX_CHUNK_LEN;
 use crate::format::archive::Decoder;
 use crate::format::manifest::{JOURNAL_ID, Manifest};
@@ -70,6 +74,8 @@ pub struct NomsDir {
     files: Vec<Arc<StoredFile>>,
     journal: Option<Journal>,
     ghosts: HashSet<ChunkAddress>,
+    /// Files that are listed and were not looked at.
+    without: HashSet<TableFileId>,
     /// What became of the files that collections took away.
     later: Later,
 }
@@ -97,7 +103,15 @@ impl NomsDir {
     /// # Errors
     /// [`StoreError::Changing`] when others changed it each time.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
-        opening::open(directory, &[], &mut |_| ())
+        Self::open_without(directory, &HashSet::new())
+    }
+
+    /// Opens the store in `directory` as if some files, which are damaged, were not listed. Blocks.
+    pub fn open_without(
+        directory: &Path,
+        without: &HashSet<TableFileId>,
+    ) -> Result<Self, StoreError> {
+        opening::open(directory, &[], without, &mut |_| ())
     }
 
     /// Where it lies.

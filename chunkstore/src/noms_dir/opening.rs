@@ -4,7 +4,7 @@
 //! takes the manifest first and then the journal may so see a root whose files it does not know. Therefore the
 //! manifests are read before and after the rest: only where both are the same, what lies between them is of one moment.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,9 +12,8 @@ use super::error::StoreError;
 use super::later::Later;
 use super::stored_file::StoredFile;
 use super::{Journal, NomsDir, ghosts, layout, read_manifest};
-use crate::address::RootAddress;
-use crate::format::FileKind;
-use crate::format::manifest::{JOURNAL_ID, Manifest};
+use crate::address::{RootAddress, TableFileId};
+use crate::format::manifest::{JOURNAL_ID, ListedFile, Manifest};
 
 /// How often opening is begun anew while others change the store.
 const ATTEMPTS: u32 = 64;
@@ -46,17 +45,19 @@ impl Manifests {
     }
 }
 
-/// Opens the store in `directory`; files that are `known` need not be read again. Blocks.
+/// Opens the store in `directory`; files that are `known` need not be read again, and those of `without` are not looked
+/// at. Blocks.
 pub(super) fn open(
     directory: &Path,
     known: &[Arc<StoredFile>],
+    without: &HashSet<TableFileId>,
     told: &mut dyn FnMut(Step),
 ) -> Result<NomsDir, StoreError> {
     let mut known = known.to_vec();
     let mut before = Manifests::read(directory)?;
     for _ in 0..ATTEMPTS {
         told(Step::Listed);
-        let opened = open_listed(directory, &before, &mut known, told);
+        let opened = open_listed(directory, &before, &mut known, without, told);
         told(Step::Opened);
         // Files never change: without a journal and an old generation one manifest says all.
         if opened.as_ref().is_ok_and(|store| store.journal.is_none()) && before.old.is_none() {
@@ -78,6 +79,7 @@ fn open_listed(
     directory: &Path,
     manifests: &Manifests,
     known: &mut Vec<Arc<StoredFile>>,
+    without: &HashSet<TableFileId>,
     told: &mut dyn FnMut(Step),
 ) -> Result<NomsDir, StoreError> {
     let journal = Journal::open(directory)?;
@@ -101,50 +103,39 @@ fn open_listed(
     let mut files = Vec::new();
     if let Some(old) = &manifests.old {
         let old_directory = directory.join(layout::OLD_GENERATION);
-        open_files(&old_directory, old, known, &mut files)?;
+        open_files(&old_directory, old, known, without, &mut files)?;
     }
-    open_files(directory, &manifest, known, &mut files)?;
+    open_files(directory, &manifest, known, without, &mut files)?;
     Ok(NomsDir {
         directory: directory.to_owned(),
         manifest,
         files,
         journal,
         ghosts: ghosts::read(directory)?,
+        without: without.clone(),
         later: Later::default(),
     })
 }
 
-/// Opens what a manifest lists, but the journal.
+/// Opens what a manifest lists, but the journal and what is left out.
 fn open_files(
     directory: &Path,
     manifest: &Manifest,
     known: &mut Vec<Arc<StoredFile>>,
+    without: &HashSet<TableFileId>,
     files: &mut Vec<Arc<StoredFile>>,
 ) -> Result<(), StoreError> {
     let of_directory = known.iter();
     let of_directory = of_directory.filter(|file| file.path().parent() == Some(directory));
     let of_directory = of_directory.map(|file| (file.id(), Arc::clone(file)));
     let of_directory: HashMap<_, _> = of_directory.collect();
-    let listed = manifest.files.iter().filter(|file| file.id != JOURNAL_ID);
-    for listed in listed {
+    let is_meant = |file: &&ListedFile| file.id != JOURNAL_ID && !without.contains(&file.id);
+    for listed in manifest.files.iter().filter(is_meant) {
         if let Some(file) = of_directory.get(&listed.id) {
             files.push(Arc::clone(file));
             continue;
         }
-        let file = StoredFile::open(directory, listed.id)?;
-        let file = file.ok_or_else(|| StoreError::Missing {
-            id: listed.id,
-            directory: directory.to_owned(),
-        })?;
-        // Dolt finds the index of a table file by the count.
-        if file.kind() == FileKind::Table && file.count() != listed.chunks {
-            return Err(StoreError::Count {
-                path: file.path().to_owned(),
-                listed: listed.chunks,
-                found: file.count(),
-            });
-        }
-        let file = Arc::new(file);
+        let file = Arc::new(StoredFile::open_listed(directory, *listed)?);
         known.push(Arc::clone(&file));
         files.push(file);
     }

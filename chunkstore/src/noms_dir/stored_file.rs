@@ -19,6 +19,7 @@ use super::handle::{Handle, HandleError};
 use super::layout;
 use crate::address::{ChunkAddress, TableFileId};
 use crate::format::archive::{self, DataSpans, Dictionary, SpanReference, StoredDictionary};
+use crate::format::manifest::ListedFile;
 use crate::format::table::{self, RecordSpans};
 use crate::format::{DecodeError, FileKind, MAX_CHUNK_LEN, TAIL_LEN};
 use crate::index::{ByteSpan, ChunkSpan};
@@ -55,6 +56,9 @@ enum Layout {
 }
 
 impl StoredFile {
+    /// How many entries of the index are read together.
+    pub const RUN: u32 = RUN;
+
     /// Opens the file of that id in `directory`, a table file before an archive as Dolt does; nothing if there is
     /// neither. Reads its index once and checks that prefixes rise and that spans fill the data.
     pub fn open(directory: &Path, id: TableFileId) -> Result<Option<Self>, StoreError> {
@@ -67,6 +71,27 @@ impl StoredFile {
             }
         }
         Ok(None)
+    }
+
+    /// Opens a file that a manifest lists in `directory`.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::File`] and [`StoreError::Count`] for one that does not hold what is listed.
+    pub fn open_listed(directory: &Path, listed: ListedFile) -> Result<Self, StoreError> {
+        let file = Self::open(directory, listed.id)?;
+        let file = file.ok_or_else(|| StoreError::Missing {
+            id: listed.id,
+            directory: directory.to_owned(),
+        })?;
+        // Dolt finds the index of a table file by the count.
+        if file.kind() == FileKind::Table && file.count() != listed.chunks {
+            return Err(StoreError::Count {
+                path: file.path().to_owned(),
+                listed: listed.chunks,
+                found: file.count(),
+            });
+        }
+        Ok(file)
     }
 
     fn read(id: TableFileId, path: &Path, file: File, kind: FileKind) -> Result<Self, StoreError> {
@@ -411,8 +436,16 @@ impl StoredFile {
 
     /// The addresses of all chunks, in the order of the index. Blocks, block by block.
     pub fn addresses(&self) -> impl Iterator<Item = Result<ChunkAddress, StoreError>> + '_ {
+        self.addresses_from(0)
+    }
+
+    /// The same, without the first ones; `from` is a multiple of [`StoredFile::RUN`].
+    pub fn addresses_from(
+        &self,
+        from: u32,
+    ) -> impl Iterator<Item = Result<ChunkAddress, StoreError>> + '_ {
         let count = self.count();
-        let firsts = (0..count).step_by(RUN as usize);
+        let firsts = (from..count).step_by(RUN as usize);
         firsts.flat_map(move |first| {
             let addresses = self.addresses_of_run(first, (count - first).min(RUN));
             let (addresses, error) = match addresses {

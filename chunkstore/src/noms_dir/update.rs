@@ -1,5 +1,6 @@
 //! A change of the manifest of a plain store: one without a journal, which many may push to.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::error::{StoreError, io};
@@ -55,7 +56,18 @@ impl ManifestUpdate {
     /// # Errors
     /// [`StoreError::Missing`] for a file that did not land.
     pub fn finish(self, root: RootAddress, added: &[ListedFile]) -> Result<(), StoreError> {
+        self.finish_without(root, added, &HashSet::new())
+    }
+
+    /// Does the same, and takes files off the list that are damaged.
+    pub fn finish_without(
+        self,
+        root: RootAddress,
+        added: &[ListedFile],
+        damaged: &HashSet<TableFileId>,
+    ) -> Result<(), StoreError> {
         let mut files = self.manifest.files.clone();
+        files.retain(|file| !damaged.contains(&file.id));
         for file in added {
             if files.iter().any(|known| known.id == file.id) {
                 continue;

@@ -8,14 +8,18 @@
 //! The object store. What is kept here is what this process came across; another server notices for itself.
 //!
 //! # Cleanup
-//! A file that no record names any more is forgotten. One that nothing needs any more is released by a record: all
+//! A file that is put right counts again as soon as it is looked at: when it is asked for, and by [`again`]. A file that no
+//! record names any more is forgotten. One that nothing needs any more is released by a record: all
 //! below the root, and all that the chunks of the other files refer to, lies in the other files.
+
+pub(crate) mod again;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::clock::Timestamp;
 use crate::id::UploadId;
 use crate::objects::{ObjectError, ObjectKey, ObjectMeta};
 use crate::repo::entries::EntriesError;
@@ -46,10 +50,20 @@ impl DamagedFile {
     }
 }
 
+/// A damaged file, and what its object looked like when all of it was read last; nothing if it was not since.
+#[derive(Debug)]
+struct Noticed {
+    file: DamagedFile,
+    read_at: Option<Stamp>,
+}
+
+/// What tells without reading that an object is another one: its length, and when it was stored.
+pub(crate) type Stamp = (u64, Timestamp);
+
 /// The damaged files that this process knows, of all repositories.
 #[derive(Debug, Default)]
 pub(crate) struct DamagedFiles {
-    files: Mutex<BTreeMap<UploadId, DamagedFile>>,
+    files: Mutex<BTreeMap<UploadId, Noticed>>,
     /// How often the set has changed; 0 while none was ever noticed.
     changes: AtomicU64,
 }
@@ -64,18 +78,44 @@ impl DamagedFiles {
     pub(crate) fn get(&self, upload: UploadId) -> Option<DamagedFile> {
         match self.changes() {
             0 => None,
-            _ => self.files.lock().get(&upload).cloned(),
+            _ => (self.files.lock().get(&upload)).map(|noticed| noticed.file.clone()),
         }
     }
 
     /// Notes a file. Whether it was not known yet.
     fn note(&self, upload: UploadId, file: DamagedFile) -> bool {
         let mut files = self.files.lock();
-        let is_new = files.insert(upload, file).is_none();
+        let is_new = !files.contains_key(&upload);
+        let noticed = files.entry(upload).or_insert_with(|| Noticed {
+            file: file.clone(),
+            read_at: None,
+        });
+        noticed.file = file;
         if is_new {
             self.changes.fetch_add(1, Ordering::SeqCst);
         }
         is_new
+    }
+
+    /// What the object of a damaged file looked like when all of it was read last.
+    fn read_at(&self, upload: UploadId) -> Option<Stamp> {
+        self.files.lock().get(&upload)?.read_at
+    }
+
+    /// Notes that all of a file was read, and is damaged still.
+    fn note_read(&self, upload: UploadId, stamp: Stamp) {
+        if let Some(noticed) = self.files.lock().get_mut(&upload) {
+            noticed.read_at = Some(stamp);
+        }
+    }
+
+    /// Forgets a file that is whole again. Whether it was known.
+    fn forget(&self, upload: UploadId) -> bool {
+        let was_known = self.files.lock().remove(&upload).is_some();
+        if was_known {
+            self.changes.fetch_add(1, Ordering::SeqCst);
+        }
+        was_known
     }
 
     /// Forgets the files of a repository that its state does not name.
@@ -85,7 +125,9 @@ impl DamagedFiles {
         }
         let mut files = self.files.lock();
         let before = files.len();
-        files.retain(|upload, file| file.repo != *repo || state.files.contains_key(upload));
+        files.retain(|upload, noticed| {
+            noticed.file.repo != *repo || state.files.contains_key(upload)
+        });
         if files.len() < before {
             self.changes.fetch_add(1, Ordering::SeqCst);
         }
@@ -93,7 +135,9 @@ impl DamagedFiles {
 
     /// All of them, by repository.
     pub(crate) fn all(&self) -> Vec<DamagedFile> {
-        let mut all: Vec<_> = self.files.lock().values().cloned().collect();
+        let files = self.files.lock();
+        let mut all: Vec<_> = files.values().map(|noticed| noticed.file.clone()).collect();
+        drop(files);
         all.sort_by(|a, b| (&a.repo, &a.key).cmp(&(&b.repo, &b.key)));
         all
     }
@@ -171,13 +215,14 @@ impl Repository {
         self.shared.damaged.forget_unnamed(repo, state);
     }
 
-    /// Whether a file is there and as long as it was; notes it where not.
+    /// Whether a file is there and as long as it was; notes it where not. One that is known to be damaged is looked at
+    /// again.
     pub(crate) async fn look_at(
         &self,
         file: &StoredFile,
     ) -> Result<Option<DamagedFile>, RepositoryError> {
-        if let Some(known) = self.damage(file.upload) {
-            return Ok(Some(known));
+        if self.damage(file.upload).is_some() {
+            return self.look_at_again(file).await;
         }
         let key = layout::file(self.shared.pool, file);
         let what = match self.shared.parts.objects.head(&key).await {

@@ -34,20 +34,47 @@ pub(crate) struct Lacking {
     /// One walk at a time.
     turn: tokio::sync::Mutex<()>,
     memory: parking_lot::Mutex<Memory>,
+    /// The damaged file that was looked at again last.
+    pub(crate) looked_at: parking_lot::Mutex<Option<UploadId>>,
 }
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// A record and a number of changes of the damaged files with which all below the root was there.
-    whole_at: Option<(u64, u64)>,
+    /// Where all below the root was there.
+    whole_at: Option<Sound>,
     /// A chunk below a root that was not there.
     below: Option<(RootAddress, ChunkAddress)>,
     /// A chunk that one of the other files refers to and that was not there, with so many changes of the damaged files:
     /// of more damaged files it may be that none of the others refers to it.
     dangling: Option<(u64, ChunkAddress)>,
+    /// A file of which it cannot be told what it refers to, and which is not known to be damaged.
+    unreadable: Option<UploadId>,
+}
+
+/// A root, and the files that are not known to be damaged: what was found below the one in the others stays so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sound {
+    root: RootAddress,
+    /// The digest of their names.
+    files: [u8; 32],
 }
 
 impl Repository {
+    fn sound(&self, state: &State) -> Sound {
+        let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+        for upload in state.files.keys() {
+            if self.damage(*upload).is_none() {
+                digest.update(upload.to_string().as_bytes());
+            }
+        }
+        let mut files = [0; 32];
+        files.copy_from_slice(digest.finish().as_ref());
+        Sound {
+            root: state.root,
+            files,
+        }
+    }
+
     /// Whether the last state that was seen names files that are known to be damaged.
     pub async fn has_damage(&self) -> bool {
         if self.shared.damaged.changes() == 0 {
@@ -63,7 +90,7 @@ impl Repository {
     pub(crate) async fn is_whole_below_root(&self, state: &State) -> Result<bool, RepositoryError> {
         let lacking = &self.shared.lacking;
         let _turn = lacking.turn.lock().await;
-        let now = (state.sequence, self.shared.damaged.changes());
+        let now = self.sound(state);
         let (whole_at, below) = {
             let memory = lacking.memory.lock();
             (memory.whole_at, memory.below)
@@ -80,6 +107,8 @@ impl Repository {
         let lacks = self.first_lacking(state).await?;
         let mut memory = lacking.memory.lock();
         memory.below = lacks.map(|address| (state.root, address));
+        // Files that were noticed on the way were read before they were.
+        let now = self.sound(state);
         memory.whole_at = lacks.is_none().then_some(now);
         Ok(lacks.is_none())
     }
@@ -155,6 +184,11 @@ impl Repository {
         Ok(Err(absent.map_or(addresses[0], |(address, _)| *address)))
     }
 
+    /// Lets a file that could not be read be read again: a fault of the disk may have passed.
+    pub fn try_unreadable_again(&self) {
+        self.shared.lacking.memory.lock().unreadable = None;
+    }
+
     /// Releases the damaged files of the last state if nothing needs them any more. Returns how many.
     pub async fn release_damaged(&self) -> Result<usize, RepositoryError> {
         for _ in 0..ATTEMPTS {
@@ -212,9 +246,18 @@ impl Repository {
         {
             return Ok(false);
         }
+        let unreadable = self.shared.lacking.memory.lock().unreadable;
+        let counts =
+            |upload: &UploadId| state.files.contains_key(upload) && self.damage(*upload).is_none();
+        if unreadable.as_ref().is_some_and(counts) {
+            return Ok(false);
+        }
         let closed = closed::check(self, state).await?;
-        if let Closed::Lacks(address) = &closed {
-            self.shared.lacking.memory.lock().dangling = Some((changes, *address));
+        let mut memory = self.shared.lacking.memory.lock();
+        match closed {
+            Closed::Lacks(address) => memory.dangling = Some((changes, address)),
+            Closed::Unreadable(upload) => memory.unreadable = Some(upload),
+            Closed::Whole | Closed::Unknown => {}
         }
         Ok(closed == Closed::Whole)
     }

@@ -8,6 +8,9 @@ use crate::repo::layout;
 use crate::repo::repository::Repository;
 use crate::repo::state::State;
 
+/// How many damaged files are looked at again when the files are listed.
+const LOOKED_AT_AGAIN: usize = 8;
+
 /// What a client can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum View {
@@ -40,6 +43,11 @@ impl Repository {
     /// Lists the files of the last state: root and files are one snapshot.
     pub async fn listing(&self, view: View) -> Result<Listing, RepositoryError> {
         let state = self.state().await?;
+        let damaged = self.damaged_in(&state);
+        let again: Vec<_> = (damaged.iter().take(LOOKED_AT_AGAIN))
+            .map(|(upload, _)| *upload)
+            .collect();
+        self.look_at_each(&state, &again).await?;
         if let Some((_, damaged)) = self.damaged_in(&state).into_iter().next()
             && !self.is_whole_below_root(&state).await?
         {

@@ -348,3 +348,36 @@ async fn a_page_of_the_list_ends_anywhere() {
     assert_eq!(server.look_for_damage().await.unwrap(), 6);
     assert_eq!(server.state().await.unwrap().root, RootAddress::ZERO);
 }
+
+#[tokio::test]
+async fn a_file_that_is_put_right_counts_again() {
+    let world = World::new();
+    let repository = world.server(1).await;
+    let pushed = push(&repository, 1).await;
+    let [leaves, _] = &pushed.files;
+    let bytes = world.bytes(&repository, leaves).await;
+    world.lose(&repository, leaves).await;
+    assert_eq!(repository.look_for_damage().await.unwrap(), 1);
+    assert_eq!(
+        repository.look_again().await.unwrap(),
+        0,
+        "it is lost still"
+    );
+    // One of the same length is read once, and not again while it stays as it is.
+    world.put(&repository, leaves, vec![9; bytes.len()]).await;
+    assert_eq!(repository.look_again().await.unwrap(), 0);
+    assert_eq!(repository.look_again().await.unwrap(), 0);
+    let refused = repository.listing(View::Current).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Corrupt);
+    assert!(repository.has_damage().await);
+
+    world.put(&repository, leaves, bytes).await;
+    assert_eq!(repository.look_again().await.unwrap(), 1);
+    assert!(!repository.has_damage().await);
+    assert_eq!(
+        repository.listing(View::Current).await.unwrap().files.len(),
+        2
+    );
+    let addresses = Pushed::addresses(&pushed.leaves);
+    assert!(repository.absent(&addresses).await.unwrap().is_empty());
+}

@@ -22,7 +22,8 @@ pub(crate) enum BackupAction {
     ///
     /// A server keeps no list of backups: of it, the current one is shown.
     List(ListBackups),
-    /// Check every chunk of a backup, and that everything it points at is there.
+    /// Check every chunk of a backup, and that everything it points at is there; what needs a damaged file or chunk is
+    /// told.
     Verify(VerifyBackup),
     /// Make a database of a backup: branches, tags and working sets as they were.
     ///
@@ -48,6 +49,9 @@ pub(crate) struct CreateBackup {
     pub(crate) force: bool,
     /// Read back so much of the data in the target, another part each time, besides the names and indexes of all files:
     /// 5%, 100%, or 0% for no data.
+    ///
+    /// With 1% a hundred backups, or a hundred days on which nothing changed, read all data once, and each of them reads
+    /// little even of a large target. Damage that is found is mended from what is backed up.
     #[arg(long, value_name = "PERCENT", default_value = "1%")]
     pub(crate) check: String,
     /// Say what would be copied, and change nothing.
@@ -97,8 +101,12 @@ pub(crate) struct ListBackups {
 pub(crate) struct VerifyBackup {
     /// Where the backups are.
     pub(crate) target: String,
+    /// What an earlier version took for the number of the backup.
+    #[arg(hide = true)]
+    pub(crate) rest: Option<String>,
     /// The number of the backup; the newest one unless given.
-    pub(crate) id: Option<BackupId>,
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) backup: Option<BackupId>,
     /// Check so many of the chunks, drawn by chance, and all commits: 5%.
     #[arg(long, value_name = "PERCENT")]
     pub(crate) sample: Option<String>,
@@ -149,7 +157,8 @@ pub(crate) struct Mirror {
     /// Leave branches and tags alone that only the target has.
     #[arg(long)]
     pub(crate) keep_vanished: bool,
-    /// Go on although the target has commits that the source lacks; no branch leads to them afterwards.
+    /// Go on although the target has commits that the source lacks, or branches that it lacks with changes that are not
+    /// committed; no branch leads to them afterwards.
     #[arg(long, short)]
     pub(crate) force: bool,
     /// Say what would be done, and change nothing.

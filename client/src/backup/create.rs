@@ -1,19 +1,22 @@
 //! One backup, or what is new since the last one.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use holdfast_chunkstore::RootAddress;
-use holdfast_chunkstore::clock::Clock;
+use holdfast_chunkstore::clock::{Clock, Timestamp};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_doltdb::RefName;
 
 use super::backup_id::BackupId;
 use super::error::BackupError;
 use super::listing::Catalog;
+use super::mend::{Mended, VaultMender};
+use super::needing::needing;
 use super::origin::{BackupSource, Opened, Workplace};
 use super::record::{Added, Draft, Last, RecordedFile};
-use super::reliance::{Reliance, Share};
+use super::reliance::{FileDamage, Reliance, Share};
 use crate::remote::{Budget, Remote, RemoteSource, Shelf, Swap, WorkingSets};
 use crate::transfer::datasets::Datasets;
 use crate::transfer::losses::{Both, losses};
@@ -56,7 +59,7 @@ pub enum Occupied {
 }
 
 /// What was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
     /// The number of the backup, where numbers are kept.
     pub id: Option<BackupId>,
@@ -66,6 +69,8 @@ pub struct Created {
     pub added: Added,
     /// How it ended.
     pub outcome: Outcome,
+    /// What of the target was damaged and mended.
+    pub mended: Mended,
 }
 
 /// How a backup ended.
@@ -123,6 +128,12 @@ fn turn(last: Option<BackupId>) -> u64 {
     last.map_or(0, BackupId::number)
 }
 
+/// Which share is read where nothing changed and no backup is made: another one each day.
+fn unchanged_turn(last: Option<BackupId>, now: Timestamp) -> u64 {
+    let days = now.seconds() / (24 * 60 * 60);
+    turn(last).wrapping_add(days)
+}
+
 struct Maker<'a> {
     request: &'a BackupRequest,
     opened: Opened,
@@ -136,6 +147,10 @@ struct Maker<'a> {
 impl Maker<'_> {
     async fn run(&self) -> Result<Created, BackupError> {
         let (target, root) = (&self.request.target, self.opened.root);
+        let damaged = self.reliance().look_at_indexes().await?;
+        self.refuse_if_dry(&damaged).await?;
+        let ids: Vec<_> = damaged.iter().map(|damage| damage.id).collect();
+        target.pass_over(&ids);
         let metadata = target.metadata().await?;
         if metadata.working_sets == WorkingSets::Asserted {
             return Err(BackupError::Live {
@@ -147,11 +162,12 @@ impl Maker<'_> {
             Some(shelf) => Catalog::read(shelf).await?.last(shelf).await?,
             None => None,
         };
-        let created = |id, sent: Sent, outcome| Created {
+        let created = |id, sent: Sent, outcome, mended| Created {
             id,
             root,
             added: added(sent),
             outcome,
+            mended,
         };
         let is_last = match (&last, target.shelf()) {
             (Some(last), _) => last.root == root,
@@ -160,11 +176,14 @@ impl Maker<'_> {
         };
         if there == root && is_last {
             let id = last.map(|last| last.id);
-            let days = self.clock.now().seconds() / (24 * 60 * 60);
-            self.check_reliance(turn(id).wrapping_add(days)).await?;
-            return Ok(created(id, Sent::default(), Outcome::Unchanged));
+            let mut mended = self.mend(damaged).await?;
+            let turn = unchanged_turn(id, self.clock.now());
+            mended.add(self.look_and_mend(turn).await?);
+            let sent = Sent::default();
+            return Ok(created(id, sent, Outcome::Unchanged, mended));
         }
         self.check_place(there, last.as_ref()).await?;
+        let mut mended = self.mend(damaged).await?;
         self.check_refs(there).await?;
         let sender = Sender {
             remote: Arc::clone(target),
@@ -179,25 +198,73 @@ impl Maker<'_> {
         let roots: Vec<_> = root.chunk().into_iter().collect();
         let sent = sender.run(&roots).await?;
         if self.request.extent == Extent::DryRun {
-            return Ok(created(None, sent, Outcome::DryRun));
+            return Ok(created(None, sent, Outcome::DryRun, mended));
         }
-        self.check_reliance(turn(last.map(|last| last.id))).await?;
+        let turn = turn(last.map(|last| last.id));
+        mended.add(self.look_and_mend(turn).await?);
         let id = match target.shelf() {
             Some(shelf) => Some(self.record(shelf, there, sent).await?),
             None => None,
         };
         let outcome = self.move_root(there, id).await?;
-        Ok(created(id, sent, outcome))
+        Ok(created(id, sent, outcome, mended))
     }
 
-    /// Refuses to rely on files that are damaged: no record is written then.
-    async fn check_reliance(&self, turn: u64) -> Result<(), BackupError> {
-        let reliance = Reliance {
+    fn reliance(&self) -> Reliance<'_> {
+        Reliance {
             target: &self.request.target,
             share: self.request.check,
             observer: &*self.observer,
+        }
+    }
+
+    /// Looks at what the backup relies on, and mends what is damaged: no record is written before.
+    async fn look_and_mend(&self, turn: u64) -> Result<Mended, BackupError> {
+        if self.request.extent == Extent::DryRun {
+            return Ok(Mended::default());
+        }
+        let damaged = self.reliance().look(turn).await?;
+        self.mend(damaged).await
+    }
+
+    async fn mend(&self, damaged: Vec<FileDamage>) -> Result<Mended, BackupError> {
+        let (Some(shelf), false) = (self.request.target.shelf(), damaged.is_empty()) else {
+            return Ok(Mended::default());
         };
-        reliance.check(turn).await
+        let target = self.request.target.address();
+        for fault in damaged.iter().flat_map(|damage| &damage.faults) {
+            self.observer.warn(&format!("{target} is damaged: {fault}"));
+        }
+        let mender = VaultMender {
+            target: &self.request.target,
+            opened: &self.opened,
+            outgoing: &self.outgoing,
+            pool: self.pool,
+            clock: self.clock,
+            observer: &self.observer,
+        };
+        mender.mend(shelf, &damaged).await
+    }
+
+    /// Refuses a dry run over damage, as it writes nothing.
+    async fn refuse_if_dry(&self, damaged: &[FileDamage]) -> Result<(), BackupError> {
+        if damaged.is_empty() || self.request.extent == Extent::Whole {
+            return Ok(());
+        }
+        let ids: Vec<_> = damaged.iter().map(|damage| damage.id).collect();
+        self.request.target.pass_over(&ids);
+        let listed = self.request.target.list_files().await?.files;
+        let backups = match self.request.target.shelf() {
+            Some(shelf) => needing(shelf, &listed, ids.into_iter().collect()).await?,
+            None => Vec::new(),
+        };
+        let backups = backups.into_iter().flat_map(|(_, backups)| backups);
+        let backups: BTreeSet<_> = backups.collect();
+        Err(BackupError::Damaged {
+            target: self.request.target.address(),
+            faults: (damaged.iter().flat_map(|damage| damage.faults.clone())).collect(),
+            backups: backups.into_iter().rev().collect(),
+        })
     }
 
     /// Refuses a place that holds something else than earlier backups of the same database.
@@ -396,4 +463,22 @@ fn added(sent: Sent) -> Added {
 /// The newest backup of a root.
 async fn newest_of(shelf: &dyn Shelf, root: RootAddress) -> Result<Option<BackupId>, BackupError> {
     Catalog::read(shelf).await?.newest_of(shelf, root).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_nothing_changes_the_share_moves_on_with_the_day() {
+        let day = |day: u64| Timestamp(day * 24 * 60 * 60 * 1000 + 77);
+        let last = Some(BackupId::FIRST.next());
+        let turns = (20_000..20_003).map(|number| unchanged_turn(last, day(number)));
+        assert_eq!(turns.collect::<Vec<_>>(), [20_002, 20_003, 20_004]);
+        assert_eq!(
+            unchanged_turn(last, Timestamp(day(20_000).0 + 3_600_000)),
+            20_002
+        );
+        assert_eq!(turn(last), 2);
+    }
 }

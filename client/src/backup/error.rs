@@ -5,7 +5,7 @@ use holdfast_chunkstore::{ErrorKind, RootAddress};
 use holdfast_doltdb::{ReadError, RefFault};
 
 use super::backup_id::BackupId;
-use super::record::RecordError;
+use super::record::{RecordError, needed_by};
 use crate::database::{DatabaseError, LockError};
 use crate::remote::RemoteError;
 use crate::transfer::losses::in_a_line;
@@ -153,7 +153,7 @@ pub enum BackupError {
         target: String,
     },
     /// Files of a target that do not hold what they should.
-    #[error("could not rely on {target}: {}; {}", faults.join("; "), needed(backups))]
+    #[error("could not rely on {target}: {}; {}", faults.join("; "), needed_by(backups))]
     Damaged {
         /// Where.
         target: String,
@@ -174,25 +174,6 @@ pub(crate) const AHEAD: &str =
 /// What to do about a target that a SQL server works in.
 pub(crate) const LIVE: &str = "name a repository of its own, a file:// directory or a bucket";
 
-/// How many backups are named in an error.
-const NAMED: usize = 10;
-
-fn needed(backups: &[BackupId]) -> String {
-    if backups.is_empty() {
-        return "no earlier backup needs them".to_owned();
-    }
-    let named: Vec<_> = backups
-        .iter()
-        .take(NAMED)
-        .map(BackupId::to_string)
-        .collect();
-    let more = match backups.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    format!("needed by backup {}{more}", named.join(", "))
-}
-
 impl BackupError {
     /// One step that may help.
     pub fn hint(&self) -> Option<&'static str> {
@@ -212,7 +193,7 @@ impl BackupError {
                 "older states are in the history of the forge: `holdfastd history` there lists them",
             ),
             Self::Damaged { .. } => Some(
-                "back up to an empty target; `holdfast backup verify <target>` lists all damage in this one",
+                "a backup that is no dry run mends what its source still has; `holdfast backup verify <target>` lists all damage",
             ),
             Self::NoRules => Some("give a rule, such as --keep-daily 7"),
             _ => None,

@@ -11,6 +11,7 @@
 //! * Order: chunks durable and part of the store, then the record, created only if its number is free, then the root.
 //! * Crash: before the record, chunks that nothing names; before the root, a backup that is listed and can be restored
 //!   while Dolt still sees the one before. The next backup goes on from there.
+//! * Damage: files that are damaged are mended by the next backup, as far as the source has what was lost.
 //! * Cleanup: none. A backup that is forgotten is no longer listed; its record, from which those of others follow, and
 //!   its chunks stay.
 //! * Servers keep no records of ours. There the root is moved alone, and what was there before is in the history of the
@@ -22,6 +23,8 @@ mod create;
 mod error;
 mod files;
 mod listing;
+mod mend;
+mod needing;
 mod origin;
 mod record;
 mod reliance;
@@ -40,9 +43,12 @@ pub use create::{BackupRequest, Created, Occupied, Outcome, create};
 pub use error::BackupError;
 pub(crate) use error::{AHEAD, LIVE};
 pub use listing::{Catalog, forget, list};
+pub use mend::Mended;
 pub use origin::BackupSource;
 pub(crate) use origin::{Opened, Workplace};
-pub use record::{Added, BackupRecord, Draft, FileList, ListedBackup, RecordError, RecordedFile};
+pub use record::{
+    Added, BackupRecord, Draft, FileList, ListedBackup, RecordError, RecordedFile, needed_by,
+};
 pub use reliance::Share;
 pub use restore::{RestoreRequest, Restored, restore};
 pub use retention::KeepRules;

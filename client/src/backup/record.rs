@@ -28,6 +28,26 @@ const FORM: u32 = 2;
 /// The form before it, which is read here as well.
 const FIRST_FORM: u32 = 1;
 
+/// How many backups are named in a line.
+const NAMED: usize = 10;
+
+/// Says which backups need something, of many the first ten.
+pub fn needed_by(backups: &[BackupId]) -> String {
+    if backups.is_empty() {
+        return "needed by no earlier backup".to_owned();
+    }
+    let named: Vec<_> = backups
+        .iter()
+        .take(NAMED)
+        .map(BackupId::to_string)
+        .collect();
+    let more = match backups.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("needed by backup {}{more}", named.join(", "))
+}
+
 /// Why text is not a record.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

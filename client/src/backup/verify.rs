@@ -1,27 +1,30 @@
 //! Whether a backup is whole: every chunk of its files, and everything that its root points at.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
-use holdfast_chunkstore::ErrorKind;
 use holdfast_chunkstore::clock::Clock;
-use holdfast_chunkstore::noms_dir::file_name;
+use holdfast_chunkstore::format::manifest::JOURNAL_ID;
 use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
 use holdfast_doltdb::ChunkSource as _;
 
 use super::backup_id::BackupId;
 use super::chosen::{Chosen, Which, choose};
 use super::error::BackupError;
 use super::listing::Catalog;
+use super::needing::needing;
 use super::record::RecordError;
 use super::survey::Survey;
 use super::walk::check_commits;
-use crate::database::{io, remove};
+use crate::database::io;
 use crate::remote::{Lot, Remote, RemoteFile, RemoteSource, Shelf};
 use crate::transfer::download::{Downloader, Folders};
 use crate::transfer::{
-    CheckError, Forgiving, Observer, TransferError, check_file, check_references, described,
+    CheckError, FileCheck, Forgiving, Needs, Observer, TransferError, check_references,
+    check_whole_file, described, needs,
 };
 
 /// How many chunks are read at once.
@@ -48,7 +51,7 @@ pub enum Depth {
 }
 
 /// What was checked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
     /// How many records.
     pub records: u64,
@@ -60,6 +63,11 @@ pub struct Verified {
     pub reached: u64,
     /// How many problems were told.
     pub problems: u64,
+    /// The files that hold damage, and the backups that need each, the newest first; nothing of a target that keeps no
+    /// records.
+    pub damaged: Vec<(TableFileId, Vec<BackupId>)>,
+    /// What needs the damaged chunks in the backup that was checked.
+    pub needs: Needs,
 }
 
 /// Checks a backup, and tells each problem in a line.
@@ -81,6 +89,7 @@ pub async fn verify(
         clock,
         observer,
     };
+    let mut damage = Damage::default();
     let mut verified = Verified::default();
     let chosen = choose(&request.target, request.which).await;
     if let Some(shelf) = request.target.shelf() {
@@ -93,16 +102,16 @@ pub async fn verify(
     match request.depth {
         Depth::Whole => {
             for file in &listed.files {
-                verified.chunks += verifier.check_file(file, &mut told).await?;
+                let checked = verifier.check_file(file, &mut damage, &mut told);
+                verified.chunks += checked.await?;
             }
-            verified.reached = verifier.check_references(&chosen, &mut told).await?;
+            let walked = verifier.check_references(&chosen, &mut damage, &mut told);
+            verified.reached = walked.await?;
         }
         Depth::Sample(lot) => {
-            for (number, file) in (0..).zip(&listed.files) {
-                // Each file has a chance of its own.
-                let seed = lot.seed.wrapping_add(number);
+            for file in &listed.files {
                 verified.chunks += verifier
-                    .check_some(file, Lot { seed, ..lot }, &mut told)
+                    .check_some(file, lot, &mut damage, &mut told)
                     .await?;
             }
             let source = RemoteSource::new(Arc::clone(&request.target));
@@ -120,8 +129,20 @@ pub async fn verify(
             };
         }
     }
+    verified.needs = verifier.needs(&chosen, damage.chunks, &mut told).await?;
+    if let Some(shelf) = request.target.shelf() {
+        let files = request.target.list_files().await?.files;
+        verified.damaged = needing(shelf, &files, damage.files).await?;
+    }
     verified.problems = problems;
     Ok(verified)
+}
+
+/// What is damaged.
+#[derive(Debug, Default)]
+struct Damage {
+    files: BTreeSet<TableFileId>,
+    chunks: BTreeSet<ChunkAddress>,
 }
 
 struct Verifier<'a> {
@@ -163,35 +184,57 @@ impl Verifier<'_> {
         Ok(count)
     }
 
-    /// Checks every chunk of a file, and returns how many there are.
-    async fn check_file(&self, file: &RemoteFile, told: Told<'_>) -> Result<u64, BackupError> {
+    /// Checks every chunk of a file, those behind a damaged one too, and returns how many there are.
+    async fn check_file(
+        &self,
+        file: &RemoteFile,
+        damage: &mut Damage,
+        told: Told<'_>,
+    ) -> Result<u64, BackupError> {
+        let id = file.id;
         let here = self.target.shelf().and_then(|shelf| shelf.path(file));
         let checked = match here {
-            Some(path) => {
-                let checked = check_file(&path, file.kind, &std::env::temp_dir(), self.pool).await;
-                checked.map_err(TransferError::from)
-            }
+            Some(path) => self.check_whole(&path, file).await,
             None => self.bring_and_check(file).await,
         };
-        match checked {
-            Ok(chunks) if chunks != file.chunks && file.chunks != 0 => {
-                let (id, listed) = (file.id, file.chunks);
-                told(format!(
-                    "file {id} holds {chunks} chunks, and {listed} are listed"
-                ));
-                Ok(u64::from(chunks))
-            }
-            Ok(chunks) => Ok(u64::from(chunks)),
+        let FileCheck { count, problems } = match checked {
+            Ok(checked) => checked,
             Err(error) if is_damage(&error) => {
-                told(described(error));
-                Ok(0)
+                damage.files.insert(id);
+                told(format!("file {id}: {}", described(error)));
+                return Ok(0);
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
+        };
+        if count != file.chunks && file.chunks != 0 {
+            let listed = file.chunks;
+            damage.files.insert(id);
+            told(format!(
+                "file {id} holds {count} chunks, and {listed} are listed"
+            ));
         }
+        for problem in problems {
+            damage.files.insert(id);
+            damage.chunks.extend(problem.chunk());
+            told(match problem.chunk() {
+                Some(chunk) => format!("chunk {chunk} of file {id}: {}", described(problem)),
+                None => format!("file {id}: {}", described(problem)),
+            });
+        }
+        Ok(u64::from(count))
+    }
+
+    async fn check_whole(
+        &self,
+        path: &Path,
+        file: &RemoteFile,
+    ) -> Result<FileCheck, TransferError> {
+        let spill = std::env::temp_dir();
+        Ok(check_whole_file(path, file.kind, &spill, self.pool).await?)
     }
 
     /// Brings a file to a directory of its own for as long as it is checked.
-    async fn bring_and_check(&self, file: &RemoteFile) -> Result<u32, TransferError> {
+    async fn bring_and_check(&self, file: &RemoteFile) -> Result<FileCheck, TransferError> {
         let made = self.pool.run(tempfile::tempdir).await;
         let directory = made.map_err(io("make a directory in", &std::env::temp_dir()))?;
         let folders = Folders {
@@ -200,18 +243,37 @@ impl Verifier<'_> {
         };
         let downloader =
             Downloader::new(self.target, folders, self.pool, self.clock, &self.observer);
-        let taken = downloader.take(file).await?;
-        let path = directory.path().join(file_name(file.id, file.kind));
-        self.pool.run(move || remove(&path)).await?;
-        Ok(taken.map_or(0, |listed| listed.chunks))
+        let checked = match file.id == JOURNAL_ID {
+            // A journal that comes is checked while a file is made of it.
+            true => FileCheck {
+                count: downloader
+                    .take(file)
+                    .await?
+                    .map_or(0, |listed| listed.chunks),
+                problems: Vec::new(),
+            },
+            false => {
+                let path = downloader.take_unchecked(file).await?;
+                self.check_whole(&path, file).await?
+            }
+        };
+        // Removing it takes time where it is large.
+        self.pool.run(move || drop(directory)).await;
+        Ok(checked)
     }
 
-    async fn check_references(&self, chosen: &Chosen, told: Told<'_>) -> Result<u64, BackupError> {
+    async fn check_references(
+        &self,
+        chosen: &Chosen,
+        damage: &mut Damage,
+        told: Told<'_>,
+    ) -> Result<u64, BackupError> {
         let source = RemoteSource::new(Arc::clone(self.target));
         let source = Forgiving::new(&source, &*self.observer);
         let none = HashSet::new();
         let walked = check_references(&source, chosen.root, &none, |problem| {
-            told(problem);
+            damage.chunks.insert(problem.address);
+            told(problem.text);
             ControlFlow::Continue(())
         });
         let (reached, ended) = walked.await;
@@ -219,20 +281,66 @@ impl Verifier<'_> {
         Ok(reached)
     }
 
+    /// Finds what needs the damaged chunks.
+    async fn needs(
+        &self,
+        chosen: &Chosen,
+        damaged: BTreeSet<ChunkAddress>,
+        told: Told<'_>,
+    ) -> Result<Needs, BackupError> {
+        if damaged.is_empty() {
+            return Ok(Needs::default());
+        }
+        let damaged: Vec<_> = damaged.into_iter().collect();
+        let source = RemoteSource::new(Arc::clone(self.target));
+        let source = Forgiving::new(&source, &*self.observer);
+        let none = HashSet::new();
+        match needs(&source, chosen.root, &none, &damaged, self.pool).await {
+            Ok(needs) => Ok(needs),
+            Err(error) => {
+                let error = described(error);
+                told(format!(
+                    "could not tell what needs the damaged chunks: {error}"
+                ));
+                Ok(Needs::default())
+            }
+        }
+    }
+
     /// Checks some chunks of a file, and returns how many.
     async fn check_some(
         &self,
         file: &RemoteFile,
         lot: Lot,
+        damage: &mut Damage,
         told: Told<'_>,
     ) -> Result<u64, BackupError> {
         let Some(shelf) = self.target.shelf() else {
             return Ok(0);
         };
-        let drawn = shelf.draw(file, lot).await?;
         let source = RemoteSource::new(Arc::clone(self.target));
         let source = Forgiving::new(&source, &*self.observer);
-        for batch in drawn.chunks(BATCH) {
+        let (mut count, mut from) = (0, Some(0));
+        while let Some(first) = from {
+            let drawn = shelf.draw(file, first, lot).await?;
+            count += drawn.chunks.len() as u64;
+            from = drawn.next;
+            self.read_back(file, &drawn.chunks, &source, damage, told)
+                .await?;
+        }
+        Ok(count)
+    }
+
+    /// Reads chunks of a file, and tells which cannot be read.
+    async fn read_back(
+        &self,
+        file: &RemoteFile,
+        chunks: &[ChunkAddress],
+        source: &Forgiving<'_>,
+        damage: &mut Damage,
+        told: Told<'_>,
+    ) -> Result<(), BackupError> {
+        for batch in chunks.chunks(BATCH) {
             let chunks = source.get(batch).await.map_err(|error| {
                 let count = batch.len();
                 holdfast_doltdb::ReadError::Source {
@@ -242,6 +350,8 @@ impl Verifier<'_> {
             })?;
             for (address, chunk) in batch.iter().zip(chunks) {
                 if chunk.is_none() {
+                    damage.files.insert(file.id);
+                    damage.chunks.insert(*address);
                     let fault = source.fault(*address);
                     let fault = fault.unwrap_or_else(|| "it is missing".to_owned());
                     told(format!(
@@ -251,7 +361,7 @@ impl Verifier<'_> {
                 }
             }
         }
-        Ok(drawn.len() as u64)
+        Ok(())
     }
 }
 

@@ -42,20 +42,7 @@ pub(super) async fn fetch(
     progress.finish();
     let fetched = fetched?;
     show(&request, &fetched, &progress, output)?;
-    check(&request, &fetched)
-}
-
-/// Checks that no ref stayed where it is that was to be fetched: any, unless some were named.
-fn check(request: &FetchRequest, fetched: &Fetched) -> anyhow::Result<()> {
-    let is_named = |name: &RefName, text: &str| {
-        let there = text.split(':').next().unwrap_or(text);
-        there.trim_start_matches('+') == name.to_string()
-    };
-    let is_meant = |update: &&RefUpdate| match &request.refs {
-        Some(refs) => refs.iter().any(|text| is_named(&update.name, text)),
-        None => true,
-    };
-    match fetched.rejected.iter().filter(is_meant).count() {
+    match fetched.rejected.len() {
         0 => Ok(()),
         count => Err(Complaint::Clobbered { count }.into()),
     }
@@ -79,16 +66,25 @@ pub(super) fn show(
     if output.format == Format::Json {
         let updates: Vec<_> = fetched.updates.iter().map(update_json).collect();
         let rejected: Vec<_> = fetched.rejected.iter().map(update_json).collect();
+        let elsewhere: Vec<_> = fetched.elsewhere.iter().map(update_json).collect();
         let told = json!({
             "remote": address,
             "updates": updates,
             "rejected": rejected,
+            "elsewhere": elsewhere,
             "chunks": fetched.chunks,
             "bytes": fetched.bytes,
             "at_least": fetched.is_least,
             "seconds": progress.seconds(),
         });
         return ui::print(&told.to_string());
+    }
+    for update in &fetched.elsewhere {
+        let name = update.name.to_string();
+        ui::say(&format!(
+            "warning: {} is elsewhere at {address}, and stays; --force takes it",
+            ui::plain(&name)
+        ));
     }
     if fetched.updates.is_empty() && fetched.rejected.is_empty() {
         return Ok(());

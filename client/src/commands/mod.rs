@@ -13,6 +13,7 @@ mod log;
 mod manual;
 mod mirror;
 mod move_out;
+mod needs;
 mod place;
 mod pull;
 mod push;
@@ -52,6 +53,14 @@ pub(crate) enum Complaint {
     Damaged {
         /// How many.
         count: u64,
+    },
+    /// A database that is sound and holds other chunks than an inventory says.
+    #[error("could not confirm the inventory: it and the database differ in {count} ways")]
+    Inventory {
+        /// In how many.
+        count: u64,
+        /// Whether all that is wrong is that more is there.
+        is_more: bool,
     },
     /// A remote whose address gives a clone no name.
     #[error("could not name a directory: the address has no last part")]
@@ -139,6 +148,12 @@ pub(crate) enum Complaint {
     #[error("could not tell whether {text} is a directory or the number of a backup")]
     Number {
         /// What was given.
+        text: String,
+    },
+    /// A word behind the place of the backups.
+    #[error("could not take {text:?} for the number of a backup")]
+    Behind {
+        /// The word.
         text: String,
     },
     /// A file where a manual page goes.
@@ -230,6 +245,14 @@ impl Complaint {
                 "`holdfast key list` lists those that there are, `holdfast key new` makes one"
             }
             Self::NoHome => "set HOME, or DOLT_ROOT_PATH",
+            Self::Behind { .. } => "write --backup and the number",
+            Self::Inventory { is_more: true, .. } => {
+                "what was committed or fetched since the move is not listed, and `dolt gc` removes what no ref reaches; for \
+                 a new list, move the branches out again into a new directory"
+            }
+            Self::Inventory { .. } => {
+                "move the branches out again, into a new directory: this one is not what the inventory lists"
+            }
             Self::Damaged { .. }
             | Self::Value { .. }
             | Self::Setting { .. }
@@ -251,7 +274,7 @@ impl Complaint {
             | Self::NoKey { .. }
             | Self::NoBranches { .. } => ErrorKind::NotFound,
             Self::Rejected { .. } | Self::Clobbered { .. } => ErrorKind::Refused,
-            Self::Damaged { .. } => ErrorKind::Corrupt,
+            Self::Damaged { .. } | Self::Inventory { .. } => ErrorKind::Corrupt,
             Self::NoPage { .. } => ErrorKind::Conflict,
             Self::NoName
             | Self::NoHome
@@ -263,6 +286,7 @@ impl Complaint {
             | Self::NoEnds
             | Self::NoBranch
             | Self::Number { .. }
+            | Self::Behind { .. }
             | Self::NothingStays { .. }
             | Self::Value { .. }
             | Self::User { .. } => ErrorKind::Invalid,

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
-use holdfast_chunkstore::{ChunkAddress, RootAddress};
+use holdfast_chunkstore::noms_dir::{DamagedFile, NomsDir, StoreError, damaged_files};
+use holdfast_chunkstore::{ChunkAddress, ErrorKind, RootAddress};
 use holdfast_client::database::{Database, DatabaseError, DatabasePaths, RepoState, StoreSource};
-use holdfast_client::remote::{RemoteSource, RemoteUrl, UrlError};
+use holdfast_client::remote::{DEFAULT_HOST, RemoteSource, RemoteUrl, UrlError};
 use holdfast_client::transfer::{KnownNames, from_head, is_from_head, usual_branch};
 use holdfast_doltdb::history::History;
 use holdfast_doltdb::tree::AddressMap;
@@ -26,6 +26,8 @@ pub(super) struct Looked {
     pub(super) name: String,
     pub(super) root: RootAddress,
     pub(super) source: Box<dyn ChunkSource>,
+    /// Files of a store that are listed and cannot be used; they were passed over.
+    pub(super) damaged: Vec<DamagedFile>,
     behind: Behind,
 }
 
@@ -208,8 +210,62 @@ async fn open(target: Target, place: &Place, environment: &Environment) -> anyho
         name,
         root,
         source: Box::new(RemoteSource::new(remote)),
+        damaged: Vec::new(),
         behind: Behind::Remote,
     })
+}
+
+/// Opens what [`look_at`] opens, also where files of a store are damaged: those are passed over.
+pub(super) async fn look_at_damaged(
+    named: &NamedPlace,
+    environment: &Environment,
+) -> anyhow::Result<Looked> {
+    let error = match look_at(named, environment).await {
+        Err(error) => error,
+        looked => return looked,
+    };
+    let directory = match &named.named {
+        Some(text) => match target(text, remote_called(text, &named.place.database)?) {
+            Target::Directory(directory) => directory,
+            Target::Remote(text) => match RemoteUrl::parse(&text, DEFAULT_HOST) {
+                Ok(RemoteUrl::Directory(directory)) => directory,
+                _ => return Err(error),
+            },
+        },
+        None if named.place.remote.is_none() => named.place.database.directory.clone(),
+        None => return Err(error),
+    };
+    let is_damage = error.downcast_ref::<DatabaseError>().is_some_and(|error| {
+        matches!(error, DatabaseError::Store { .. }) && error.kind() == ErrorKind::Corrupt
+    });
+    match is_damage {
+        true => open_damaged(&directory).await?.ok_or(error),
+        false => Err(error),
+    }
+}
+
+/// Opens a store without its damaged files; nothing where it is no file that is damaged.
+async fn open_damaged(directory: &Path) -> anyhow::Result<Option<Looked>> {
+    let pool = pool();
+    let inside = DatabasePaths::new(directory).store();
+    let store = match inside.is_dir() {
+        true => inside,
+        false => directory.to_owned(),
+    };
+    let open = move || {
+        let damaged = damaged_files(&store)?;
+        let without = damaged.iter().map(|file| file.id).collect();
+        let opened = NomsDir::open_without(&store, &without)?;
+        Ok::<_, StoreError>((damaged, Arc::new(opened)))
+    };
+    let (damaged, store) = pool.run(open).await?;
+    Ok((!damaged.is_empty()).then(|| Looked {
+        name: directory.display().to_string(),
+        root: store.root(),
+        source: Box::new(StoreSource::new(Arc::clone(&store), pool)),
+        damaged,
+        behind: Behind::Store(store),
+    }))
 }
 
 /// Opens a database, or a store that lies in a directory without one.
@@ -236,6 +292,7 @@ async fn open_directory(directory: &Path) -> anyhow::Result<Looked> {
         name: directory.display().to_string(),
         root,
         source,
+        damaged: Vec::new(),
         behind,
     })
 }

@@ -43,10 +43,12 @@ pub(super) async fn pull(
     if output.format == Format::Json {
         let updates: Vec<_> = pulled.fetched.updates.iter().map(update_json).collect();
         let rejected: Vec<_> = pulled.fetched.rejected.iter().map(update_json).collect();
+        let elsewhere: Vec<_> = pulled.fetched.elsewhere.iter().map(update_json).collect();
         let told = json!({
             "remote": request.fetch.remote.address(),
             "updates": updates,
             "rejected": rejected,
+            "elsewhere": elsewhere,
             "branch": pulled.branch,
             "old": pulled.old,
             "new": pulled.new,

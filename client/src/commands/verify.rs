@@ -1,20 +1,21 @@
 //! `holdfast verify`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::noms_dir::{Journal, JournalTail, NomsDir};
 use holdfast_client::inventory;
 use holdfast_client::transfer::{
-    self, CheckError, Forgiving, Observer as _, TransferEvent, check_journal, check_whole_file,
-    described,
+    self, CheckError, Forgiving, Observer as _, Problem, TransferEvent, check_journal,
+    check_whole_file, described,
 };
 use serde_json::json;
 
 use super::place::{self, Looked};
-use super::{Complaint, pool, unusable};
+use super::{Complaint, needs, pool, unusable};
 use crate::args::{self, Environment, Format, Output};
 use crate::ui::{self, progress::Progress};
 
@@ -26,7 +27,7 @@ pub(super) async fn verify(
     output: Output,
     environment: &Environment,
 ) -> anyhow::Result<()> {
-    let looked = place::look_at(&arguments.place, environment).await?;
+    let mut looked = place::look_at_damaged(&arguments.place, environment).await?;
     // A server shows an empty repository where there is none, and a misspelt name must not pass for one that is whole.
     if looked.store().is_none() && looked.root.is_zero() {
         let place = looked.name;
@@ -37,10 +38,19 @@ pub(super) async fn verify(
         output,
         progress: &progress,
         problems: 0,
+        damaged: BTreeSet::new(),
     };
+    for damaged in std::mem::take(&mut looked.damaged) {
+        report.problem(&described(damaged.error))?;
+    }
     let verified = check(&looked, &mut report).await;
+    if verified.is_ok() {
+        report.needs(&looked).await?;
+    }
+    let damages = report.problems;
+    let mut is_more = false;
     if let Some(path) = &arguments.inventory {
-        check_inventory(&looked, path, &mut report).await?;
+        is_more = check_inventory(&looked, path, &mut report).await?;
     }
     let problems = report.problems;
     progress.finish();
@@ -67,18 +77,19 @@ pub(super) async fn verify(
             ui::print(&line.to_string())?;
         }
     }
-    match problems {
-        0 => Ok(()),
-        count => Err(Complaint::Damaged { count }.into()),
+    match (damages, problems) {
+        (_, 0) => Ok(()),
+        (0, count) => Err(Complaint::Inventory { count, is_more }.into()),
+        (_, count) => Err(Complaint::Damaged { count }.into()),
     }
 }
 
-/// Compares the chunks of a store with an inventory.
+/// Compares the chunks of a store with an inventory. Returns whether all that is wrong is that more is there.
 async fn check_inventory(
     looked: &Looked,
     path: &Path,
     report: &mut Report<'_>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let store = looked.store().ok_or_else(|| Complaint::NoStore {
         place: looked.name.clone(),
     })?;
@@ -108,7 +119,7 @@ async fn check_inventory(
         );
         report.problem(&text)?;
     }
-    Ok(())
+    Ok(compared.extra > 0 && compared.missing == 0 && compared.unreached == 0)
 }
 
 /// Returns how many chunks were checked and how many the root reaches. What comes from a remote is checked where it
@@ -133,6 +144,8 @@ struct Report<'a> {
     output: Output,
     progress: &'a Progress,
     problems: u64,
+    /// The chunks that are damaged or missing.
+    damaged: BTreeSet<ChunkAddress>,
 }
 
 impl Report<'_> {
@@ -149,8 +162,32 @@ impl Report<'_> {
         self.progress.tell(TransferEvent::Received { bytes });
     }
 
+    /// Tells what needs the damaged chunks. Where there are none, nothing is read for it.
+    async fn needs(&mut self, looked: &Looked) -> anyhow::Result<()> {
+        let damaged: Vec<_> = std::mem::take(&mut self.damaged).into_iter().collect();
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        let source = Forgiving::new(&*looked.source, self.progress);
+        let (ghosts, pool) = (looked.ghosts(), pool());
+        let found = transfer::needs(&source, looked.root, ghosts, &damaged, &pool);
+        let lines = match found.await {
+            Ok(found) => needs::lines(&found, self.output.format),
+            Err(error) => {
+                let text = format!(
+                    "could not tell what needs the damaged chunks: {}",
+                    described(error)
+                );
+                return self.problem(&text);
+            }
+        };
+        lines.iter().try_for_each(|line| ui::print(line))
+    }
+
     /// Tells the damaged chunks of one file. Each counts, however many lines there are.
     fn chunks(&mut self, path: &Path, problems: Vec<CheckError>) -> anyhow::Result<()> {
+        self.damaged
+            .extend(problems.iter().filter_map(CheckError::chunk));
         let named = match self.output.format {
             Format::Text => NAMED_IN_TEXT,
             Format::Json => usize::MAX,
@@ -270,13 +307,15 @@ fn len(path: &Path) -> u64 {
 async fn check_references(looked: &Looked, report: &mut Report<'_>) -> anyhow::Result<u64> {
     let source = Forgiving::new(&*looked.source, report.progress);
     let mut printed = Ok(());
-    let walked = transfer::check_references(&source, looked.root, looked.ghosts(), |problem| {
-        printed = report.problem(&problem);
+    let tell = |Problem { address, text }| {
+        report.damaged.insert(address);
+        printed = report.problem(&text);
         match printed {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         }
-    });
+    };
+    let walked = transfer::check_references(&source, looked.root, looked.ghosts(), tell);
     let (reached, ended) = walked.await;
     printed?;
     match (ended, looked.store()) {

@@ -51,6 +51,17 @@ pub enum MirrorError {
         /// Which commits of which refs.
         losses: Vec<Loss>,
     },
+    /// Changes that are not committed would be lost.
+    #[error(
+        "could not mirror: {target} would lose changes that are not committed on {}",
+        branches.join(", ")
+    )]
+    Uncommitted {
+        /// Where.
+        target: String,
+        /// The branches that the source lacks and that have such changes there.
+        branches: Vec<String>,
+    },
     /// A database that somebody works in.
     #[error("could not mirror to {target}: it is a database that a SQL server has open")]
     Live {
@@ -70,6 +81,9 @@ impl MirrorError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Ahead { .. } => Some(AHEAD),
+            Self::Uncommitted { .. } => Some(
+                "commit them there first, keep those branches with --keep-vanished, or leave the changes behind with --force",
+            ),
             Self::Live { .. } => Some(LIVE),
             _ => None,
         }
@@ -82,7 +96,7 @@ impl MirrorError {
             Self::Remote { source } => source.kind(),
             Self::Transfer { source } => source.kind(),
             Self::Read { source } => source.kind(),
-            Self::Ahead { .. } | Self::Live { .. } => ErrorKind::Refused,
+            Self::Ahead { .. } | Self::Uncommitted { .. } | Self::Live { .. } => ErrorKind::Refused,
             Self::Contended { .. } => ErrorKind::Unavailable,
         }
     }

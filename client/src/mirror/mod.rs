@@ -13,8 +13,8 @@ use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
-use holdfast_doltdb::RefName;
 use holdfast_doltdb::write::NewChunk;
+use holdfast_doltdb::{DecodeError, ReadError, RefName};
 
 pub use error::MirrorError;
 
@@ -25,6 +25,7 @@ use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::losses::{Both, losses};
 use crate::transfer::send::{Sender, Sent, write_small};
 use crate::transfer::usable::Usable;
+use crate::transfer::working_set;
 use crate::transfer::{Extent, Observer, RefUpdate, TransferError, Vanished};
 
 /// How often a root that moved meanwhile is tried again.
@@ -160,6 +161,7 @@ impl Mirrorer<'_> {
         let (source, vanished) = (&self.source, self.request.vanished);
         let before = target.clone();
         let plan = Plan::make(&source.datasets, &source.passed_over, target, vanished);
+        self.check_working_sets(&there, &before, &plan).await?;
         if self.request.ahead == Ahead::Refused {
             // The source has what is new, and most of what is there.
             let both = Both {
@@ -175,6 +177,47 @@ impl Mirrorer<'_> {
             }
         }
         Ok(plan)
+    }
+
+    /// Refuses to remove working sets with changes along with their branches; told to go on, it says which.
+    async fn check_working_sets(
+        &self,
+        there: &RemoteSource,
+        before: &Datasets,
+        plan: &Plan,
+    ) -> Result<(), MirrorError> {
+        let mut branches = Vec::new();
+        for update in &plan.updates {
+            let (RefName::Branch(branch), Some(head), None) =
+                (&update.name, update.old, update.new)
+            else {
+                continue;
+            };
+            let working_set = before.get(&RefName::WorkingSet(branch.clone()));
+            let Some(address) = working_set else { continue };
+            match working_set::is_clean(there, address, head).await {
+                Ok(true) => {}
+                // What stands for something else holds no changes.
+                Err(ReadError::Decode {
+                    source: DecodeError::WrongKind { .. },
+                    ..
+                }) => {}
+                Ok(false) => branches.push(branch.escape_default().to_string()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let target = self.request.target.address();
+        match self.request.ahead {
+            _ if branches.is_empty() => Ok(()),
+            Ahead::Refused => Err(MirrorError::Uncommitted { target, branches }),
+            Ahead::LeftBehind => {
+                let branches = branches.join(", ");
+                self.observer.warn(&format!(
+                    "{target}: changes that are not committed go with {branches}"
+                ));
+                Ok(())
+            }
+        }
     }
 
     async fn send(

@@ -251,6 +251,7 @@ impl RemoteError {
     pub fn is_of_damage(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,
+            Self::Store { source } => source.kind() == ErrorKind::Corrupt,
             Self::Call { status, .. } => is_damage(status),
             _ => false,
         }

@@ -9,6 +9,7 @@ mod error;
 mod hindrance;
 mod open;
 mod parcel;
+mod passed_over;
 mod ranges;
 mod retry;
 mod server;
@@ -28,7 +29,7 @@ pub(crate) use retry::Budget;
 pub(crate) use retry::testing::Hasty;
 pub use retry::{Retries, Retry, UntoldRetries};
 pub use server::{ProxySettings, Server};
-pub use shelf::{Lot, Put, Shelf};
+pub use shelf::{Drawn, Lot, Put, Shelf};
 pub use source::RemoteSource;
 pub use url::{BucketUrl, DEFAULT_HOST, RemoteUrl, ServerUrl, UrlError};
 
@@ -41,6 +42,7 @@ use bytes::Bytes;
 use futures::Stream;
 use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::format::manifest::ListedFile;
+use holdfast_chunkstore::noms_dir::DamagedFile;
 use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
 use tokio::sync::mpsc;
 
@@ -121,6 +123,21 @@ pub trait Remote: Send + Sync + fmt::Debug {
     /// Asks a remote that can tell to compare a file, out of which wrong bytes came, with what it took in: an error of
     /// damage if it is another one now.
     async fn doubt_file(&self, _file: &RemoteFile) -> Result<(), RemoteError> {
+        Ok(())
+    }
+
+    /// Looks at the names, the lengths and the indexes of the files that a store lists, and returns those that are missing
+    /// or damaged. A server looks after its files itself, and names none.
+    async fn damaged_files(&self) -> Result<Vec<DamagedFile>, RemoteError> {
+        Ok(Vec::new())
+    }
+
+    /// Counts these files, which are damaged, and no others as not listed from now on, so that what they held is absent;
+    /// one that is sent again counts again. Others see the list as it is until [`Remote::drop_passed_over`].
+    fn pass_over(&self, _files: &[TableFileId]) {}
+
+    /// Takes the files that are passed over off the list.
+    async fn drop_passed_over(&self) -> Result<(), RemoteError> {
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Small files beside the chunks of a remote, and what lies in its table files.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -33,8 +34,23 @@ pub trait Shelf: Send + Sync + fmt::Debug {
     /// Where a table file lies, if that is on this machine.
     fn path(&self, file: &RemoteFile) -> Option<PathBuf>;
 
-    /// Draws some of the chunks in a table file.
-    async fn draw(&self, file: &RemoteFile, lot: Lot) -> Result<Vec<ChunkAddress>, RemoteError>;
+    /// Draws some of the chunks in a table file, at most [`MOST_DRAWN`] of them, from an entry of its index on; the first
+    /// is 0.
+    async fn draw(&self, file: &RemoteFile, from: u32, lot: Lot) -> Result<Drawn, RemoteError>;
+}
+
+/// How many chunks are drawn in one call.
+pub(super) const MOST_DRAWN: usize = 1 << 14;
+
+/// Chunks that were drawn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drawn {
+    /// How many chunks are in the file.
+    pub count: u32,
+    /// Those that were drawn.
+    pub chunks: Vec<ChunkAddress>,
+    /// From where on to draw the next ones; nothing at the end of the file.
+    pub next: Option<u32>,
 }
 
 /// What became of a file that was to be put on a shelf.
@@ -46,22 +62,59 @@ pub enum Put {
     Taken,
 }
 
-/// How many chunks are drawn, and which.
+/// Which chunks are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lot {
-    /// How many of a million.
-    pub per_million: u32,
-    /// The beginning of all chance.
-    pub seed: u64,
+pub enum Lot {
+    /// None.
+    None,
+    /// Some by chance.
+    Chance {
+        /// How many of a million.
+        per_million: u32,
+        /// The beginning of all chance.
+        seed: u64,
+    },
+    /// Those whose turn it is: each chunk has one.
+    Turn {
+        /// In how many turns all are drawn.
+        of: NonZeroU64,
+        /// Which turn it is.
+        turn: u64,
+    },
 }
 
 impl Lot {
-    /// Draws some of the chunks in a file. Blocks.
-    pub(super) fn draw(self, file: &StoredFile) -> Result<Vec<ChunkAddress>, StoreError> {
-        let mut random = StdRng::seed_from_u64(self.seed);
-        let is_drawn = |_: &Result<ChunkAddress, StoreError>| {
-            random.random_range(0..1_000_000_u32) < self.per_million
+    /// Whether a chunk is drawn.
+    pub fn takes(self, address: ChunkAddress) -> bool {
+        let front = address.as_bytes().first_chunk().copied();
+        let number = u64::from_be_bytes(front.unwrap_or_default());
+        match self {
+            Self::None => false,
+            Self::Chance { per_million, seed } => {
+                let mut random = StdRng::seed_from_u64(seed ^ number);
+                random.random_range(0..1_000_000_u32) < per_million
+            }
+            Self::Turn { of, turn } => number % of == turn % of,
+        }
+    }
+
+    /// Draws some of the chunks in a file from an entry on. Blocks.
+    pub(super) fn draw(self, file: &StoredFile, from: u32) -> Result<Drawn, StoreError> {
+        let mut drawn = Drawn {
+            count: file.count(),
+            chunks: Vec::new(),
+            next: None,
         };
-        file.addresses().filter(is_drawn).collect()
+        for (entry, address) in (from..).zip(file.addresses_from(from)) {
+            if entry.is_multiple_of(StoredFile::RUN) && drawn.chunks.len() >= MOST_DRAWN {
+                drawn.next = Some(entry);
+                return Ok(drawn);
+            }
+            let address = address?;
+            if self.takes(address) {
+                drawn.chunks.push(address);
+            }
+        }
+        Ok(drawn)
     }
 }

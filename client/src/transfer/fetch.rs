@@ -93,8 +93,10 @@ pub struct RefUpdate {
 pub struct Fetched {
     /// The refs that moved, by name.
     pub updates: Vec<RefUpdate>,
-    /// The tags that are elsewhere at the remote, and stay as they are here.
+    /// The tags that were asked for, are elsewhere at the remote, and stay as they are here.
     pub rejected: Vec<RefUpdate>,
+    /// Such tags that were not asked for.
+    pub elsewhere: Vec<RefUpdate>,
     /// How many chunks came; would come, of a dry run.
     pub chunks: u64,
     /// How many bytes they have in their stored form.
@@ -175,7 +177,13 @@ impl Plan {
         // What is there and cannot be used is still followed: nothing here goes because of it.
         let is_moved = |name: &RefName, at| {
             let mut here = wanted.here(name).into_iter();
-            matches!(name, RefName::Branch(_)) && here.any(|here| local.get(&here) != Some(at))
+            let is_taken = match name {
+                RefName::Branch(_) => true,
+                // What was not asked for is looked at when it comes along.
+                RefName::Tag(_) => wanted.names(name),
+                _ => false,
+            };
+            is_taken && here.any(|here| local.get(&here) != Some(at))
         };
         let usable = Usable::by_kind(&source, remote.clone(), is_moved).await?;
         wanted.check_usable(&usable, &address)?;
@@ -319,9 +327,13 @@ impl Fetcher<'_> {
         let Plan {
             mut local,
             mut updates,
-            tags: Tags {
-                taken, rejected, ..
-            },
+            tags:
+                Tags {
+                    taken,
+                    rejected,
+                    elsewhere,
+                    ..
+                },
         } = self.plan;
         let gather = Gather {
             remote: Arc::clone(&request.remote),
@@ -343,6 +355,7 @@ impl Fetcher<'_> {
         let fetched = Fetched {
             updates,
             rejected,
+            elsewhere,
             chunks: gathered.chunks,
             bytes: gathered.bytes,
             is_least: false,
@@ -371,9 +384,13 @@ impl Fetcher<'_> {
         let Plan {
             local,
             mut updates,
-            tags: Tags {
-                taken, rejected, ..
-            },
+            tags:
+                Tags {
+                    taken,
+                    rejected,
+                    elsewhere,
+                    ..
+                },
         } = self.plan;
         let estimator = Estimator {
             remote: Arc::clone(&request.remote),
@@ -392,6 +409,7 @@ impl Fetcher<'_> {
             Ok(Fetched {
                 updates,
                 rejected,
+                elsewhere,
                 chunks: estimate.chunks,
                 bytes: estimate.bytes,
                 is_least: estimate.is_least,

@@ -25,6 +25,8 @@ pub(crate) mod gather;
 mod known_names;
 mod landing;
 pub(crate) mod losses;
+pub(crate) mod mend;
+mod needs;
 mod pull;
 mod push;
 mod reads;
@@ -48,12 +50,14 @@ pub use events::{Observer, Silent, TransferEvent};
 pub use fetch::{Extent, FetchRequest, Fetched, MovedTags, RefUpdate, Vanished, fetch};
 pub use known_names::KnownNames;
 pub use losses::Loss;
+pub use mend::Lacking;
+pub use needs::{Need, NeedingCommit, Needs, NeedsError, Place, needs};
 pub use pull::{PullRequest, Pulled, pull};
 pub use push::{
     Force, PushRef, PushRequest, PushResult, Pushed, Rejection, RepairRequest, Repaired,
     SetUpstream, push, repair,
 };
 pub use ref_spec::{RefSpec, RefSpecError};
-pub use references::{Forgiving, check_references, described};
+pub use references::{Forgiving, Problem, check_references, described};
 pub use refs::usual_branch;
 pub use revision::{from_head, is_from_head};

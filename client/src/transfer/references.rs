@@ -12,17 +12,26 @@ use holdfast_doltdb::{ChunkSource, Reached, ReadError, SourceError, reach};
 
 use super::events::{Observer, TransferEvent};
 
+/// Something that is wrong with a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The chunk.
+    pub address: ChunkAddress,
+    /// What is wrong with it, and with which chunk, in one line.
+    pub text: String,
+}
+
 /// Walks everything below a root, tells each problem until `told` breaks, and returns how many chunks were reached
 /// and how the walk ended. What is in `ghosts` may be missing.
 pub async fn check_references(
     source: &Forgiving<'_>,
     root: RootAddress,
     ghosts: &HashSet<ChunkAddress>,
-    mut told: impl FnMut(String) -> ControlFlow<()>,
+    mut told: impl FnMut(Problem) -> ControlFlow<()>,
 ) -> (u64, Result<(), ReadError>) {
     let mut reached = 0;
     let visit = |found: Reached<'_>| {
-        let problem = match found {
+        let (address, text) = match found {
             Reached::Chunk { .. } => {
                 reached += 1;
                 return ControlFlow::Continue(());
@@ -30,19 +39,22 @@ pub async fn check_references(
             Reached::Missing { address, .. } if ghosts.contains(&address) => {
                 return ControlFlow::Continue(());
             }
-            Reached::Missing { address, parent } => match (source.fault(address), parent) {
-                (Some(fault), _) => format!("chunk {address} cannot be read: {fault}"),
-                (None, Some(parent)) => {
-                    format!("chunk {address} is missing; chunk {parent} points at it")
-                }
-                (None, None) => format!("the root {address} is missing"),
-            },
+            Reached::Missing { address, parent } => {
+                let text = match (source.fault(address), parent) {
+                    (Some(fault), _) => format!("chunk {address} cannot be read: {fault}"),
+                    (None, Some(parent)) => {
+                        format!("chunk {address} is missing; chunk {parent} points at it")
+                    }
+                    (None, None) => format!("the root {address} is missing"),
+                };
+                (address, text)
+            }
             Reached::Unreadable { address, error, .. } => {
-                format!("chunk {address}: {}", described(error))
+                (address, format!("chunk {address}: {}", described(error)))
             }
             _ => return ControlFlow::Continue(()),
         };
-        told(problem)
+        told(Problem { address, text })
     };
     let walked = reach(source, root.chunk(), visit).await;
     (reached, walked)

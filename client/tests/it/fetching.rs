@@ -198,27 +198,33 @@ fn a_tag_that_moved_at_the_remote_is_told_and_taken_by_force() {
     owner.push(&["origin", "v1"]);
 
     let words = " ! [rejected]          v1 -> v1 (would clobber existing tag)";
-    changes_nothing(&copy, 4, words, &["fetch", "--dry-run"]);
-    // All else comes.
-    let told = ours(&copy, &["fetch"]).expect_code(4);
-    assert!(
-        told.contains(words) && told.contains("main -> origin/main"),
-        "{told}"
-    );
+    let elsewhere = "warning: refs/tags/v1 is elsewhere at ";
+    let warned = |arguments: &[&str]| {
+        let told = ours(&copy, arguments);
+        assert_eq!(told.code, Some(0), "{arguments:?}: {told:?}");
+        assert!(told.stderr.contains(elsewhere), "{}", told.stderr);
+        assert!(!told.stdout.contains("rejected"), "{}", told.stdout);
+        told.stdout
+    };
+    // Who asks for no tags is warned, and all else comes.
+    warned(&["fetch", "--dry-run"]);
+    assert!(warned(&["fetch"]).contains("main -> origin/main"));
+    assert_eq!(hash(&copy, "origin/main"), hash(&owner, "main"));
+    assert_eq!(tag(&copy), before);
+    for asked in ["refs/tags/v1", "refs/tags/*", "refs/tags/v*:refs/tags/v*"] {
+        changes_nothing(&copy, 4, words, &["fetch", "origin", asked]);
+    }
+    let told = ours(&copy, &["fetch", "origin", "refs/tags/*"]).expect_code(4);
     assert!(
         told.contains("could not fetch 1 tags") && told.contains("--force"),
         "{told}"
     );
-    assert_eq!(hash(&copy, "origin/main"), hash(&owner, "main"));
-    assert_eq!(tag(&copy), before);
-    changes_nothing(&copy, 4, words, &["fetch", "origin", "refs/tags/v1"]);
-    // What was named was done, and what was not is told.
-    changes_nothing(&copy, 0, words, &["fetch", "origin", "main"]);
-    let told = ours(&copy, &["pull"]).expect_success();
-    assert!(told.contains(words) && told.contains("Updating "), "{told}");
+    warned(&["fetch", "origin", "main"]);
+    assert!(warned(&["pull"]).contains("Updating "));
     let json = ours(&copy, &["fetch", "--format", "json"]);
     let json: Value = serde_json::from_str(json.stdout.trim()).unwrap();
-    assert_eq!(json["rejected"][0]["ref"], "refs/tags/v1", "{json}");
+    assert_eq!(json["elsewhere"][0]["ref"], "refs/tags/v1", "{json}");
+    assert_eq!(json["rejected"], serde_json::json!([]), "{json}");
     assert_eq!(tag(&copy), before);
 
     ours(&copy, &["fetch", "--force"]).expect_success();

@@ -20,6 +20,7 @@ mod kill;
 mod looking;
 mod losing;
 mod many_files;
+mod mending;
 mod moved;
 mod moving;
 mod names;

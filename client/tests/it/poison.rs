@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use holdfast_tests::dolt::{Database, Workshop};
-use holdfast_tests::world::World;
+use holdfast_tests::world::{BRANCHES, World};
 
 use crate::holdfast::{holdfast, ours};
 use crate::names::{Lawless, add};
@@ -248,4 +248,74 @@ fn a_vault_takes_all_and_a_restore_leaves_out_what_dolt_could_not_use() {
     assert!(refused.contains("dolt branch -D"), "{refused}");
     ours(&restored, &["backup", ".", &url]).expect_success();
     server.finish();
+}
+
+/// The commit that a branch of the remote of a database stands for.
+fn there(database: &Database, branch: &str) -> Option<String> {
+    let refs = ours(
+        database,
+        &["refs", "--remote", "origin", "--format", "json"],
+    );
+    let lines = refs.expect_success();
+    let mut lines = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let name = format!("refs/heads/{branch}");
+    let found = lines.find(|line: &serde_json::Value| line["ref"] == name.as_str());
+    found.map(|line| line.to_string())
+}
+
+#[test]
+fn a_branch_goes_on_whose_name_nobody_may_give_any_more() {
+    let Some(lawless) = Lawless::start() else {
+        return;
+    };
+    let copy = &lawless.copy;
+    lawless.add("refs/heads/HEAD", "refs/heads/main");
+    lawless.add("refs/heads/a b", "refs/heads/main");
+    let before = there(copy, "HEAD").unwrap();
+    copy.commit("more", "create table more (id int primary key)");
+    for name in ["HEAD", "a b"] {
+        ours(
+            copy,
+            &["push", "origin", &format!("main:refs/heads/{name}")],
+        )
+        .expect_success();
+    }
+    assert_ne!(there(copy, "HEAD").unwrap(), before);
+    for name in ["head", "c d"] {
+        let refused = ours(
+            copy,
+            &["push", "origin", &format!("main:refs/heads/{name}")],
+        );
+        refused.expect_code(2);
+    }
+}
+
+#[test]
+fn the_last_branch_that_dolt_could_use_stays() {
+    let Some(lawless) = Lawless::start() else {
+        return;
+    };
+    let copy = &lawless.copy;
+    for branch in BRANCHES.iter().filter(|branch| **branch != "main") {
+        ours(copy, &["push", "--force", "origin", &format!(":{branch}")]).expect_success();
+    }
+    lawless.add("refs/heads/z", "refs/tags/v1");
+    lawless.add("refs/heads/a b", "refs/heads/main");
+    let refused = ours(copy, &["push", "origin", ":main"]).expect_code(4);
+    assert!(refused.contains("the last branch stays"), "{refused}");
+    ours(copy, &["push", "origin", "main:next"]).expect_success();
+    ours(copy, &["push", "origin", ":main"]).expect_success();
+}
+
+#[test]
+fn a_bad_tag_that_is_asked_for_is_refused_by_fetch() {
+    let Some(lawless) = poisoned() else { return };
+    let copy = &lawless.copy;
+    let refused = ours(copy, &["fetch", "origin", "refs/tags/x"]).expect_code(6);
+    assert!(refused.contains("stands for a commit"), "{refused}");
+    let refused = ours(copy, &["fetch", "origin", "refs/tags/a//b"]).expect_code(6);
+    assert!(refused.contains("has an empty part"), "{refused}");
+    ours(copy, &["fetch", "origin", "refs/tags/*"]).expect_success();
 }

@@ -7,7 +7,7 @@ use holdfast_chunkstore::repo::verify::{Damage, Finding, Report, Stage, VerifyPr
 use holdfast_chunkstore::repo::{RepoName, Repositories, Repository, RepositoryError};
 use parking_lot::Mutex;
 
-use super::verify_refs::{self, UnusableRef};
+use super::verify_refs::{self, Needing, UnusableRef};
 use super::{Answer, CommandError, Form};
 use crate::forge::error::one_line;
 
@@ -18,6 +18,9 @@ struct Verified {
     report: Report,
     /// Refs that Dolt cannot use.
     unusable_refs: Vec<UnusableRef>,
+    /// What needs chunks that cannot be read; nothing where none was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needing: Option<Needing>,
 }
 
 /// Checks one repository, or all. Returns whether nothing is wrong.
@@ -37,6 +40,7 @@ pub async fn verify(
             Err(error) => Verified {
                 report: Report::of_unreadable_name(name, &error),
                 unusable_refs: Vec::new(),
+                needing: None,
             },
         };
         is_whole &= verified.report.damages == 0 && verified.unusable_refs.is_empty();
@@ -98,10 +102,37 @@ async fn check(
             Vec::new()
         }
     };
+    let needing = match lacks_chunks(&report) {
+        true => match verify_refs::needing(readable, repository.name()).await {
+            Ok(needing) => Some(needing),
+            Err(error) => {
+                let cause = one_line(&error);
+                tracing::warn!(repo = %repository.name(), cause, "could not tell which refs need what is damaged");
+                None
+            }
+        },
+        false => None,
+    };
     Verified {
         report,
         unusable_refs,
+        needing,
     }
+}
+
+/// Whether chunks may be lost with what was found.
+fn lacks_chunks(report: &Report) -> bool {
+    report.findings.iter().any(|finding| {
+        matches!(
+            finding.damage,
+            Damage::FileMissing
+                | Damage::FileLength
+                | Damage::FileBytes
+                | Damage::FileContents
+                | Damage::DanglingReference
+                | Damage::RootMissing
+        )
+    })
 }
 
 fn write_text(verified: &Verified, out: &mut dyn Write) -> std::io::Result<()> {
@@ -148,7 +179,33 @@ fn write_text(verified: &Verified, out: &mut dyn Write) -> std::io::Result<()> {
         // The fault has the name in it, with everything escaped that a terminal would obey.
         writeln!(out, "    unusable-ref  {}", unusable.fault)?;
     }
-    Ok(())
+    match &verified.needing {
+        Some(needing) => write_needing(needing, out),
+        None => Ok(()),
+    }
+}
+
+fn write_needing(needing: &Needing, out: &mut dyn Write) -> std::io::Result<()> {
+    for name in &needing.refs {
+        writeln!(out, "    needed-by  {}", name.escape_default())?;
+    }
+    if needing.more_refs > 0 {
+        writeln!(out, "    needed-by  {} more refs", needing.more_refs)?;
+    }
+    for commit in &needing.commits {
+        writeln!(out, "    needed-by  commit {commit}")?;
+    }
+    if needing.more_commits > 0 {
+        writeln!(out, "    needed-by  {} more commits", needing.more_commits)?;
+    }
+    match (needing.refs.is_empty(), needing.lacks_refs) {
+        (_, true) => writeln!(
+            out,
+            "    needed-by  not all refs can be read: those that are not named may need it too"
+        ),
+        (true, false) => writeln!(out, "    needed-by  no ref"),
+        (false, false) => Ok(()),
+    }
 }
 
 /// Draws how far a check has come, on a terminal.

@@ -1,11 +1,15 @@
 //! Refs of a repository that Dolt cannot use: each stops clone and fetch for everybody.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use holdfast_chunkstore::ChunkAddress;
+use async_trait::async_trait;
+use bytes::Bytes;
 use holdfast_chunkstore::index::SpareIndex;
 use holdfast_chunkstore::repo::{ReadChunks as _, RepoName, Repositories, RepositoryError};
-use holdfast_doltdb::{MessageKind, ReadError, RefFault, RefName, Refs, SourceError};
+use holdfast_chunkstore::{ChunkAddress, ErrorKind};
+use holdfast_doltdb::needs::{self, Asked, Damaged, NeedsError};
+use holdfast_doltdb::{ChunkSource, MessageKind, ReadError, RefFault, RefName, Refs, SourceError};
 
 use crate::meaning::Source;
 
@@ -14,6 +18,9 @@ const BATCH: usize = 4096;
 
 /// How many places of chunks may be held that no stored index has.
 const MOST_ENTRIES: u64 = 1 << 22;
+
+/// How many refs and commits are named that need something damaged.
+const MOST_NAMED: usize = 100;
 
 /// A ref, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -72,6 +79,88 @@ pub(super) async fn find(
         if is_end {
             return Ok(unusable);
         }
+    }
+}
+
+/// The refs that need chunks which cannot be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub(super) struct Needing {
+    /// The full names of the first of them.
+    pub(super) refs: Vec<String>,
+    /// How many more there are.
+    pub(super) more_refs: u64,
+    /// The newest commits that hold such chunks.
+    pub(super) commits: Vec<ChunkAddress>,
+    /// How many more there are.
+    pub(super) more_commits: u64,
+    /// Whether not all refs could be read.
+    pub(super) lacks_refs: bool,
+}
+
+/// Finds them. All that the refs reach is read for that, so it is asked only where something is damaged.
+pub(super) async fn needing(
+    repositories: &Repositories,
+    name: &RepoName,
+) -> Result<Needing, NeedsError> {
+    let failed = |error: RepositoryError| ReadError::Source {
+        count: 1,
+        source: SourceError::new(error.kind(), error),
+    };
+    let Some(repository) = repositories.find(name).await.map_err(failed)? else {
+        return Ok(Needing::default());
+    };
+    let root = repository.state().await.map_err(failed)?.root;
+    let source = Lenient(Source {
+        chunks: &repository,
+    });
+    let folder = repositories.parts().spool.path().to_owned();
+    let asked = Asked {
+        root,
+        ghosts: &HashSet::new(),
+        damaged: Damaged::Unread,
+        named: MOST_NAMED,
+        folder: &folder,
+    };
+    let found = needs::find(&source, asked, &repositories.parts().pool).await?;
+    let mut needing = Needing {
+        lacks_refs: found.lacks_refs,
+        ..Needing::default()
+    };
+    let (mut refs, mut commits) = (BTreeSet::new(), BTreeSet::new());
+    let others = found.others.into_iter().map(|(_, need)| need);
+    for need in found.each.into_iter().map(|(_, need)| need).chain(others) {
+        refs.extend(need.refs.iter().map(ToString::to_string));
+        commits.extend(need.commits);
+        needing.more_refs = needing.more_refs.max(need.more_refs);
+        needing.more_commits = needing.more_commits.max(need.more_commits);
+    }
+    needing.more_refs += refs.len().saturating_sub(MOST_NAMED) as u64;
+    needing.refs = refs.into_iter().take(MOST_NAMED).collect();
+    needing.more_commits += commits.len().saturating_sub(MOST_NAMED) as u64;
+    let newest = commits.into_iter().rev().take(MOST_NAMED);
+    needing.commits = newest.map(|commit| commit.address).collect();
+    Ok(needing)
+}
+
+/// Goes on behind chunks that cannot be read: they count as absent.
+struct Lenient<'a>(Source<'a>);
+
+#[async_trait]
+impl ChunkSource for Lenient<'_> {
+    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+        match self.0.get(addresses).await {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {}
+            answered => return answered,
+        }
+        let mut chunks = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            match self.0.get(&[*address]).await {
+                Ok(chunk) => chunks.push(chunk.into_iter().next().flatten()),
+                Err(error) if error.kind() == ErrorKind::Corrupt => chunks.push(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(chunks)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Damaged data files: looked for beside all else, and told to whoever asks whether the server is ready.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_chunkstore::objects::{ObjectError, ObjectKey};
-use holdfast_chunkstore::repo::{DamagedFile, RepoName, Repositories};
+use holdfast_chunkstore::repo::{DamagedFile, RepoName, Repositories, RepositoryError};
 
 use super::access::{Action, Principal};
 use super::upkeep::Upkeep;
@@ -13,12 +15,32 @@ use super::{Caller, Forge, ForgeError};
 /// How many damaged files are named to whoever asks whether the server is ready.
 const MOST_NAMED: usize = 20;
 
+/// How often damaged files are looked at again: an operator may have put them right.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// After so many such looks the store is listed again, that is once an hour: what is read from a bucket by presigned
+/// addresses, and what nobody reads, is noticed by the list alone.
+const LOOKS_PER_LIST: u32 = 60;
+
 impl Forge {
-    /// Compares what the records name with what the store lists, one repository after another. Returns at once.
-    pub fn look_for_damage(&self) {
+    /// Compares what the records name with what the store lists, one repository after another, now and once an hour; and
+    /// looks at what is damaged again once a minute. Returns at once.
+    pub fn watch_for_damage(&self) {
+        self.watch_at(AGAIN);
+    }
+
+    fn watch_at(&self, pace: Duration) {
         let (repositories, upkeep) = (self.repositories.clone(), Arc::clone(&self.upkeep));
-        self.upkeep
-            .spawn(async move { look(&repositories, &upkeep).await });
+        let clock = Arc::clone(self.clock());
+        self.upkeep.spawn(async move {
+            loop {
+                look(&repositories, &upkeep).await;
+                for _ in 0..LOOKS_PER_LIST {
+                    clock.sleep(pace).await;
+                    look_again(&repositories, &upkeep).await;
+                }
+            }
+        });
     }
 
     /// What is said of a server that is ready: one line, and after it what is damaged, if anything is. One damaged
@@ -84,12 +106,40 @@ async fn look(repositories: &Repositories, upkeep: &Upkeep) {
         let Ok(repository) = repository else { continue };
         match repository.look_for_damage().await {
             Ok(0) => {}
-            Ok(_) => upkeep.look_at(repository),
+            Ok(_) => {
+                repository.try_unreadable_again();
+                upkeep.look_at(repository);
+            }
             // A log that cannot be read is told by whatever asks for the repository.
             Err(error) => {
                 let cause = super::error::one_line(&error);
                 tracing::debug!(repo = %name, cause, "could not look for damaged data files");
             }
+        }
+    }
+}
+
+/// Looks at damaged files again.
+async fn look_again(repositories: &Repositories, upkeep: &Upkeep) {
+    let names: BTreeSet<_> = repositories
+        .damaged()
+        .into_iter()
+        .map(|file| file.repo)
+        .collect();
+    for name in names {
+        let looked = async {
+            let Some(repository) = repositories.find(&name).await? else {
+                return Ok(());
+            };
+            repository.look_again().await?;
+            if repository.has_damage().await {
+                upkeep.look_at(repository);
+            }
+            Ok::<_, RepositoryError>(())
+        };
+        if let Err(error) = looked.await {
+            let cause = super::error::one_line(&error);
+            tracing::debug!(repo = %name, cause, "could not look at damaged data files again");
         }
     }
 }

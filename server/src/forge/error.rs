@@ -70,6 +70,12 @@ pub enum ForgeError {
     /// The file of a download address is not there any more.
     #[error("the file of this address is not there any more")]
     Gone,
+    /// A data file is damaged, and it is not known yet whether something needs it.
+    #[error("{name} is being looked through because a data file is damaged: try again")]
+    LookedThrough {
+        /// The repository.
+        name: RepoName,
+    },
     /// A range does not lie inside a file.
     #[error("the range does not lie inside the {len} bytes of the file")]
     Range {
@@ -109,7 +115,7 @@ impl ForgeError {
             _ if self.is_refused_by_store() => ErrorKind::Unavailable,
             Self::Repository(error) => error.kind(),
             Self::Upload(error) => error.kind(),
-            Self::Body { .. } => ErrorKind::Unavailable,
+            Self::Body { .. } | Self::LookedThrough { .. } => ErrorKind::Unavailable,
         }
     }
 
@@ -254,6 +260,7 @@ pub fn log(error: &ForgeError) {
         ErrorKind::Internal | ErrorKind::Corrupt => tracing::error!(cause, "request failed"),
         ErrorKind::Locked | ErrorKind::Unavailable => match error {
             ForgeError::Body { .. } => tracing::debug!(cause, "upload broken off"),
+            ForgeError::LookedThrough { .. } => tracing::info!(cause, "request refused for now"),
             _ => tracing::warn!(cause, "request failed for now"),
         },
         ErrorKind::Exhausted => tracing::warn!(cause, "no room"),

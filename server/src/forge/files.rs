@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::clock::Timestamp;
 use holdfast_chunkstore::objects::{ObjectBody, ObjectError, ObjectKey, SignedAddress};
-use holdfast_chunkstore::repo::{Listing, RepoName, RepositoryError, ServedFile};
+use holdfast_chunkstore::repo::{Listing, RepoName, Repository, RepositoryError, ServedFile, View};
 
 use super::addresses::{DOWNLOAD_VALID, REFRESH_AFTER, bucket_start};
 use super::{Caller, Forge, ForgeError};
@@ -33,15 +33,42 @@ impl std::fmt::Debug for DataUrl {
     }
 }
 
+/// How long a request waits until it is known whether something needs the damaged files of a repository.
+const LOOKED_THROUGH: Duration = Duration::from_secs(30);
+
 impl Forge {
     /// Lists root and files, of one moment.
     pub async fn listing(&self, caller: &Caller, name: &RepoName) -> Result<Listing, ForgeError> {
         match self.readable(caller, name).await? {
-            Some(repository) => Ok(repository.listing(caller.view).await?),
+            Some(repository) => self.listing_of(repository, caller.view).await,
             None => Ok(Listing {
                 root: RootAddress::ZERO,
                 files: Vec::new(),
             }),
+        }
+    }
+
+    /// Lists root and files. Where files are damaged, whether something needs them is found beside the request, which
+    /// waits for that a while only; what was found is remembered for the next.
+    async fn listing_of(&self, repository: Repository, view: View) -> Result<Listing, ForgeError> {
+        if !repository.has_damage().await {
+            return Ok(repository.listing(view).await?);
+        }
+        let name = repository.name().clone();
+        let (to, listed) = tokio::sync::oneshot::channel();
+        self.upkeep.spawn(async move {
+            let listing = repository.listing(view).await;
+            // The request may have ended.
+            drop(to.send(listing));
+        });
+        tokio::select! {
+            biased;
+            listing = listed => match listing {
+                Ok(listing) => Ok(listing?),
+                // The server stops.
+                Err(_) => Err(ForgeError::LookedThrough { name }),
+            },
+            () = self.clock().sleep(LOOKED_THROUGH) => Err(ForgeError::LookedThrough { name }),
         }
     }
 
@@ -62,7 +89,7 @@ impl Forge {
         }
         let id = file.strip_suffix(".darc").unwrap_or(file).parse();
         let id = id.map_err(|_| missing())?;
-        let listing = repository.listing(caller.view).await?;
+        let listing = self.listing_of(repository, caller.view).await?;
         let served = listing.files.iter().find(|served| served.file.id == id);
         self.data_url(caller, served.ok_or_else(missing)?).await
     }

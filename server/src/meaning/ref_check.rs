@@ -1,6 +1,6 @@
 //! Whether the refs that a new root brings are ones that Dolt can use.
 //!
-//! Only what comes to be or moves is looked at: what is there already is in nobody's way, and may go.
+//! Only what comes to be or moves is looked at, and what moves by its kind alone: what is there already may stay and go.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -62,7 +62,12 @@ pub(super) async fn check(
     let mut named: BTreeMap<ChunkAddress, Vec<RefName>> = BTreeMap::new();
     for (moved, new) in moves.iter().filter_map(|moved| Some((moved, moved.new?))) {
         let name = RefName::parse(&moved.name);
-        match name.check_placed() {
+        // What is there under a name that nothing new may have goes on: only what comes to be is judged by its name.
+        let placed = match moved.old {
+            None => name.check_placed(),
+            Some(_) => Ok(()),
+        };
+        match placed {
             Err(fault) => {
                 if refused.add(&name, &fault.into()).is_break() {
                     return Ok(refused);

@@ -14,7 +14,7 @@ use holdfast_server::grpc::failed_tokens::{FREE, FailedTokens, LONGEST, MEMORY, 
 use holdfast_server::transport::Arrival;
 use tonic::{Code, Status};
 
-use crate::clock::Standing;
+use crate::clock::{Standing, WATCH};
 use crate::pushing::{add, commit_request, database, pack, root, upload_url};
 use crate::rig::{REPO, Rig, metadata_request};
 
@@ -159,7 +159,7 @@ async fn wrong_tokens_are_slowed_and_right_ones_are_not() {
     tokio::select! {
         biased;
         answer = &mut slowed => panic!("at once: {answer:?}"),
-        () = clock.is_waited_for_by(1) => {}
+        () = clock.is_waited_for_by(WATCH + 1) => {}
     }
     ask(&rig, Some(&basic("t0ken"))).await.unwrap();
     clock.pass(Duration::from_millis(100));
@@ -170,12 +170,37 @@ async fn wrong_tokens_are_slowed_and_right_ones_are_not() {
     tokio::select! {
         biased;
         answer = &mut slowed => panic!("at once: {answer:?}"),
-        () = clock.is_waited_for_by(1) => {}
+        () = clock.is_waited_for_by(WATCH + 1) => {}
     }
     // After a while nothing is remembered.
     clock.pass(MEMORY);
     assert!(slowed.await.is_err());
     assert!(ask(&rig, Some(&basic("wrong"))).await.is_err());
+}
+
+#[tokio::test]
+async fn a_right_token_is_answered_beside_any_number_of_wrong_ones() {
+    let clock = Standing::new();
+    let shared = Arc::clone(&clock);
+    let rig = Rig::start_with(&CLOSED, |parts| parts.clock = shared).await;
+    for _ in 0..FREE {
+        ask(&rig, Some(&basic("wrong"))).await.unwrap_err();
+    }
+    let wrong = basic("wrong");
+    let waiting = (0..MOST_WAITING).map(|_| ask(&rig, Some(&wrong)));
+    let mut waiting = futures::future::join_all(waiting);
+    tokio::select! {
+        biased;
+        answers = &mut waiting => panic!("at once: {answers:?}"),
+        () = clock.is_waited_for_by(WATCH + MOST_WAITING) => {}
+    }
+    let crowded = ask(&rig, Some(&wrong)).await.unwrap_err();
+    assert_eq!(crowded.code(), Code::Unavailable, "{crowded}");
+    ask(&rig, Some(&basic("t0ken"))).await.unwrap();
+    clock.pass(LONGEST);
+    for answer in waiting.await {
+        assert_eq!(answer.unwrap_err().code(), Code::Unauthenticated);
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,9 @@ use tokio::sync::watch;
 /// The date when such a clock is made, in milliseconds: a moment in 2027.
 const BEGIN: u64 = 1_800_000_000_000;
 
+/// What waits on the clock of every running server: the watch for damaged files.
+pub(crate) const WATCH: usize = 1;
+
 /// The clock.
 #[derive(Debug)]
 pub(crate) struct Standing(watch::Sender<Duration>);

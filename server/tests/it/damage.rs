@@ -2,11 +2,20 @@
 
 use std::time::Duration;
 
+use holdfast_chunkstore::clock::Clock as _;
+use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::objects::{ObjectKey, ObjectStore as _, ObjectStoreExt as _};
+use holdfast_chunkstore::repo::{Parts, Repositories};
+use holdfast_doltdb::testing::TinyDb;
 use holdfast_proto::remotesapi as wire;
+use holdfast_server::commands::Form;
+use holdfast_server::commands::verify::verify;
 use tonic::Code;
 
-use crate::pushing::{Client, Packed, add, database, push, put, upload_url};
+use crate::clock::Standing;
+use crate::pushing::{
+    Client, Packed, add, commit_request, database, pack, push, put, root, upload_url,
+};
 use crate::rig::{REPO, Rig};
 
 /// What the log says once of a damaged file.
@@ -46,7 +55,11 @@ struct One {
 
 impl One {
     async fn start() -> Self {
-        let rig = Rig::start(&[]).await;
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Parts)) -> Self {
+        let rig = Rig::start_with(&[], change).await;
         rig.logs.expect(NOTICED);
         let mut client = rig.client().await;
         let packed = push(&rig, &mut client, &database()).await;
@@ -184,4 +197,125 @@ async fn changed_bytes_are_noticed_when_a_client_asks_to_look() {
     assert!(refused.message().contains("SHA-256"), "{refused:?}");
     one.assert_damaged().await;
     one.assert_mended().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_put_right_counts_again_when_it_is_asked_for() {
+    let mut one = One::start().await;
+    one.rig.objects.delete(&one.key).await.unwrap();
+    one.assert_damaged().await;
+    // Another file of the same length is not the one that was taken in.
+    let other = vec![7; one.packed.bytes.len()];
+    let put = one.rig.objects.overwrite(&one.key, other.into()).await;
+    put.unwrap();
+    let refused = list(&mut one.client).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let put = one
+        .rig
+        .objects
+        .overwrite(&one.key, one.packed.bytes.clone());
+    put.await.unwrap();
+    let listed = list(&mut one.client).await.unwrap();
+    assert_eq!(listed.table_file_info.len(), 1);
+    assert_eq!(absent(&mut one.client).await, 0);
+    assert_eq!(one.ready().await, "ready\n");
+    let text = one.rig.logs.text();
+    let told = text.lines().filter(|line| line.contains("is whole again"));
+    assert_eq!(told.count(), 1, "{text}");
+}
+
+#[tokio::test]
+async fn a_watch_finds_what_nobody_reads_and_what_was_put_right() {
+    let clock = Standing::new();
+    let shared = std::sync::Arc::clone(&clock);
+    let one = One::start_with(|parts| parts.clock = shared).await;
+    one.rig.objects.delete(&one.key).await.unwrap();
+    // Once an hour the store is listed, and each minute what is damaged is looked at.
+    until(&clock, || async {
+        one.ready().await.contains("it is missing")
+    })
+    .await;
+    assert!(
+        clock.monotonic() >= Duration::from_secs(3600),
+        "nobody read it"
+    );
+    let put = one
+        .rig
+        .objects
+        .overwrite(&one.key, one.packed.bytes.clone());
+    put.await.unwrap();
+    let put_right = clock.monotonic();
+    until(&clock, || async { one.ready().await == "ready\n" }).await;
+    assert!(clock.monotonic() < put_right + Duration::from_secs(3600));
+}
+
+/// Lets minutes pass until something is so.
+async fn until<F: Future<Output = bool>>(clock: &Standing, is_so: impl Fn() -> F) {
+    let found = async {
+        while !is_so().await {
+            clock.is_waited_for_by(1).await;
+            clock.pass(Duration::from_secs(60));
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let found = tokio::time::timeout(Duration::from_secs(60), found).await;
+    found.expect("it comes to be so");
+}
+
+#[tokio::test]
+async fn verify_names_the_refs_that_need_a_damaged_file() {
+    let mut used = None;
+    let rig = Rig::start_with(&[], |parts| used = Some(parts.clone())).await;
+    rig.logs.expect(NOTICED);
+    let mut client = rig.client().await;
+    let mut database = TinyDb::new();
+    database.commit_with("main", "first", &[("a", b"of main")]);
+    push(&rig, &mut client, &database).await;
+    let before = keys(&rig.objects).await;
+    let main = database.head("main").unwrap();
+    let fresh = database.commit_on("side", "aside", &[("a", b"of side")], &[main]);
+    let side = database.head("side").unwrap();
+    send(&rig, &mut client, &database, &fresh).await;
+    let of_side = keys(&rig.objects).await;
+    let of_side = of_side.into_iter().find(|key| !before.contains(key));
+    // The root and the list of refs come again with what follows.
+    let fresh = database.commit_with("main", "second", &[("a", b"of main too")]);
+    send(&rig, &mut client, &database, &fresh).await;
+    rig.objects.delete(&of_side.unwrap()).await.unwrap();
+
+    let repositories = Repositories::open(used.unwrap()).await.unwrap();
+    let mut told = Vec::new();
+    let is_whole = verify(&repositories, None, Form::Text, &mut told).await;
+    assert!(!is_whole.unwrap());
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains("    file-missing  "), "{told}");
+    let needed: Vec<_> = (told.lines())
+        .filter_map(|line| line.trim().strip_prefix("needed-by  "))
+        .collect();
+    assert_eq!(needed, ["refs/heads/side"], "{told}");
+    assert!(
+        !told.contains(&side.to_string()) || told.contains("dangling"),
+        "{told}"
+    );
+}
+
+async fn keys(objects: &MemoryStore) -> Vec<ObjectKey> {
+    let files = objects.list_all("pools/").await.unwrap();
+    let keys = files.into_iter().map(|meta| meta.key);
+    keys.filter(|key| key.as_str().contains("/files/"))
+        .collect()
+}
+
+/// Sends new chunks, and moves the root.
+async fn send(rig: &Rig, client: &mut Client, database: &TinyDb, fresh: &[bytes::Bytes]) {
+    let packed = pack(fresh);
+    let url = upload_url(client, &packed).await.unwrap();
+    assert_eq!(put(rig, &url, &packed.bytes).await.status(), 200);
+    add(client, &[&packed]).await.unwrap();
+    let last = root(client).await;
+    let request = commit_request(database.root().as_bytes(), &last);
+    let answer = client.commit(request).await.unwrap();
+    assert!(answer.into_inner().success);
 }

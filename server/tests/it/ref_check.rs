@@ -154,12 +154,18 @@ async fn what_is_there_already_may_go_and_stops_no_other_push() {
     let mut client = rig.client().await;
     let fresh = database.commit("main", "second");
     send(&rig, &mut client, &database, &fresh).await.unwrap();
-    // A ref that cannot be used may not move either.
+    // Only what comes to be is judged by its name, and everything by its kind.
+    let head = database.head("main");
+    let fresh = database.set(&[("refs/heads//x/y", head)]);
+    send(&rig, &mut client, &database, &fresh).await.unwrap();
     let mut moved = database.clone();
-    let head = moved.head("main");
-    let fresh = moved.set(&[("refs/heads//x/y", head)]);
+    let fresh = moved.set(&[("refs/heads//x/y", Some(tag))]);
     let (_, text) = send(&rig, &mut client, &moved, &fresh).await.unwrap_err();
-    assert!(text.contains("/x/y"), "{text}");
+    assert!(text.contains("stands for a tag"), "{text}");
+    let mut moved = database.clone();
+    let fresh = moved.set(&[("refs/heads//x/z", head)]);
+    let (_, text) = send(&rig, &mut client, &moved, &fresh).await.unwrap_err();
+    assert!(text.contains("/x/z"), "{text}");
     for (name, _) in poison {
         let fresh = database.set(&[(name, None)]);
         send(&rig, &mut client, &database, &fresh).await.unwrap();

@@ -102,6 +102,10 @@ impl Objects {
             .insert(key.to_owned(), Stored::new(body));
     }
 
+    pub(super) fn lose(&self, key: &str) {
+        self.state().objects.remove(key);
+    }
+
     pub(super) fn open_uploads(&self) -> usize {
         self.state().uploads.len()
     }

@@ -11,13 +11,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt as _;
-use holdfast_chunkstore::clock::{Clock as _, SystemClock};
+use holdfast_chunkstore::clock::{Clock, SystemClock, Timestamp};
 use holdfast_chunkstore::error::ErrorKind;
 use holdfast_chunkstore::objects::probe::{ProbeError, probe_creation};
 use holdfast_chunkstore::objects::retrying::{RetryPolicy, RetryingStore};
@@ -258,6 +258,38 @@ async fn a_conflict_is_asked_again_and_a_lost_answer_is_not() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+/// A clock on which a minute goes by with each look, and waiting takes no time.
+#[derive(Debug, Default)]
+struct Minutes(AtomicU64);
+
+#[async_trait]
+impl Clock for Minutes {
+    fn now(&self) -> Timestamp {
+        SystemClock::new().now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_mins(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+
+    async fn sleep(&self, _duration: Duration) {}
+}
+
+#[tokio::test]
+async fn what_is_uploaded_is_sent_again_however_long_it_took() {
+    let bucket = Bucket::start().await;
+    let store = S3Store::new(settings(&bucket), Arc::new(Minutes::default())).await;
+    let spool = tempfile::NamedTempFile::new().unwrap();
+    let body = Bytes::from_static(b"of a slow line");
+    std::fs::write(spool.path(), &body).unwrap();
+    bucket.trouble("PUT", Trouble::SlowDown, 2);
+    let mut upload = store.upload(&key("large"), spool.path()).await.unwrap();
+    upload.write(body.clone()).await.unwrap();
+    upload.complete().await.unwrap();
+    assert_eq!(bucket.object("large").unwrap(), body);
+    assert_eq!(bucket.requests("PUT"), 3);
 }
 
 #[tokio::test]

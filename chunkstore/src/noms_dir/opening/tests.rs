@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::format::manifest::ListedFile;
-use crate::format::table;
+use crate::format::{FileKind, table};
 use crate::hash::hash_chunk;
 use crate::noms_dir::{NewStore, StoreWriter, writer};
 use crate::objects::durable;
@@ -92,7 +92,7 @@ fn what_changes_between_two_steps_is_seen_whole() {
                     change(folder.path());
                 }
             };
-            let store = open(folder.path(), &[], &mut told)
+            let store = open(folder.path(), &[], &HashSet::new(), &mut told)
                 .unwrap_or_else(|error| panic!("{name} at {at:?}: {error}"));
             assert!(is_changed);
             assert_has_its_root(&store);
@@ -113,7 +113,7 @@ fn a_store_that_never_rests_is_given_up() {
             push(folder.path(), &number.to_be_bytes());
         }
     };
-    let error = open(folder.path(), &[], &mut told).unwrap_err();
+    let error = open(folder.path(), &[], &HashSet::new(), &mut told).unwrap_err();
     assert!(matches!(error, StoreError::Changing { .. }), "{error}");
     assert_eq!(number, ATTEMPTS);
 }
@@ -122,10 +122,13 @@ fn a_store_that_never_rests_is_given_up() {
 fn a_listed_file_that_is_missing_is_told_at_once() {
     let folder = tempfile::tempdir().unwrap();
     made(folder.path());
-    let store = open(folder.path(), &[], &mut |_| ()).unwrap();
+    let store = open(folder.path(), &[], &HashSet::new(), &mut |_| ()).unwrap();
     durable::remove(store.files()[0].path()).unwrap();
     let mut steps = Vec::new();
-    let error = open(folder.path(), &[], &mut |step| steps.push(step)).unwrap_err();
+    let error = open(folder.path(), &[], &HashSet::new(), &mut |step| {
+        steps.push(step)
+    })
+    .unwrap_err();
     assert!(matches!(error, StoreError::Missing { .. }), "{error}");
     assert_eq!(
         steps.iter().filter(|step| **step == Step::Listed).count(),

@@ -1,6 +1,7 @@
 //! Whether the files that are not known to be damaged hold all that their chunks refer to.
 
 use crate::address::ChunkAddress;
+use crate::id::UploadId;
 use crate::repo::error::RepositoryError;
 use crate::repo::repository::Repository;
 use crate::repo::state::State;
@@ -16,8 +17,10 @@ pub(crate) enum Closed {
     Whole,
     /// A chunk that something refers to is in none of them.
     Lacks(ChunkAddress),
-    /// A file is damaged too, or could not be read.
+    /// Files turned out to be damaged too.
     Unknown,
+    /// Of a file, which could not be read or is not understood, it cannot be told what it refers to.
+    Unreadable(UploadId),
 }
 
 /// Reads the files of a state that are not known to be damaged, chunk by chunk. Those that turn out to be damaged are
@@ -36,7 +39,9 @@ pub(crate) async fn check(
         let served = repository.as_served(file);
         let spooled = match fetch(repository, &served, &|_| {}).await {
             Fetched::Whole(spooled) => spooled,
-            Fetched::Damaged(Damage::Unreadable, _) => return Ok(Closed::Unknown),
+            Fetched::Damaged(Damage::Unreadable, _) => {
+                return Ok(Closed::Unreadable(file.upload));
+            }
             Fetched::Damaged(_, what) => {
                 repository.note_damage(file, what);
                 is_known = false;
@@ -51,7 +56,8 @@ pub(crate) async fn check(
         let checked = check_bytes(repository, &whole, &|_| {}).await;
         judge_file(repository, whole, checked, &mut addresses, &mut report).await?;
         if report.damages > 0 {
-            return Ok(Closed::Unknown);
+            // Its bytes are those that were taken in: it is not damaged as a store damages files.
+            return Ok(Closed::Unreadable(file.upload));
         }
     }
     if !is_known {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use holdfast_client::backup::{self, BackupRequest, Created, KeepRules, Occupied, Outcome};
+use holdfast_client::backup::{self, BackupRequest, Created, KeepRules, Mended, Occupied, Outcome};
 use holdfast_client::transfer::Observer;
 use indicatif::BinaryBytes;
 use serde_json::json;
@@ -77,7 +77,12 @@ async fn once(
     progress.finish();
     let created = created?;
     match output.format {
-        Format::Text => ui::print(&line(request, &created))?,
+        Format::Text => {
+            for line in mended(request, &created.mended) {
+                ui::print(&line)?;
+            }
+            ui::print(&line(request, &created))?;
+        }
         Format::Json => ui::print(&json(request, &created).to_string())?,
     }
     match rules.is_empty() || created.outcome == Outcome::DryRun {
@@ -112,6 +117,33 @@ fn line(request: &BackupRequest, created: &Created) -> String {
     }
 }
 
+/// What of the target was mended, and what could not be.
+fn mended(request: &BackupRequest, mended: &Mended) -> Vec<String> {
+    if mended.files.is_empty() {
+        return Vec::new();
+    }
+    let target = request.target.address();
+    let files: Vec<_> = mended.files.iter().map(ToString::to_string).collect();
+    let mut lines = vec![format!(
+        "mended {target}: {} chunks written again in place of the damaged files {}, {}",
+        mended.chunks,
+        files.join(", "),
+        backup::needed_by(&mended.backups),
+    )];
+    let lacking = &mended.lacking;
+    if lacking.count > 0 {
+        let first: Vec<_> = lacking.first.iter().map(ToString::to_string).collect();
+        lines.push(format!(
+            "could not mend {} chunks that earlier backups need and {} has not, the first: {}; \
+             `holdfast backup verify --backup NUMBER` tells whether a backup needs them",
+            lacking.count,
+            request.source.name(),
+            first.join(", "),
+        ));
+    }
+    lines
+}
+
 fn json(request: &BackupRequest, created: &Created) -> serde_json::Value {
     json!({
         "id": created.id,
@@ -125,6 +157,13 @@ fn json(request: &BackupRequest, created: &Created) -> serde_json::Value {
             Outcome::Overtaken => "overtaken",
             Outcome::Unchanged => "unchanged",
             Outcome::DryRun => "dry-run",
+        },
+        "mended": {
+            "files": created.mended.files,
+            "chunks": created.mended.chunks,
+            "backups": created.mended.backups,
+            "lacking": created.mended.lacking.count,
+            "lacking_first": created.mended.lacking.first,
         },
     })
 }

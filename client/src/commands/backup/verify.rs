@@ -10,7 +10,7 @@ use serde_json::json;
 use super::units;
 use crate::args::{Environment, Format, Output, VerifyBackup};
 use crate::commands::remotes::Speaker;
-use crate::commands::{Complaint, pool};
+use crate::commands::{Complaint, needs, pool};
 use crate::ui::{self, progress::Progress};
 
 pub(super) async fn verify(
@@ -18,9 +18,12 @@ pub(super) async fn verify(
     output: Output,
     environment: &Environment,
 ) -> anyhow::Result<()> {
+    if let Some(text) = arguments.rest {
+        return Err(Complaint::Behind { text }.into());
+    }
     let depth = match &arguments.sample {
         None => Depth::Whole,
-        Some(share) => Depth::Sample(Lot {
+        Some(share) => Depth::Sample(Lot::Chance {
             per_million: units::per_million(share)?,
             seed: rand::RngExt::random(&mut rand::rng()),
         }),
@@ -28,7 +31,7 @@ pub(super) async fn verify(
     let speaker = Speaker::new(arguments.who.user, environment)?;
     let request = VerifyRequest {
         target: speaker.target(&arguments.target).await?,
-        which: arguments.id.map_or(Which::Latest, Which::Id),
+        which: arguments.backup.map_or(Which::Latest, Which::Id),
         depth,
     };
     let progress = Arc::new(Progress::new(output.quiet));
@@ -47,6 +50,15 @@ pub(super) async fn verify(
     progress.finish();
     printed?;
     let verified = verified?;
+    for line in needs::lines(&verified.needs, output.format) {
+        ui::print(&line)?;
+    }
+    for (file, backups) in &verified.damaged {
+        ui::print(&match output.format {
+            Format::Text => format!("file {file} is {}", backup::needed_by(backups)),
+            Format::Json => json!({ "file": file, "backups": backups }).to_string(),
+        })?;
+    }
     let reached = match depth {
         Depth::Whole => "chunks reached from the root",
         Depth::Sample(_) => "commits walked",

@@ -64,6 +64,13 @@ impl Indexes {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets what was looked up of a file.
+    pub(super) fn forget(&self, id: TableFileId) {
+        let mut known = self.known();
+        known.heads.remove(&id);
+        known.opened.remove(&id);
+    }
+
     /// Looks a file up, a table file before an archive as Dolt does.
     pub(super) async fn head(&self, id: TableFileId) -> Result<Head, RemoteError> {
         if let Some(head) = self.known().heads.get(&id) {

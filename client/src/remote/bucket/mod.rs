@@ -20,6 +20,7 @@ mod push;
 mod read;
 mod shelf;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +28,7 @@ use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::format::manifest::{self, ListedFile, Manifest};
-use holdfast_chunkstore::noms_dir::{StoreError, file_name};
+use holdfast_chunkstore::noms_dir::{DamagedFile, StoreError, file_name};
 use holdfast_chunkstore::objects::retrying::{RetryPolicy, RetryingStore};
 #[cfg(feature = "s3")]
 use holdfast_chunkstore::objects::s3::{S3Credentials, S3Settings, S3Store};
@@ -35,13 +36,14 @@ use holdfast_chunkstore::objects::{
     ObjectError, ObjectKey, ObjectStore, ObjectVersion, VersionedStore,
 };
 use holdfast_chunkstore::pool::BlockingPool;
-use holdfast_chunkstore::{ChunkAddress, RootAddress};
+use holdfast_chunkstore::{ChunkAddress, ErrorKind, RootAddress, TableFileId};
 use tokio::sync::OnceCell;
 
 use self::index::{Indexes, key_of};
 use self::push::Move;
 use self::read::{Found, Reader};
 use super::error::RemoteError;
+use super::passed_over::PassedOver;
 #[cfg(feature = "s3")]
 use super::url::BucketUrl;
 use super::{
@@ -62,6 +64,8 @@ pub struct Bucket {
     pool: BlockingPool,
     /// As it was read last.
     manifest: Mutex<Option<Arc<Manifest>>>,
+    /// Damaged files that do not count here.
+    passed_over: PassedOver,
     /// Whether the server was seen to keep to conditions.
     is_proven: OnceCell<()>,
 }
@@ -107,6 +111,7 @@ impl Bucket {
             clock,
             pool,
             manifest: Mutex::default(),
+            passed_over: PassedOver::default(),
             is_proven: OnceCell::new(),
         }
     }
@@ -143,12 +148,19 @@ impl Bucket {
         }
     }
 
+    /// The files of a manifest that count.
+    fn counted(&self, manifest: &Manifest) -> Vec<ListedFile> {
+        let mut files = manifest.files.clone();
+        files.retain(|file| !self.passed_over.contains(file.id));
+        files
+    }
+
     async fn absent_from(
         &self,
         manifest: &Manifest,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<ChunkAddress>, RemoteError> {
-        let files = self.indexes.open_all(&manifest.files).await?;
+        let files = self.indexes.open_all(&self.counted(manifest)).await?;
         let found = self.reader.locate(files, addresses.to_vec()).await?;
         let found = addresses.iter().zip(found);
         let absent = found.filter_map(|(address, found)| found.is_none().then_some(*address));
@@ -160,7 +172,7 @@ impl Bucket {
         manifest: &Manifest,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Option<u32>>, RemoteError> {
-        let files = self.indexes.open_all(&manifest.files).await?;
+        let files = self.indexes.open_all(&self.counted(manifest)).await?;
         let found = self.reader.locate(files, addresses.to_vec()).await?;
         let len = |found: Found| found.map(|(_, span)| span.data.len);
         Ok(found.into_iter().map(len).collect())
@@ -172,7 +184,7 @@ impl Bucket {
         addresses: &[ChunkAddress],
         reach: Reach,
     ) -> Result<Vec<Option<RemoteChunk>>, RemoteError> {
-        let files = self.indexes.open_all(&manifest.files).await?;
+        let files = self.indexes.open_all(&self.counted(manifest)).await?;
         let found = self.reader.locate(files.clone(), addresses.to_vec());
         let found = found.await?;
         self.reader.read(&files, addresses, &found, reach).await
@@ -191,7 +203,7 @@ impl Remote for Bucket {
 
     async fn metadata(&self) -> Result<Metadata, RemoteError> {
         let (manifest, _) = self.read_manifest().await?;
-        let heads = self.indexes.heads(&manifest.files).await?;
+        let heads = self.indexes.heads(&self.counted(&manifest)).await?;
         Ok(Metadata {
             size: heads.iter().map(|head| head.len).sum(),
             working_sets: WorkingSets::Ignored,
@@ -251,8 +263,9 @@ impl Remote for Bucket {
 
     async fn list_files(&self) -> Result<ListedFiles, RemoteError> {
         let (manifest, _) = self.read_manifest().await?;
-        let heads = self.indexes.heads(&manifest.files).await?;
-        let files = manifest.files.iter().zip(heads);
+        let listed = self.counted(&manifest);
+        let heads = self.indexes.heads(&listed).await?;
+        let files = listed.iter().zip(heads);
         let files = files.map(|(file, head)| RemoteFile {
             id: file.id,
             chunks: file.chunks,
@@ -290,12 +303,41 @@ impl Remote for Bucket {
         })
     }
 
+    async fn damaged_files(&self) -> Result<Vec<DamagedFile>, RemoteError> {
+        let (manifest, _) = self.read_manifest().await?;
+        let mut damaged = Vec::new();
+        for file in &manifest.files {
+            match self.indexes.open(*file).await {
+                Ok(_) => {}
+                Err(RemoteError::Store { source }) if source.kind() == ErrorKind::Corrupt => {
+                    damaged.push(DamagedFile {
+                        id: file.id,
+                        error: source,
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(damaged)
+    }
+
+    fn pass_over(&self, files: &[TableFileId]) {
+        self.passed_over.set(files);
+    }
+
+    async fn drop_passed_over(&self) -> Result<(), RemoteError> {
+        let damaged = self.passed_over.all();
+        self.swap(None, &[], &damaged).await?;
+        self.passed_over.forget(damaged);
+        Ok(())
+    }
+
     async fn upload(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError> {
         self.send(file).await
     }
 
     async fn add_files(&self, files: &[ListedFile]) -> Result<(), RemoteError> {
-        self.swap(None, files).await.map(drop)
+        self.swap(None, files, &HashSet::new()).await.map(drop)
     }
 
     async fn commit(
@@ -304,7 +346,8 @@ impl Remote for Bucket {
         last: RootAddress,
         files: &[ListedFile],
     ) -> Result<Swap, RemoteError> {
-        self.swap(Some(Move { last, root }), files).await
+        let goal = Some(Move { last, root });
+        self.swap(goal, files, &HashSet::new()).await
     }
 }
 

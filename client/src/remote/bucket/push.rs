@@ -4,19 +4,20 @@
 //! * Crash: files that nothing lists; nobody removes them, and the same push finds them again.
 //! * Retry: an answer that was lost is no answer, so the manifest is read again: it says who won.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::format::manifest::{ListedFile, Manifest};
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::objects::{
     MAX_PIECE_BYTES, ObjectError, ObjectKey, ObjectStore as _, ObjectUpload, ObjectVersion,
     Replacement, VersionedStore,
 };
+use holdfast_chunkstore::{RootAddress, TableFileId};
 
 use super::Bucket;
 use super::index::key_of;
@@ -51,6 +52,12 @@ impl Bucket {
     pub(super) async fn send(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError> {
         self.prove().await?;
         let key = key_of(file.id, file.kind);
+        let is_damaged = self.passed_over.contains(file.id);
+        if is_damaged {
+            // It is sent again under its name, of which nothing good is there.
+            self.objects.delete(&key).await?;
+            self.indexes.forget(file.id);
+        }
         match self.objects.head(&key).await {
             Ok(meta) if meta.len == file.len => return Ok(Uploaded::Known),
             Ok(_) => return self.check_other(file).await,
@@ -63,7 +70,10 @@ impl Bucket {
             return Err(error);
         }
         match upload.complete().await {
-            Ok(()) => Ok(Uploaded::Sent),
+            Ok(()) => {
+                self.passed_over.forget(is_damaged.then_some(file.id));
+                Ok(Uploaded::Sent)
+            }
             // Somebody else sent it meanwhile.
             Err(ObjectError::AlreadyExists { .. }) => self.check_other(file).await,
             Err(error) => Err(error.into()),
@@ -118,11 +128,12 @@ impl Bucket {
         }
     }
 
-    /// Lists files that were sent, and moves the root if that is asked for.
+    /// Lists files that were sent, takes damaged ones off the list, and moves the root if that is asked for.
     pub(super) async fn swap(
         &self,
         goal: Option<Move>,
         added: &[ListedFile],
+        damaged: &HashSet<TableFileId>,
     ) -> Result<Swap, RemoteError> {
         self.prove().await?;
         // Each is there, and has as many chunks as will be listed.
@@ -133,13 +144,16 @@ impl Bucket {
             let is_new = |file: &&ListedFile| !manifest.files.iter().any(|old| old.id == file.id);
             let new: Vec<_> = added.iter().filter(is_new).copied().collect();
             let root = goal.map_or(manifest.root, |goal| goal.root);
-            if manifest.root == root && new.is_empty() {
+            let mut files = manifest.files.clone();
+            files.retain(|file| !damaged.contains(&file.id));
+            let is_listed = new.is_empty() && files.len() == manifest.files.len();
+            if manifest.root == root && is_listed {
                 return Ok(Swap::Won);
             }
             if goal.is_some_and(|goal| goal.last != manifest.root) {
                 return Ok(Swap::Lost);
             }
-            let files = [manifest.files.as_slice(), &new].concat();
+            files.extend(new);
             if root != manifest.root {
                 self.check_root(root, &files).await?;
             }
@@ -178,7 +192,8 @@ impl Bucket {
         let Some(address) = root.chunk() else {
             return Ok(());
         };
-        for file in files.iter().rev() {
+        let counts = |file: &&ListedFile| !self.passed_over.contains(file.id);
+        for file in files.iter().rev().filter(counts) {
             let opened = self.indexes.open(*file).await?;
             let found = self.reader.locate(vec![opened], vec![address]).await?;
             if found.iter().any(Option::is_some) {

@@ -7,12 +7,11 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::objects::{ObjectError, ObjectKey, ObjectStoreExt as _};
 
 use super::Bucket;
-use crate::remote::shelf::{FOLDER, Lot, MAX_LEN, Put, Shelf};
+use crate::remote::shelf::{Drawn, FOLDER, Lot, MAX_LEN, Put, Shelf};
 use crate::remote::{Budget, RemoteError, RemoteFile};
 
 #[async_trait]
@@ -61,13 +60,13 @@ impl Shelf for Bucket {
         None
     }
 
-    async fn draw(&self, file: &RemoteFile, lot: Lot) -> Result<Vec<ChunkAddress>, RemoteError> {
+    async fn draw(&self, file: &RemoteFile, from: u32, lot: Lot) -> Result<Drawn, RemoteError> {
         let listed = ListedFile {
             id: file.id,
             chunks: file.chunks,
         };
         let stored = self.indexes.open(listed).await?;
-        Ok(self.pool.run(move || lot.draw(&stored)).await?)
+        Ok(self.pool.run(move || lot.draw(&stored, from)).await?)
     }
 }
 

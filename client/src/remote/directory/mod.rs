@@ -17,9 +17,9 @@ use bytes::Bytes;
 use futures::stream;
 use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::format::manifest::{JOURNAL_ID, ListedFile};
-use holdfast_chunkstore::noms_dir::{Journal, NomsDir, StoreError};
+use holdfast_chunkstore::noms_dir::{DamagedFile, Journal, NomsDir, StoreError, damaged_files};
 use holdfast_chunkstore::pool::BlockingPool;
-use holdfast_chunkstore::{ChunkAddress, RootAddress};
+use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
 
 use self::place::Place;
 use super::error::RemoteError;
@@ -143,6 +143,19 @@ impl Remote for Directory {
             len: Some(len),
             bytes: Box::pin(pieces),
         })
+    }
+
+    async fn damaged_files(&self) -> Result<Vec<DamagedFile>, RemoteError> {
+        let directory = self.place.directory().to_owned();
+        Ok(self.pool.run(move || damaged_files(&directory)).await?)
+    }
+
+    fn pass_over(&self, files: &[TableFileId]) {
+        self.place.pass_over(files);
+    }
+
+    async fn drop_passed_over(&self) -> Result<(), RemoteError> {
+        self.run(Place::drop_passed_over).await
     }
 
     async fn upload(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError> {

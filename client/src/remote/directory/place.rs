@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::format::archive::Decoder;
 use holdfast_chunkstore::hash::check_chunks;
 use holdfast_chunkstore::noms_dir::{NomsDir, Place as ChunkPlace, StoreError, StoreStamp};
+use holdfast_chunkstore::{ChunkAddress, TableFileId};
 
+use crate::remote::passed_over::PassedOver;
 use crate::remote::{RemoteChunk, RemoteError};
 
 /// Where the store of a database lies in its directory.
@@ -22,6 +23,8 @@ const STORE_OF_DATABASE: &str = ".dolt/noms";
 pub(super) struct Place {
     directory: PathBuf,
     opened: Mutex<Option<Opened>>,
+    /// Damaged files that do not count here.
+    pub(super) passed_over: PassedOver,
 }
 
 /// A store, and what it looked like before it was opened.
@@ -42,6 +45,7 @@ impl Place {
         Self {
             directory: if is_database { inside } else { path },
             opened: Mutex::default(),
+            passed_over: PassedOver::default(),
         }
     }
 
@@ -73,7 +77,8 @@ impl Place {
         match &*opened {
             Some(known) if known.stamp == stamp => Ok(Some(Arc::clone(&known.store))),
             _ => {
-                let store = Arc::new(NomsDir::open(&self.directory)?);
+                let without = self.passed_over.all();
+                let store = Arc::new(NomsDir::open_without(&self.directory, &without)?);
                 *opened = Some(Opened {
                     stamp,
                     store: Arc::clone(&store),
@@ -81,6 +86,18 @@ impl Place {
                 Ok(Some(store))
             }
         }
+    }
+
+    /// Counts damaged files as not listed.
+    pub(super) fn pass_over(&self, files: &[TableFileId]) {
+        self.passed_over.set(files);
+        *self.lock() = None;
+    }
+
+    /// Counts a file again that was sent again.
+    pub(super) fn count_again(&self, file: TableFileId) {
+        self.passed_over.forget([file]);
+        *self.lock() = None;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Opened>> {

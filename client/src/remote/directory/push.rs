@@ -4,12 +4,11 @@
 //!   the lock is taken, for others wait a tenth of a second for it.
 //! * Crash: files that nothing lists, which `dolt gc` removes and the same push finds again.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufReader, copy};
 use std::sync::Arc;
 
 use holdfast_chunkstore::RootAddress;
-use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::noms_dir::{
     ManifestUpdate, NewFile, NomsDir, StoreError, StoreStamp, StoredFile, file_name, join_small,
@@ -30,10 +29,9 @@ impl Place {
     pub(super) fn land(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError> {
         self.prepare()?;
         let path = self.directory().join(file_name(file.id, file.kind));
-        if path
-            .metadata()
-            .is_ok_and(|metadata| metadata.len() == file.len)
-        {
+        let has_len = |metadata: Metadata| metadata.len() == file.len;
+        let is_damaged = self.passed_over.contains(file.id);
+        if !is_damaged && path.metadata().is_ok_and(has_len) {
             return Ok(Uploaded::Known);
         }
         let source = File::open(&file.path).map_err(|error| io("open", &file.path, error))?;
@@ -46,7 +44,21 @@ impl Place {
             return Err(io("copy the whole of", &file.path, error));
         }
         target.land(file.id, file.kind)?;
+        if is_damaged {
+            self.count_again(file.id);
+        }
         Ok(Uploaded::Sent)
+    }
+
+    /// Takes the files that are passed over off the list.
+    pub(super) fn drop_passed_over(&self) -> Result<(), RemoteError> {
+        self.prepare()?;
+        let damaged = self.passed_over.all();
+        let update = self.begin_update()?;
+        let root = update.manifest().root;
+        update.finish_without(root, &[], &damaged)?;
+        self.passed_over.forget(damaged);
+        Ok(())
     }
 
     /// Lists files that landed.
@@ -124,21 +136,7 @@ impl Place {
     /// Opens files that landed: each is there, is whole, and has as many chunks as will be listed.
     fn open_landed(&self, files: &[ListedFile]) -> Result<Vec<StoredFile>, RemoteError> {
         let directory = self.directory();
-        let open = |listed: &ListedFile| {
-            let file = StoredFile::open(directory, listed.id)?;
-            let file = file.ok_or_else(|| StoreError::Missing {
-                id: listed.id,
-                directory: directory.to_owned(),
-            })?;
-            if file.kind() == FileKind::Table && file.count() != listed.chunks {
-                return Err(StoreError::Count {
-                    path: file.path().to_owned(),
-                    listed: listed.chunks,
-                    found: file.count(),
-                });
-            }
-            Ok(file)
-        };
+        let open = |listed: &ListedFile| StoredFile::open_listed(directory, *listed);
         let opened = files.iter().map(open).collect::<Result<_, StoreError>>();
         Ok(opened?)
     }

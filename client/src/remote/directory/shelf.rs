@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::noms_dir::{StoreError, StoredFile};
 use holdfast_chunkstore::objects::durable;
 
 use super::Directory;
 use super::place::io;
-use crate::remote::shelf::{FOLDER, Lot, Put, Shelf};
+use crate::remote::shelf::{Drawn, FOLDER, Lot, Put, Shelf};
 use crate::remote::{RemoteError, RemoteFile};
 
 impl Directory {
@@ -48,13 +47,13 @@ impl Shelf for Directory {
         Some(self.place.directory().join(&file.place))
     }
 
-    async fn draw(&self, file: &RemoteFile, lot: Lot) -> Result<Vec<ChunkAddress>, RemoteError> {
+    async fn draw(&self, file: &RemoteFile, from: u32, lot: Lot) -> Result<Drawn, RemoteError> {
         let path = self.place.directory().join(&file.place);
         let (directory, id) = (path.parent().unwrap_or(Path::new(".")).to_owned(), file.id);
         let draw = move || {
             let stored = StoredFile::open(&directory, id)?;
             let stored = stored.ok_or(StoreError::Missing { id, directory })?;
-            lot.draw(&stored)
+            lot.draw(&stored, from)
         };
         Ok(self.pool.run(draw).await?)
     }

@@ -345,12 +345,25 @@ impl Worker {
                 .read(offset, u64::from(len), &mut self.stored)
                 .and_then(|()| self.decode(offset, entry))
                 .and_then(|()| self.gathered.check(&self.check.path));
-            faults
-                .lock()
-                .extend(checked.err().map(|error| (offset, error)));
+            let fault = checked
+                .err()
+                .map(|error| self.of_chunk(entry.address, error));
+            faults.lock().extend(fault.map(|error| (offset, error)));
         }
         self.gathered.clear();
         Ok(())
+    }
+
+    /// Says which chunk it is that could not be read.
+    fn of_chunk(&self, address: ChunkAddress, error: CheckError) -> CheckError {
+        match error.chunk() {
+            Some(_) => error,
+            None => CheckError::Unread {
+                address,
+                path: self.check.path.clone(),
+                source: Box::new(error),
+            },
+        }
     }
 
     fn check_together(&mut self, piece: &Piece) -> Result<(), CheckError> {

@@ -24,7 +24,16 @@ pub fn check_journal(journal: &Journal) -> JournalCheck {
     for (address, span) in journal.in_file_order() {
         found.count += 1;
         let checked = read_checked(journal, address, span, &mut stored);
-        found.problems.extend(checked.err());
+        found
+            .problems
+            .extend(checked.err().map(|error| match error.chunk() {
+                Some(_) => error,
+                None => CheckError::Unread {
+                    address,
+                    path: journal.path().to_owned(),
+                    source: Box::new(error),
+                },
+            }));
     }
     found
 }

@@ -65,6 +65,17 @@ pub enum CheckError {
         #[source]
         source: DecodeError,
     },
+    /// The bytes of a chunk cannot be read.
+    #[error("could not read chunk {address} of {}", path.display())]
+    Unread {
+        /// Which chunk.
+        address: ChunkAddress,
+        /// Of which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<CheckError>,
+    },
     /// A chunk is not what it stands under.
     #[error("could not check the chunks of {}", path.display())]
     Address {
@@ -77,10 +88,20 @@ pub enum CheckError {
 }
 
 impl CheckError {
+    /// The chunk that is damaged, where it is one.
+    pub fn chunk(&self) -> Option<ChunkAddress> {
+        match self {
+            Self::Chunk { address, .. } | Self::Unread { address, .. } => Some(*address),
+            Self::Address { source, .. } => Some(source.claimed),
+            Self::Io { .. } | Self::Sort { .. } | Self::Store { .. } | Self::File { .. } => None,
+        }
+    }
+
     /// The class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } | Self::Sort { .. } => ErrorKind::Internal,
+            Self::Unread { source, .. } => source.kind(),
             Self::Store { source } => source.kind(),
             Self::File { .. } | Self::Chunk { .. } | Self::Address { .. } => ErrorKind::Corrupt,
         }

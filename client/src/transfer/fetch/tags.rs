@@ -1,7 +1,7 @@
 //! What a fetch does about the tags of a remote.
 //!
 //! A tag that is not here comes where its commit comes. One that is here and elsewhere stays, as with git, and is told:
-//! it may be the user's own. Only where that was asked for it goes where the remote's is.
+//! it may be the user's own. Where it was asked for, that is a rejection. Only by force it goes where the remote's is.
 
 use std::collections::HashSet;
 
@@ -20,8 +20,10 @@ pub(super) struct Tags {
     pub(super) taken: Vec<UnknownTag>,
     /// Which of them bring their commits along.
     asked: HashSet<RefName>,
-    /// Those that stay where they are here.
+    /// Those that were asked for and stay where they are here.
     pub(super) rejected: Vec<RefUpdate>,
+    /// Those that were not asked for and stay.
+    pub(super) elsewhere: Vec<RefUpdate>,
 }
 
 impl Tags {
@@ -33,7 +35,8 @@ impl Tags {
         remote: &Datasets,
         local: &Datasets,
     ) -> Result<Self, TransferError> {
-        let (mut rejected, mut asked) = (Vec::new(), HashSet::new());
+        let (mut rejected, mut elsewhere) = (Vec::new(), Vec::new());
+        let mut asked = HashSet::new();
         // What is taken counts as if it were not here.
         let mut kept = local.clone();
         for (name, address) in remote.iter() {
@@ -46,11 +49,17 @@ impl Tags {
                     kept.set(&name, None);
                     asked.insert(name);
                 }
-                (Some(old), MovedTags::Kept) => rejected.push(RefUpdate {
-                    name,
-                    old: Some(old),
-                    new: Some(address),
-                }),
+                (Some(old), MovedTags::Kept) => {
+                    let stays = match wanted.names(&name) {
+                        true => &mut rejected,
+                        false => &mut elsewhere,
+                    };
+                    stays.push(RefUpdate {
+                        name,
+                        old: Some(old),
+                        new: Some(address),
+                    });
+                }
                 (None, _) if wanted.names(&name) => drop(asked.insert(name)),
                 (None, _) => {}
             }
@@ -59,6 +68,7 @@ impl Tags {
             taken: reader.unknown(source, remote, &kept).await?,
             asked,
             rejected,
+            elsewhere,
         })
     }
 

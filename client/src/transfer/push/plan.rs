@@ -11,10 +11,14 @@ use crate::database::StoreSource;
 use crate::remote::{RemoteSource, WorkingSets};
 use crate::transfer::datasets::Datasets;
 use crate::transfer::error::TransferError;
+use crate::transfer::losses::Both;
 use crate::transfer::working_set;
 
 /// What a working set that a push writes says was done.
 const NOTE: &str = "push";
+
+/// How many branches are looked at together for one that can be used: mostly the first can.
+const FEW: usize = 16;
 
 /// What became of a ref.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +145,15 @@ impl Planner<'_> {
                 .into_iter()
                 .next()
                 .map_or(Ok(()), |(_, fault)| Err(fault));
-            let name = pushed.destination.check_placed().map_err(RefFault::from);
+            // What is there under a name that nothing new may have can go on.
+            let name = match old {
+                None => pushed.destination.check_placed().map_err(RefFault::from),
+                Some(_) => Ok(()),
+            };
+            let kind = match (old, kind) {
+                (Some(_), Err(RefFault::Name(_))) => Ok(()),
+                (_, kind) => kind,
+            };
             let checked = name.and(kind);
             checked.map_err(|source| TransferError::Unusable {
                 name: pushed.destination.to_string(),
@@ -230,14 +242,8 @@ impl Planner<'_> {
             return Ok(rejected(Rejection::NotThere));
         };
         if let RefName::Branch(branch) = name {
-            let is_other = |(other, _): (RefName, _)| {
-                matches!(other, RefName::Branch(_))
-                    && other != *name
-                    && other.check_usable().is_ok()
-            };
-            let is_last = !plan.datasets.iter().any(is_other);
             // A database has at least one branch, and one that cannot be used is none.
-            if is_last
+            if !self.has_other_branch(name, plan).await?
                 && unusable_refs(&self.there, [(name.clone(), old)])
                     .await?
                     .is_empty()
@@ -256,6 +262,25 @@ impl Planner<'_> {
             plan.datasets.set(&working_set, None);
         }
         Ok(PushResult::Deleted { old })
+    }
+
+    /// Whether the remote has a branch besides this one that Dolt could use.
+    async fn has_other_branch(&self, name: &RefName, plan: &Plan) -> Result<bool, ReadError> {
+        let is_other = |(other, _): &(RefName, _)| {
+            matches!(other, RefName::Branch(_)) && other != name && other.check_usable().is_ok()
+        };
+        let others: Vec<_> = plan.datasets.iter().filter(is_other).collect();
+        // Those of this push are here.
+        let both = Both {
+            first: self.here,
+            second: &self.there,
+        };
+        for few in others.chunks(FEW) {
+            if unusable_refs(&both, few.to_vec()).await?.len() < few.len() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether a branch of the remote is not where the last fetch saw it. Of a remote that nothing follows nothing was

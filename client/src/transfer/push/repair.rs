@@ -5,7 +5,7 @@
 //!
 //! # Order
 //! Chunks below the refs first, in files that become part of the remote; then its own list of refs, if that was lost.
-//! No root moves. In the end the remote is asked for its files: it gives them out only if all below its root is there.
+//! No root moves. The damaged files of a directory or a bucket are taken off its list when all is there again. In the end the remote is asked for its files: it gives them out only if all below its root is there.
 //! # Crash
 //! As of a push: what was sent is noted, and the same command goes on behind it.
 
@@ -21,11 +21,12 @@ use holdfast_doltdb::{ReadError, RefName};
 
 use super::{PushRef, distinct};
 use crate::database::{Database, DatabasePaths, FolderLock, StoreSource};
-use crate::remote::{Metadata, Remote, RemoteSource};
+use crate::remote::{Metadata, Remote, RemoteError, RemoteSource};
 use crate::transfer::datasets::{Datasets, pairs};
 use crate::transfer::error::TransferError;
 use crate::transfer::events::Observer;
 use crate::transfer::fetch::Extent;
+use crate::transfer::mend::{Lacking, Mender, Mending, Nearer};
 use crate::transfer::send::{Origin, Sender, write_small};
 
 /// What is to be sent again.
@@ -104,6 +105,9 @@ struct Root {
 impl Repairer<'_> {
     async fn run(&self) -> Result<Repaired, TransferError> {
         let remote = &self.request.remote;
+        let damaged = remote.damaged_files().await?;
+        let damaged: Vec<_> = damaged.into_iter().map(|file| file.id).collect();
+        remote.pass_over(&damaged);
         let (metadata, root) = futures::try_join!(remote.metadata(), remote.root())?;
         let mut repaired = Repaired {
             chunks: 0,
@@ -117,6 +121,10 @@ impl Repairer<'_> {
         let pushed = self.request.refs.iter();
         let pushed = pushed.filter_map(|pushed| self.local.get(pushed.source.as_ref()?));
         let mut roots: Vec<ChunkAddress> = pushed.collect();
+        if !damaged.is_empty() {
+            roots.extend(datasets.iter().map(|(_, address)| address));
+            return self.mend(&distinct(roots), &lost).await;
+        }
         for (name, address) in datasets.iter() {
             match self.is_here(address).await? {
                 true => roots.push(address),
@@ -136,6 +144,60 @@ impl Repairer<'_> {
         crate::database::remove(&self.paths.outgoing())?;
         self.check(&repaired).await?;
         Ok(repaired)
+    }
+
+    /// Sends what a store lost with its damaged files, and takes those off its list. All that its refs reach must be there
+    /// afterwards, or be here.
+    async fn mend(
+        &self,
+        roots: &[ChunkAddress],
+        lost: &[NewChunk],
+    ) -> Result<Repaired, TransferError> {
+        let mut mender = Mender::new(Mending {
+            target: &self.request.remote,
+            source: &self.source,
+            nearer: Nearer::Source,
+            folder: self.paths.outgoing(),
+            extent: self.request.extent,
+            pool: self.pool,
+            observer: &*self.observer,
+        });
+        let lacking = mender.walk(roots.iter().copied()).await?;
+        if lacking.count > 0 {
+            return Err(self.unrepaired(&lacking));
+        }
+        let mut repaired = Repaired {
+            chunks: lost.len() as u64,
+            bytes: 0,
+            not_here: Vec::new(),
+        };
+        let is_whole = self.request.extent == Extent::Whole;
+        if is_whole && !lost.is_empty() {
+            repaired.bytes += self.send_root(lost).await?;
+        }
+        let sent = mender.finish().await?;
+        repaired.chunks += sent.chunks;
+        repaired.bytes += sent.bytes;
+        if is_whole {
+            crate::database::remove(&self.paths.outgoing())?;
+        }
+        Ok(repaired)
+    }
+
+    /// That chunks which the refs of a store need are neither there nor here.
+    fn unrepaired(&self, lacking: &Lacking) -> TransferError {
+        let first: Vec<_> = lacking.first.iter().map(ToString::to_string).collect();
+        TransferError::Unrepaired {
+            not_here: Vec::new(),
+            source: RemoteError::Damaged {
+                action: "look for what it lost",
+                text: format!(
+                    "{} chunks are neither there nor here, the first: {}",
+                    lacking.count,
+                    first.join(", ")
+                ),
+            },
+        }
     }
 
     fn sender(&self, metadata: Metadata) -> Sender {
