@@ -12,6 +12,7 @@
 mod handshakes;
 mod pulse;
 pub mod tls;
+mod windows;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ use handshakes::FailedHandshakes;
 pub use pulse::Patience;
 use pulse::{Noticed, Pulse, Verdict};
 pub use tls::{TlsError, TlsIdentity};
+use windows::{Window, Windows};
 
 /// What goes wrong while a body is read or written.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -59,12 +61,6 @@ const CONCURRENT_STREAMS: u32 = 256;
 
 /// Streams that a client may reset before they were served; Dolt resets streams as a matter of course.
 const RESET_STREAMS: usize = 2048;
-
-/// Flow-control window of one stream, in bytes: what an upload may have under way.
-const STREAM_WINDOW: u32 = 4 << 20;
-
-/// Flow-control window of one connection, in bytes.
-const CONNECTION_WINDOW: u32 = 8 << 20;
 
 /// How much of answers is kept until the client takes it, beside the piece that was read last: in bytes, for
 /// each stream of HTTP/2, and for each connection of HTTP/1.1, which also has that much for what it reads.
@@ -131,6 +127,7 @@ impl<A: Answer> Listener<A> {
         let connections = TaskTracker::new();
         let permits = Arc::new(Semaphore::new(self.max_connections));
         let failed = Arc::new(FailedHandshakes::default());
+        let windows = Windows::default();
         loop {
             let accepted = tokio::select! {
                 () = self.drain.closing.cancelled() => break,
@@ -150,6 +147,7 @@ impl<A: Answer> Listener<A> {
                         drain: self.drain.clone(),
                         patience: self.patience,
                         failed: Arc::clone(&failed),
+                        window: windows.take(),
                         peer,
                     };
                     connections.spawn(async move {
@@ -175,6 +173,7 @@ struct Connection<A> {
     drain: Drain,
     patience: Patience,
     failed: Arc<FailedHandshakes>,
+    window: Window,
     peer: SocketAddr,
 }
 
@@ -236,7 +235,7 @@ impl<A: Answer> Connection<A> {
                 Ok::<_, Infallible>(answer.map(|body| Noticed::new(body, running)))
             }
         });
-        let builder = builder();
+        let builder = builder(&self.window);
         let mut connection =
             std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut beats = tokio::time::interval(self.patience.beat);
@@ -263,7 +262,7 @@ impl<A: Answer> Connection<A> {
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+fn builder(window: &Window) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -273,8 +272,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(window.of_stream())
+        .initial_connection_window_size(window.of_connection())
         .max_frame_size(256 << 10)
         .max_send_buf_size(SEND_BUFFER)
         .max_concurrent_streams(CONCURRENT_STREAMS)
