@@ -215,7 +215,10 @@ fn spool(
         free_floor_bytes: settings.transfer.free_floor,
     };
     let spool = SpoolDir::open(path, options, pool.clone());
-    Ok(Arc::new(spool.map_err(open_error("the spool directory"))?))
+    let spool = spool.map_err(open_error("the spool directory"))?;
+    Ok(Arc::new(
+        spool.with_decoded_limit(settings.transfer.decoded_limit),
+    ))
 }
 
 async fn objects(

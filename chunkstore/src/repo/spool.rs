@@ -56,6 +56,7 @@ pub struct SpoolDir {
     shared: Arc<Shared>,
     free_floor_bytes: u64,
     sort_memory_bytes: usize,
+    decoded_limit: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -110,6 +111,7 @@ impl SpoolDir {
             shared: Arc::new(shared),
             free_floor_bytes: options.free_floor_bytes,
             sort_memory_bytes: SORT_MEMORY_BYTES,
+            decoded_limit: None,
         })
     }
 
@@ -120,6 +122,20 @@ impl SpoolDir {
             sort_memory_bytes,
             ..self
         }
+    }
+
+    /// Changes how many bytes the chunks of one file that comes in may have together, decoded.
+    #[must_use]
+    pub fn with_decoded_limit(self, decoded_limit: Option<u64>) -> Self {
+        Self {
+            decoded_limit,
+            ..self
+        }
+    }
+
+    /// How many bytes the chunks of one file that comes in may have together, decoded.
+    pub fn decoded_limit(&self) -> Option<u64> {
+        self.decoded_limit
     }
 
     /// The same spool for what reads need: the floor is there so that they have room.

@@ -79,6 +79,8 @@ impl Checker {
                 accept_unknown_chunks: self.accept_unknown_chunks(),
                 free_floor: self.bytes("upload.free_floor"),
                 spool_limit: self.bytes("upload.spool_limit"),
+                decoded_limit: (self.optional("upload.decoded_limit"))
+                    .map(|_| self.bytes("upload.decoded_limit")),
                 threads: self.number("upload.threads"),
                 checks: self.number("upload.checks").max(1),
             },

@@ -158,6 +158,8 @@ pub struct TransferSettings {
     pub free_floor: u64,
     /// How many bytes all unfinished uploads may take on disk.
     pub spool_limit: u64,
+    /// How many bytes the chunks of one file may have decoded, where that is bounded.
+    pub decoded_limit: Option<u64>,
     /// Threads for what blocks; 0 for one per processor.
     pub threads: usize,
     /// How many received files are checked at once.

@@ -110,6 +110,8 @@ pub const SETTINGS: &[Setting] = &[
         "free space on the disk of <data> below which uploads are refused"),
     setting!("upload.spool_limit", Some("upload-spool-limit"), "HOLDFAST_UPLOAD_SPOOL_LIMIT", Bytes, "256GiB",
         "how many bytes all unfinished uploads together may take on disk"),
+    setting!("upload.decoded_limit", Some("upload-decoded-limit"), "HOLDFAST_UPLOAD_DECODED_LIMIT", Bytes, "",
+        "how many bytes the chunks of one file may have decoded; without it nothing bounds what a file may stand for. A dolt sends 1 GiB of stored chunks in one, which are several times that decoded"),
     setting!("upload.threads", Some("upload-threads"), "HOLDFAST_UPLOAD_THREADS", Number, "0",
         "threads that check uploads and read files; 0 for one per processor, at least two"),
     setting!("upload.checks", Some("upload-checks"), "HOLDFAST_UPLOAD_CHECKS", Number, "16",

@@ -171,10 +171,7 @@ async fn messages_that_never_end_fill_one_part_of_the_memory_and_keep_no_other_p
     let server = crate::daemon::Daemon::start(data.path());
     let mut client = server.client().await;
     let metadata = crate::rig::metadata_request(REPO);
-    client
-        .get_repo_metadata(metadata.clone())
-        .await
-        .unwrap_err();
+    client.get_repo_metadata(metadata.clone()).await.unwrap();
     let before = peak(server.process.id());
     let (sender, mut sent) = tokio::sync::mpsc::channel(1);
     for _ in 0..16 {
@@ -190,8 +187,7 @@ async fn messages_that_never_end_fill_one_part_of_the_memory_and_keep_no_other_p
     let all_sent = tokio::time::timeout(Duration::from_secs(5), sent.recv()).await;
     let answered = client.get_repo_metadata(metadata);
     let answered = tokio::time::timeout(Duration::from_secs(30), answered).await;
-    let refused = answered.expect("another peer is answered").unwrap_err();
-    assert_eq!(refused.code(), Code::NotFound);
+    answered.expect("another peer is answered").unwrap();
     let grown = peak(server.process.id()) - before;
     assert!(
         grown < 256 << 20,
