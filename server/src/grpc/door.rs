@@ -44,7 +44,7 @@ const CAPABILITIES: u64 = 5;
 pub struct Door {
     forge: Arc<Forge>,
     budget: Budget,
-    /// For calls that deal with no repository: whoever looks after this server is answered when all else is full.
+    /// For calls that deal with no repository, so that probes are answered when all else is full.
     aside: Budget,
     failed: FailedTokens,
     clear_text: ClearTextTokens,

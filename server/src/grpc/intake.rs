@@ -101,7 +101,7 @@ impl<B> Intake<B> {
         }
     }
 
-    /// Gives back what a message takes as soon as more is asked for: its handler tells nobody when it is answered.
+    /// Gives back what a message takes as soon as more is asked for: its handler does not tell when it is answered.
     #[must_use]
     pub fn giving_back(mut self) -> Self {
         self.gives_back = true;

@@ -109,7 +109,7 @@ impl Worker {
         self.chunks.clear();
         self.ends.clear();
         for (at, piece) in pieces.iter().enumerate().skip(block.done) {
-            // Whoever stopped waiting looks at no error.
+            // The error is not looked at: the check was given up.
             if work.stopped.load(Ordering::Relaxed) {
                 return Err(UploadError::GivenUp);
             }
