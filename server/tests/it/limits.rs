@@ -151,7 +151,7 @@ fn stall(url: &str, http: &reqwest::Client, sent: &tokio::sync::mpsc::Sender<()>
     const PIECE: usize = 50 << 10;
     let head = [&[0], &((1_u32 << 20) - 1).to_be_bytes()[..]].concat();
     let pieces = std::iter::once(head).chain((0..18).map(|_| vec![0; PIECE]));
-    let pieces = futures::stream::iter(pieces.map(|piece| Ok::<_, std::io::Error>(piece)));
+    let pieces = futures::stream::iter(pieces.map(Ok::<_, std::io::Error>));
     let sent = sent.clone();
     let stalled = futures::stream::once(async move {
         drop(sent);
