@@ -12,6 +12,7 @@ use holdfast_chunkstore::ChunkAddress;
 use crate::error::DecodeError;
 use crate::flat::{FlatError, Table};
 use crate::message::{Message, MessageKind};
+use crate::node_len;
 
 /// A chunk whose children cannot be told.
 pub type ChildrenError = DecodeError;
@@ -126,6 +127,7 @@ fn node(
     table: Table<'_>,
     visit: &mut impl FnMut(ChunkAddress),
 ) -> Result<(), FlatError> {
+    node_len::check(kind, table)?;
     // The slots of the children, and of the offsets in a leaf with the items they point into.
     let (address_array, in_leaf) = match kind {
         MessageKind::AddressMap => {

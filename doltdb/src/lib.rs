@@ -5,7 +5,7 @@
 //! takes a dataset's name ([`RefName`]) to an address; the chunk there is a commit ([`model::Commit`]).
 //!
 //! ```text
-//! flat → message → children → reach
+//! flat → message → node_len → children → reach
 //!                → model, tree::node → tree → { refs_diff → needs │ history }
 //! flat → write
 //! ```
@@ -20,6 +20,7 @@ pub mod history;
 mod message;
 pub mod model;
 pub mod needs;
+mod node_len;
 mod reach;
 mod ref_fault;
 mod refs;

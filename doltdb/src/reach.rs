@@ -1,6 +1,6 @@
 //! Everything that can be reached from some addresses.
 //!
-//! Reads are batched and of bounded number at a time. What grows with the store is the set of addresses seen:
+//! Reads are batched, and of bounded number and length at a time. What grows with the store is the set of addresses seen:
 //! 20 bytes and a little for each.
 
 use std::collections::HashSet;
@@ -57,9 +57,10 @@ pub async fn reach<S: ChunkSource + ?Sized>(
     let begin = roots.into_iter().filter(|root| seen.insert(*root));
     waiting.extend(begin.map(|root| (root, None)));
     while !waiting.is_empty() {
-        let batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
+        let mut batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
         let addresses: Vec<_> = batch.iter().map(|(address, _)| *address).collect();
-        let answers = source::get(source, &addresses).await?;
+        let answers = source::first(source, &addresses).await?;
+        waiting.extend(batch.drain(answers.len()..));
         for ((address, parent), chunk) in batch.into_iter().zip(answers) {
             let outcome = chunk.as_ref().map(|chunk| {
                 children(chunk, &mut |child| {

@@ -3,6 +3,7 @@
 //! One such ref is enough to stop Dolt, which reads all refs of a remote before it takes any. Places (prefixes) that
 //! are not known here are taken as they are: a newer Dolt may keep something there.
 
+use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
 
 use crate::error::ReadError;
@@ -149,12 +150,17 @@ pub async fn unusable_refs<S: ChunkSource + ?Sized>(
     }
     for batch in named.chunks(BATCH) {
         let addresses: Vec<_> = batch.iter().map(|(_, address)| *address).collect();
-        let chunks = source::get(source, &addresses).await?;
-        for ((name, _), chunk) in batch.iter().zip(chunks) {
-            if let Some(Err(fault)) = chunk.map(|chunk| name.check_kind(&chunk)) {
+        let mut names = batch.iter().map(|(name, _)| name);
+        let show = |_, chunk: Option<Bytes>| {
+            let faulty = names.next().zip(chunk);
+            if let Some((name, Err(fault))) =
+                faulty.map(|(name, chunk)| (name, name.check_kind(&chunk)))
+            {
                 unusable.push((name.clone(), fault));
             }
-        }
+            Ok(())
+        };
+        source::each(source, &addresses, show).await?;
     }
     Ok(unusable)
 }

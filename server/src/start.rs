@@ -216,7 +216,10 @@ fn spool(
     };
     let spool = SpoolDir::open(path, options, pool.clone());
     let spool = spool.map_err(open_error("the spool directory"))?;
-    Ok(Arc::new(spool.with_share(settings.transfer.spool_share)))
+    let spool = spool
+        .with_share(settings.transfer.spool_share)
+        .with_decoded_limit(settings.transfer.decoded_limit);
+    Ok(Arc::new(spool))
 }
 
 async fn objects(

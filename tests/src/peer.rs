@@ -23,7 +23,7 @@ use crate::web::{self, Answer};
 /// What today's dolt calls itself.
 pub const TODAYS_DOLT: &str = "dolt_cli 2.3.1 linux amd64";
 
-/// The longest message that either side takes.
+/// The longest answer that a client takes.
 pub const MAX_MESSAGE: usize = 128 << 20;
 
 /// A client of one repository.

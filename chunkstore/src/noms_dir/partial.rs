@@ -32,8 +32,11 @@ use crate::objects::durable;
 /// The length of an entry of the list.
 const ENTRY_LEN: usize = 28;
 
-/// How many chunks are hashed at once while a file is opened again.
+/// How many chunks are hashed at once while a file is opened again …
 const CHECKED_AT_ONCE: usize = 256;
+
+/// … unless they have more bytes than this.
+const CHECKED_BYTES: usize = 4 << 20;
 
 /// How much is gathered before it is written.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -288,10 +291,29 @@ fn kept_entries(records: &File, list: &File, path: &Path) -> Result<Vec<Entry>, 
 
 /// How many of the next records are what their entries say.
 fn good_entries(records: &mut BufReader<&File>, entries: &[Entry]) -> usize {
-    let (mut chunks, mut addresses) = (Vec::with_capacity(entries.len()), Vec::new());
+    let mut good = 0;
+    loop {
+        let rest = &entries[good..];
+        let (chunks, is_whole) = read_some(records, rest);
+        let found = hash_chunks(&chunks);
+        let is_right = |(entry, found): &(&Entry, &ChunkAddress)| entry.address == **found;
+        let right = rest.iter().zip(&found).take_while(is_right).count();
+        good += right;
+        if !is_whole || right < chunks.len() || good == entries.len() {
+            return good;
+        }
+    }
+}
+
+/// Reads some of the next chunks, up to one that is not whole; and tells whether there was none such.
+fn read_some(records: &mut BufReader<&File>, entries: &[Entry]) -> (Vec<Vec<u8>>, bool) {
+    let (mut chunks, mut bytes) = (Vec::new(), 0);
     for entry in entries {
-        if entry.record_len > MAX_STORED_LEN {
+        if bytes >= CHECKED_BYTES {
             break;
+        }
+        if entry.record_len > MAX_STORED_LEN {
+            return (chunks, false);
         }
         let mut stored = vec![0; entry.record_len as usize];
         let mut chunk = Vec::new();
@@ -299,14 +321,12 @@ fn good_entries(records: &mut BufReader<&File>, entries: &[Entry]) -> usize {
             && record::decode(&stored, MAX_CHUNK_LEN, &mut chunk).is_ok()
             && chunk.len() == entry.chunk_len as usize;
         if !is_whole {
-            break;
+            return (chunks, false);
         }
+        bytes += chunk.len();
         chunks.push(chunk);
-        addresses.push(entry.address);
     }
-    let found = hash_chunks(&chunks);
-    let is_right = |(address, found): &(&ChunkAddress, &ChunkAddress)| address == found;
-    addresses.iter().zip(&found).take_while(is_right).count()
+    (chunks, true)
 }
 
 #[cfg(test)]

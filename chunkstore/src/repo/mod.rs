@@ -38,7 +38,7 @@ pub use error::{MeaningError, RepositoryError};
 pub use file::{DeclaredFile, FileKind, Md5, Sha256, StoredFile};
 pub use locate::{Located, Place};
 pub use name::{RepoName, RepoNameError};
-pub use parts::{Meaning, MovesError, Parts, ReadChunks};
+pub use parts::{MOST_READ_BYTES, Meaning, MovesError, Parts, ReadChunks};
 pub use record::{Act, Actor, Record, RefMove};
 pub use repositories::Repositories;
 pub use repository::Repository;

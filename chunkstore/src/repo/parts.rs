@@ -73,10 +73,15 @@ pub enum MovesError {
     Read(#[source] RepositoryError),
 }
 
+/// How many bytes of chunks are read at once. A chunk may come from a few stored bytes, so that neither their number
+/// nor what is stored of them bounds it.
+pub const MOST_READ_BYTES: usize = 16 << 20;
+
 /// Reads chunks by their addresses.
 #[async_trait]
 pub trait ReadChunks: Send + Sync + fmt::Debug {
-    /// Reads each chunk, checked against its address; nothing where it is absent.
+    /// Reads the first of some chunks, each checked against its address; nothing where it is absent. Reads at least one,
+    /// and no more behind those that have [`MOST_READ_BYTES`] together.
     async fn read_chunks(
         &self,
         addresses: &[ChunkAddress],

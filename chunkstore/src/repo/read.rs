@@ -16,7 +16,7 @@ use crate::repo::damage::damage_of;
 use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::StoredFile;
 use crate::repo::locate::Named;
-use crate::repo::parts::ReadChunks;
+use crate::repo::parts::{MOST_READ_BYTES, ReadChunks};
 use crate::repo::repository::Repository;
 use crate::repo::served::View;
 
@@ -24,8 +24,6 @@ use crate::repo::served::View;
 const GAP: u64 = 16 << 10;
 /// A request is not made longer than this by joining.
 const LONGEST_FETCH: u64 = 4 << 20;
-/// How many bytes of chunks are held of which only the beginnings are wanted.
-const MOST_HELD: usize = 16 << 20;
 /// The longest single span that is read.
 const LONGEST_SPAN: u64 = 32 << 20;
 
@@ -42,7 +40,15 @@ impl ReadChunks for NamedChunks<'_> {
         &self,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
-        self.read(addresses, usize::MAX).await
+        let read = self.read(addresses, Wanted::Whole).await?.first_answered();
+        match (read.is_empty(), addresses) {
+            // Others that lie before it were too long.
+            (true, [first, ..]) => {
+                let read = self.read(&[*first], Wanted::Whole).await?;
+                Ok(read.first_answered())
+            }
+            _ => Ok(read),
+        }
     }
 
     async fn read_heads(
@@ -50,7 +56,37 @@ impl ReadChunks for NamedChunks<'_> {
         addresses: &[ChunkAddress],
         len: usize,
     ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
-        self.read(addresses, len).await
+        let read = self.read(addresses, Wanted::Heads(len)).await?;
+        Ok(read.first_answered())
+    }
+}
+
+/// What of chunks is wanted.
+#[derive(Debug, Clone, Copy)]
+enum Wanted {
+    /// All of it: of as many chunks as may be read at once.
+    Whole,
+    /// So many of the first bytes, of every chunk.
+    Heads(usize),
+}
+
+/// What was read, by the place in the question.
+struct Answers {
+    wanted: Wanted,
+    /// Nothing where a chunk was not looked for yet.
+    chunks: Vec<Option<Option<Bytes>>>,
+    /// How many bytes of whole chunks there are.
+    whole_bytes: usize,
+}
+
+impl Answers {
+    fn is_full(&self) -> bool {
+        self.whole_bytes >= MOST_READ_BYTES
+    }
+
+    /// Those before the first that is missing.
+    fn first_answered(self) -> Vec<Option<Bytes>> {
+        self.chunks.into_iter().map_while(|chunk| chunk).collect()
     }
 }
 
@@ -61,26 +97,30 @@ struct Unread {
 }
 
 impl NamedChunks<'_> {
-    /// Reads the first `len` bytes of each chunk, of damaged files from another place.
+    /// Reads chunks, of damaged files from another place, until as much is there as may be.
     async fn read(
         &self,
         addresses: &[ChunkAddress],
-        len: usize,
-    ) -> Result<Vec<Option<Bytes>>, RepositoryError> {
-        let mut chunks = vec![None; addresses.len()];
+        wanted: Wanted,
+    ) -> Result<Answers, RepositoryError> {
+        let mut answers = Answers {
+            wanted,
+            chunks: vec![None; addresses.len()],
+            whole_bytes: 0,
+        };
         let mut unread: Vec<usize> = (0..addresses.len()).collect();
         let mut sound = None;
         while !unread.is_empty() {
             let named = sound.as_ref().unwrap_or(self.named);
             let Unread { positions, damaged } = self
-                .read_some(named, addresses, &unread, len, &mut chunks)
+                .read_some(named, addresses, &unread, &mut answers)
                 .await?;
             unread = positions;
             if !unread.is_empty() {
                 sound = Some(named.without(&damaged));
             }
         }
-        Ok(chunks)
+        Ok(answers)
     }
 
     /// Reads the chunks at some positions from one place each.
@@ -89,8 +129,7 @@ impl NamedChunks<'_> {
         named: &Named,
         addresses: &[ChunkAddress],
         positions: &[usize],
-        len: usize,
-        chunks: &mut [Option<Bytes>],
+        answers: &mut Answers,
     ) -> Result<Unread, RepositoryError> {
         let repository = self.repository;
         let wanted: Vec<ChunkAddress> = positions.iter().map(|at| addresses[*at]).collect();
@@ -98,8 +137,11 @@ impl NamedChunks<'_> {
         repository.check_not_lost(named, &wanted, &found).await?;
         let mut by_file: HashMap<UploadId, Vec<(usize, ChunkSpan)>> = HashMap::new();
         for (position, location) in positions.iter().zip(found) {
-            if let Some(ChunkLocation { file, span }) = location {
-                by_file.entry(file).or_default().push((*position, span));
+            match location {
+                Some(ChunkLocation { file, span }) => {
+                    by_file.entry(file).or_default().push((*position, span));
+                }
+                None => answers.chunks[*position] = Some(None),
             }
         }
         let mut unread = Unread {
@@ -109,10 +151,10 @@ impl NamedChunks<'_> {
         for (upload, mut wanted) in by_file {
             wanted.sort_unstable_by_key(|(_, span)| span.data.offset);
             let key = named.key(upload);
-            let mut read = read_parts(repository, &key, &wanted, addresses, len, chunks).await;
+            let mut read = read_parts(repository, &key, &wanted, addresses, answers).await;
             // What came wrong once may have been damaged on its way.
             if read.as_ref().is_err_and(|error| damage_of(error).is_some()) {
-                read = read_parts(repository, &key, &wanted, addresses, len, chunks).await;
+                read = read_parts(repository, &key, &wanted, addresses, answers).await;
             }
             let Err(error) = read else { continue };
             let file = named
@@ -129,26 +171,18 @@ impl NamedChunks<'_> {
     }
 }
 
-/// Reads chunks of one file whose spans ascend: all at once, or so many at a time that no more than one fetch is held
-/// where only their beginnings are wanted.
+/// Reads chunks of one file whose spans ascend, so many at a time that no more than one fetch is held.
 async fn read_parts(
     repository: &Repository,
     key: &ObjectKey,
     wanted: &[(usize, ChunkSpan)],
     addresses: &[ChunkAddress],
-    len: usize,
-    chunks: &mut [Option<Bytes>],
+    answers: &mut Answers,
 ) -> Result<(), RepositoryError> {
-    let most = match len {
-        usize::MAX => u64::MAX,
-        _ => LONGEST_FETCH,
-    };
     let mut rest = wanted;
-    while !rest.is_empty() {
-        let (part, behind) = rest.split_at(within(rest, most));
-        repository
-            .read_from(key, part, addresses, len, chunks)
-            .await?;
+    while !rest.is_empty() && !answers.is_full() {
+        let (part, behind) = rest.split_at(within(rest, LONGEST_FETCH));
+        repository.read_from(key, part, addresses, answers).await?;
         rest = behind;
     }
     Ok(())
@@ -198,14 +232,13 @@ impl ReadChunks for Repository {
 }
 
 impl Repository {
-    /// Reads chunks of one file, and keeps the first `len` bytes of each.
+    /// Reads chunks of one file, and keeps what is wanted of each.
     async fn read_from(
         &self,
         key: &ObjectKey,
         wanted: &[(usize, ChunkSpan)],
         addresses: &[ChunkAddress],
-        len: usize,
-        chunks: &mut [Option<Bytes>],
+        answers: &mut Answers,
     ) -> Result<(), RepositoryError> {
         let spans = wanted
             .iter()
@@ -228,13 +261,15 @@ impl Repository {
                 .map_err(|error| damaged(key, addresses[*position], &error))?;
             held += chunk.len();
             read.push((*position, chunk));
-            // What is wanted whole stays in any case.
-            if len != usize::MAX && held > MOST_HELD {
-                keep(key, std::mem::take(&mut read), addresses, len, chunks)?;
+            if answers.whole_bytes + held >= MOST_READ_BYTES {
+                keep(key, std::mem::take(&mut read), addresses, answers)?;
                 held = 0;
             }
+            if answers.is_full() {
+                return Ok(());
+            }
         }
-        keep(key, read, addresses, len, chunks)
+        keep(key, read, addresses, answers)
     }
 
     /// Fetches spans of one object, near ones together.
@@ -273,13 +308,12 @@ impl Repository {
     }
 }
 
-/// Checks chunks against their addresses, and keeps the first `len` bytes of each.
+/// Checks chunks against their addresses, and keeps what is wanted of each.
 fn keep(
     key: &ObjectKey,
     read: Vec<(usize, Vec<u8>)>,
     addresses: &[ChunkAddress],
-    len: usize,
-    chunks: &mut [Option<Bytes>],
+    answers: &mut Answers,
 ) -> Result<(), RepositoryError> {
     let computed = hash::hash_chunks(
         &read
@@ -295,10 +329,15 @@ fn keep(
                 &"its bytes have another address",
             ));
         }
-        chunks[position] = Some(match chunk.len() <= len {
-            true => Bytes::from(chunk),
-            false => Bytes::copy_from_slice(&chunk[..len]),
-        });
+        let kept = match answers.wanted {
+            Wanted::Heads(len) if chunk.len() > len => Bytes::copy_from_slice(&chunk[..len]),
+            Wanted::Heads(_) => Bytes::from(chunk),
+            Wanted::Whole => {
+                answers.whole_bytes += chunk.len();
+                Bytes::from(chunk)
+            }
+        };
+        answers.chunks[position] = Some(Some(kept));
     }
     Ok(())
 }

@@ -44,6 +44,7 @@ pub struct Upload<S> {
 pub struct Receiving {
     spool: SpoolFile,
     sort: SortOptions,
+    decoded_limit: u64,
 }
 
 /// All bytes are there and were checked.
@@ -108,8 +109,19 @@ impl Upload<Receiving> {
             id,
             declared,
             object,
-            state: Receiving { spool, sort },
+            state: Receiving {
+                spool,
+                sort,
+                decoded_limit: u64::MAX,
+            },
         }
+    }
+
+    /// Bounds how many bytes the chunks may have together, decoded.
+    #[must_use]
+    pub fn with_decoded_limit(mut self, decoded_limit: Option<u64>) -> Self {
+        self.state.decoded_limit = decoded_limit.unwrap_or(u64::MAX);
+        self
     }
 
     /// Takes the next bytes, when there is room for them; refuses what is more than declared.
@@ -143,6 +155,7 @@ impl Upload<Receiving> {
             children,
             pool: pool.clone(),
             sort: state.sort,
+            decoded_limit: state.decoded_limit,
         };
         let verified = match end(state.spool, object.as_mut()).await {
             Ok(spooled) => verify(id, &declared, spooled, &checker).await,
@@ -204,6 +217,8 @@ impl MadeFile {
             children: Arc::new(NoChildren),
             pool: pool.clone(),
             sort: self.sort,
+            // What went into it was taken in.
+            decoded_limit: u64::MAX,
         };
         let (declared, spooled) = (self.declared, self.spooled);
         let verified = match hand_over(&spooled, object.as_mut(), pool).await {

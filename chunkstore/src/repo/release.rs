@@ -135,11 +135,12 @@ impl Repository {
         });
         let mut waiting = vec![root];
         while !waiting.is_empty() {
-            let batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
+            let mut batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
             let chunks = match self.read_whole(&named, &batch).await? {
                 Ok(chunks) => chunks,
                 Err(lacking) => return Ok(Some(lacking)),
             };
+            waiting.extend(batch.drain(chunks.len()..));
             let children = parts.find_children();
             let find = move || {
                 let mut below = Vec::new();
@@ -160,7 +161,7 @@ impl Repository {
         Ok(None)
     }
 
-    /// Reads chunks, or tells one that is not there, or only in a damaged file.
+    /// Reads the first of some chunks, or tells one that is not there, or only in a damaged file.
     async fn read_whole(
         &self,
         named: &Named,

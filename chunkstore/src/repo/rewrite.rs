@@ -177,17 +177,19 @@ pub(super) async fn rewrite(
         };
         let input = block.first().map_or(0, |chunk| chunk.input);
         let key = &inputs[crate::format::to_usize(input)].key;
-        let mut pieces = Vec::with_capacity(block.len());
+        let mut pieces = VecDeque::with_capacity(block.len());
         for chunk in block {
-            pieces.push(reading.fetch(chunk).await?);
+            pieces.push_back(reading.fetch(chunk).await?);
         }
-        let (back, bytes) = pool
-            .run(move || (output.append(&pieces), output))
-            .await
-            .swap();
-        output = back;
-        let bytes = bytes.map_err(|unfit| unfit.of(key))?;
-        append(&mut result, bytes).await?;
+        while !pieces.is_empty() {
+            let (back, bytes) = pool
+                .run(move || (output.append(&mut pieces), (output, pieces)))
+                .await
+                .swap();
+            (output, pieces) = back;
+            let bytes = bytes.map_err(|unfit| unfit.of(key))?;
+            append(&mut result, bytes).await?;
+        }
     }
     let (bytes, written) = pool.run(move || output.finish()).await?;
     append(&mut result, bytes).await?;

@@ -66,6 +66,7 @@ pub struct SpoolDir {
     free_floor_bytes: u64,
     sort_memory_bytes: usize,
     share_percent: u8,
+    decoded_limit: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -109,6 +110,7 @@ impl SpoolDir {
             free_floor_bytes: options.free_floor_bytes,
             sort_memory_bytes: SORT_MEMORY_BYTES,
             share_percent: SHARE_PERCENT,
+            decoded_limit: None,
         })
     }
 
@@ -128,6 +130,20 @@ impl SpoolDir {
             sort_memory_bytes,
             ..self
         }
+    }
+
+    /// Changes how many bytes the chunks of one file that comes in may have together, decoded.
+    #[must_use]
+    pub fn with_decoded_limit(self, decoded_limit: Option<u64>) -> Self {
+        Self {
+            decoded_limit,
+            ..self
+        }
+    }
+
+    /// How many bytes the chunks of one file that comes in may have together, decoded.
+    pub fn decoded_limit(&self) -> Option<u64> {
+        self.decoded_limit
     }
 
     /// The same spool for what reads need: the floor is there so that they have room.

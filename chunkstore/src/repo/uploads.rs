@@ -217,7 +217,8 @@ impl Repository {
             .upload(&key, spool.path())
             .await
             .map_err(UploadError::from)?;
-        Ok(Upload::begin(upload, declared, spool, object))
+        let begun = Upload::begin(upload, declared, spool, object);
+        Ok(begun.with_decoded_limit(parts.spool.decoded_limit()))
     }
 
     pub(crate) async fn check(

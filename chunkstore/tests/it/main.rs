@@ -8,6 +8,7 @@
 
 mod damage;
 mod every_step;
+mod expansion;
 mod fixtures;
 mod forgetful;
 mod forward;

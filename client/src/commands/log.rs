@@ -3,6 +3,7 @@
 use holdfast_doltdb::ReadError;
 use holdfast_doltdb::history::{History, WalkedCommit};
 use holdfast_doltdb::model::Commit;
+use holdfast_doltdb::source::get_one;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -21,16 +22,27 @@ pub(super) async fn log(
     let mut log = history.newest_first(start).await?;
     for _ in 0..arguments.number.unwrap_or(usize::MAX) {
         match log.next().await? {
-            Some(commit) => show(&commit, arguments.oneline, output)?,
+            Some(commit) => {
+                let chunk = match &commit.chunk {
+                    Some(chunk) => chunk.clone(),
+                    None => get_one(&*looked.source, commit.address).await?,
+                };
+                show(&commit, &chunk, arguments.oneline, output)?;
+            }
             None => break,
         }
     }
     Ok(())
 }
 
-fn show(walked: &WalkedCommit, is_one_line: bool, output: Output) -> anyhow::Result<()> {
+fn show(
+    walked: &WalkedCommit,
+    chunk: &[u8],
+    is_one_line: bool,
+    output: Output,
+) -> anyhow::Result<()> {
     let address = walked.address;
-    let commit = Commit::decode(&walked.chunk);
+    let commit = Commit::decode(chunk);
     let commit = commit.map_err(|source| ReadError::Decode { address, source })?;
     let author = &commit.author;
     let at = Timestamp::from_millisecond(author.at_millis).unwrap_or_default();

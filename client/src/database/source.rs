@@ -8,6 +8,7 @@ use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::format::archive::Decoder;
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreError};
 use holdfast_chunkstore::pool::BlockingPool;
+use holdfast_doltdb::source::MOST_BYTES;
 use holdfast_doltdb::{ChunkSource, SourceError};
 
 /// A store as a source of chunks. What it gives is not checked against addresses: that was done where the bytes came
@@ -49,5 +50,15 @@ fn read(store: &NomsDir, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>
         store.read_chunk(*address, place, &mut decoder, &mut chunk)?;
         Ok(Some(Bytes::from(chunk)))
     };
-    addresses.iter().map(&mut get).collect()
+    let mut chunks = Vec::new();
+    let mut bytes = 0;
+    for address in addresses {
+        let chunk = get(address)?;
+        bytes += chunk.as_ref().map_or(0, Bytes::len);
+        chunks.push(chunk);
+        if bytes >= MOST_BYTES {
+            break;
+        }
+    }
+    Ok(chunks)
 }

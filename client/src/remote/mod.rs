@@ -44,6 +44,7 @@ use holdfast_chunkstore::format::FileKind;
 use holdfast_chunkstore::format::manifest::ListedFile;
 use holdfast_chunkstore::noms_dir::DamagedFile;
 use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
+use holdfast_doltdb::source::MOST_BYTES;
 use tokio::sync::mpsc;
 
 /// A repository somewhere else.
@@ -70,8 +71,8 @@ pub trait Remote: Send + Sync + fmt::Debug {
     /// below it there as well.
     async fn absent(&self, addresses: &[ChunkAddress]) -> Result<Vec<ChunkAddress>, RemoteError>;
 
-    /// Reads chunks, and checks each against its address: one answer per address in their order, nothing for a chunk
-    /// that is not there. All of it is in memory at once, so whoever asks chooses how much that is.
+    /// Reads the first of some chunks, and checks each against its address: one answer for each in their order, nothing
+    /// for a chunk that is not there. Reads at least one, and no more behind those that have [`MOST_BYTES`] together.
     async fn read(
         &self,
         addresses: &[ChunkAddress],

@@ -73,7 +73,8 @@ impl Parts {
         chunks: Vec<Option<RemoteChunk>>,
     ) -> Parcel {
         let mut bytes = 1;
-        let mut came = Vec::with_capacity(part.len());
+        let mut came = Vec::with_capacity(chunks.len());
+        self.waiting.extend(part[chunks.len()..].iter().rev());
         for (address, chunk) in part.into_iter().zip(chunks) {
             match chunk {
                 Some(chunk) => {

@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::noms_dir::{NomsDir, StoreWriter};
@@ -289,13 +290,15 @@ impl TagReader<'_> {
             return Ok(Vec::new());
         }
         let addresses: Vec<_> = unknown.iter().map(|(_, address)| *address).collect();
-        let chunks = source::get(there, &addresses).await?;
         let mut tags = Vec::new();
-        for ((name, address), chunk) in unknown.into_iter().zip(chunks) {
-            let bytes = chunk.ok_or(TransferError::Lacks { address })?;
+        let mut names = unknown.into_iter().map(|(name, _)| name);
+        let show = |address, chunk: Option<Bytes>| {
+            let (Some(name), Some(bytes)) = (names.next(), chunk) else {
+                return Err(ReadError::Missing { address });
+            };
             if let Err(fault) = name.check_kind(&bytes) {
                 self.observer.warn(&passed_over(self.of, &fault));
-                continue;
+                return Ok(());
             }
             let tag =
                 Tag::decode(&bytes).map_err(|source| ReadError::Decode { address, source })?;
@@ -304,7 +307,13 @@ impl TagReader<'_> {
                 commit: tag.commit,
                 chunk: NewChunk { address, bytes },
             });
-        }
+            Ok(())
+        };
+        let read = source::each(there, &addresses, show).await;
+        read.map_err(|error| match error {
+            ReadError::Missing { address } => TransferError::Lacks { address },
+            error => error.into(),
+        })?;
         Ok(tags)
     }
 }

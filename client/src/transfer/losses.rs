@@ -168,9 +168,12 @@ impl Kept {
             Self::Tags => {
                 let mut commits = Vec::new();
                 for batch in addresses.chunks(BATCH) {
-                    let chunks = source::get(source, batch).await?;
-                    let tags = chunks.iter().flatten().map(|chunk| Tag::decode(chunk));
-                    commits.extend(tags.filter_map(|tag| Some(tag.ok()?.commit)));
+                    let show = |_, chunk: Option<Bytes>| {
+                        let commit = |chunk: Bytes| Tag::decode(&chunk).ok().map(|tag| tag.commit);
+                        commits.extend(chunk.and_then(commit));
+                        Ok(())
+                    };
+                    source::each(source, batch, show).await?;
                 }
                 Ok(commits)
             }
@@ -217,15 +220,7 @@ pub(crate) struct Both<'a> {
 impl ChunkSource for Both<'_> {
     async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
         let mut chunks = self.first.get(addresses).await?;
-        let open: Vec<usize> = (0..chunks.len())
-            .filter(|at| chunks[*at].is_none())
-            .collect();
-        if !open.is_empty() {
-            let asked: Vec<_> = open.iter().map(|at| addresses[*at]).collect();
-            for (at, chunk) in open.into_iter().zip(self.second.get(&asked).await?) {
-                chunks[at] = chunk;
-            }
-        }
+        source::fill(&mut chunks, addresses, self.second).await?;
         Ok(chunks)
     }
 }

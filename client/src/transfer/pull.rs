@@ -13,6 +13,7 @@ use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::noms_dir::StoreWriter;
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_doltdb::history::History;
+use holdfast_doltdb::source;
 use holdfast_doltdb::write::NewChunk;
 use holdfast_doltdb::{ChunkSource, RefName, SourceError};
 
@@ -161,16 +162,8 @@ struct Nearest {
 impl ChunkSource for Nearest {
     async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
         let mut chunks = self.here.get(addresses).await?;
-        let is_open = |(_, chunk): &(usize, &Option<Bytes>)| chunk.is_none();
-        let open = chunks.iter().enumerate().filter(is_open);
-        let open: Vec<usize> = open.map(|(at, _)| at).collect();
-        if let Some(there) = &self.there
-            && !open.is_empty()
-        {
-            let asked: Vec<_> = open.iter().map(|at| addresses[*at]).collect();
-            for (at, chunk) in open.into_iter().zip(there.get(&asked).await?) {
-                chunks[at] = chunk;
-            }
+        if let Some(there) = &self.there {
+            source::fill(&mut chunks, addresses, there).await?;
         }
         Ok(chunks)
     }

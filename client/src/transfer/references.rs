@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, RootAddress};
+use holdfast_doltdb::source::MOST_BYTES;
 use holdfast_doltdb::{ChunkSource, Reached, ReadError, SourceError, reach};
 
 use super::events::{Observer, TransferEvent};
@@ -96,9 +97,17 @@ impl ChunkSource for Forgiving<'_> {
         let chunks = match self.source.get(addresses).await {
             Err(error) if is_of_a_chunk(&error) => {
                 let mut chunks = Vec::with_capacity(addresses.len());
+                let mut bytes = 0;
                 for address in addresses {
+                    if bytes >= MOST_BYTES {
+                        break;
+                    }
                     match self.source.get(&[*address]).await {
-                        Ok(chunk) => chunks.push(chunk.into_iter().next().flatten()),
+                        Ok(chunk) => {
+                            let chunk = chunk.into_iter().next().flatten();
+                            bytes += chunk.as_ref().map_or(0, Bytes::len);
+                            chunks.push(chunk);
+                        }
                         Err(error) if is_of_a_chunk(&error) => {
                             let mut faults =
                                 self.faults.lock().unwrap_or_else(PoisonError::into_inner);

@@ -60,6 +60,16 @@ pub enum FlatError {
         /// Its length.
         len_bytes: usize,
     },
+    /// A tree node that is much longer than what is in it needs.
+    #[error(
+        "a tree node of {len_bytes} bytes with contents of {contents} bytes: no Dolt writes such a node"
+    )]
+    Padded {
+        /// How long it is.
+        len_bytes: usize,
+        /// How long its contents are.
+        contents: usize,
+    },
     /// A field that contradicts another one.
     #[error("the field {field} does not fit the rest of the message")]
     Contradiction {

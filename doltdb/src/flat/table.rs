@@ -87,8 +87,13 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// How many bytes there are, of this table and all else.
+    pub(crate) fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Returns a vector's elements as bytes; absent and empty are told apart.
-    fn elements(
+    pub(crate) fn elements(
         &self,
         slot: usize,
         width: usize,

@@ -58,15 +58,16 @@ impl<'s, S: ChunkSource + ?Sized> Heads<'s, S> {
         fresh.sort_unstable();
         fresh.dedup();
         for batch in fresh.chunks(BATCH) {
-            let chunks = source::get(self.history.source, batch).await?;
-            for (address, chunk) in batch.iter().copied().zip(chunks) {
-                let is_commit =
-                    |chunk: &Bytes| MessageKind::of_head(chunk) == Some(MessageKind::Commit);
+            let is_commit =
+                |chunk: &Bytes| MessageKind::of_head(chunk) == Some(MessageKind::Commit);
+            let heads = &mut self.heads;
+            let show = |address, chunk: Option<Bytes>| {
                 if let Some(chunk) = chunk.filter(is_commit) {
-                    self.heads
-                        .insert(address, WalkedCommit::decode(address, chunk)?);
+                    heads.insert(address, WalkedCommit::decode(address, chunk)?);
                 }
-            }
+                Ok(())
+            };
+            source::each(self.history.source, batch, show).await?;
         }
         Ok(())
     }

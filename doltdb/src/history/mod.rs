@@ -38,6 +38,9 @@ pub use shallow::Shallow;
 /// How many commits are asked for at once.
 const BATCH: usize = 256;
 
+/// Longer commits are not kept on a walk.
+const KEPT_BYTES: usize = 64 << 10;
+
 /// The commits of one source.
 #[derive(Debug)]
 pub struct History<'s, S: ?Sized> {
@@ -67,8 +70,8 @@ pub struct WalkedCommit {
     pub parents: Vec<ChunkAddress>,
     /// The tree of all its ancestors; nothing for a commit without parents.
     pub closure: Option<ChunkAddress>,
-    /// Its bytes, for [`Commit::decode`].
-    pub chunk: Bytes,
+    /// Its bytes, for [`Commit::decode`]; nothing if they are many, as those of all commits on a walk are held.
+    pub chunk: Option<Bytes>,
 }
 
 impl<'s, S: ChunkSource + ?Sized> History<'s, S> {
@@ -93,11 +96,12 @@ impl<'s, S: ChunkSource + ?Sized> History<'s, S> {
     async fn read(&self, addresses: &[ChunkAddress]) -> Result<Vec<WalkedCommit>, ReadError> {
         let mut commits = Vec::with_capacity(addresses.len());
         for batch in addresses.chunks(BATCH) {
-            let chunks = source::get(self.source, batch).await?;
-            for (address, chunk) in batch.iter().copied().zip(chunks) {
+            let show = |address, chunk: Option<Bytes>| {
                 let chunk = chunk.ok_or(ReadError::Missing { address })?;
                 commits.push(WalkedCommit::decode(address, chunk)?);
-            }
+                Ok(())
+            };
+            source::each(self.source, batch, show).await?;
         }
         Ok(commits)
     }
@@ -117,7 +121,7 @@ impl WalkedCommit {
             at_millis: commit.author.at_millis,
             parents: commit.parents().collect(),
             closure: commit.closure,
-            chunk: chunk.clone(),
+            chunk: Some(chunk.clone()).filter(|chunk| chunk.len() <= KEPT_BYTES),
         })
     }
 }

@@ -35,8 +35,7 @@ impl<'s, S: ChunkSource + ?Sized> AddressMap<'s, S> {
         let decode = |source| ReadError::Decode { address, source };
         let chunk = source::get_one(source, address).await?;
         let store_root = StoreRoot::decode(&chunk).map_err(decode)?;
-        let root = store_root.dataset_map.map(|node| chunk.slice_ref(node));
-        let root = root.as_ref().map(Node::decode).transpose();
+        let root = store_root.dataset_map.map(Node::decode).transpose();
         Ok(Self {
             source,
             root: root.map_err(decode)?,

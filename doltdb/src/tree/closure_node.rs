@@ -7,11 +7,15 @@ use super::{AncestorKey, MAX_LEVELS, TreeNode};
 use crate::error::DecodeError;
 use crate::flat::{FlatError, Table};
 use crate::message::{Message, MessageKind};
+use crate::node_len;
 
 /// Length of a key: a height, little-endian, and an address.
 const KEY_LEN: usize = 28;
 
-/// A node whose keys rise. Cloning copies no bytes.
+/// How long the keys of a node are at most. Dolt ends a node after some 16 KiB.
+const MAX_KEYS_LEN: usize = 1 << 20;
+
+/// A node whose keys rise. It holds no bytes of its chunk; cloning copies none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClosureNode {
     keys: Bytes,
@@ -21,8 +25,9 @@ pub(crate) struct ClosureNode {
 }
 
 impl ClosureNode {
-    fn from_table(chunk: &Bytes, table: Table<'_>) -> Result<Self, FlatError> {
+    fn from_table(table: Table<'_>) -> Result<Self, FlatError> {
         let contradiction = |field| FlatError::Contradiction { field };
+        node_len::check(MessageKind::CommitClosure, table)?;
         let bytes = table.required_bytes(0, "key_items")?;
         let (keys, []) = bytes.as_chunks() else {
             return Err(FlatError::Length {
@@ -30,6 +35,13 @@ impl ClosureNode {
                 len_bytes: bytes.len(),
             });
         };
+        // Walks hold some nodes of each level.
+        if bytes.len() > MAX_KEYS_LEN {
+            return Err(FlatError::Length {
+                field: "key_items",
+                len_bytes: bytes.len(),
+            });
+        }
         let children = table.addresses(1, "address_array")?;
         let level = table.u8(4, "tree_level")?;
         if level >= MAX_LEVELS || (level > 0 && keys.is_empty()) {
@@ -42,8 +54,8 @@ impl ClosureNode {
             return Err(contradiction("key_items"));
         }
         Ok(Self {
-            keys: chunk.slice_ref(bytes),
-            children: chunk.slice_ref(children.as_flattened()),
+            keys: Bytes::copy_from_slice(bytes),
+            children: Bytes::copy_from_slice(children.as_flattened()),
             level,
         })
     }
@@ -60,9 +72,9 @@ impl ClosureNode {
 impl TreeNode for ClosureNode {
     type Key = AncestorKey;
 
-    fn decode(chunk: &Bytes) -> Result<Self, DecodeError> {
+    fn decode(chunk: &[u8]) -> Result<Self, DecodeError> {
         let message = Message::expect(chunk, MessageKind::CommitClosure)?;
-        Self::from_table(chunk, message.table()?).map_err(DecodeError::in_message(message.kind()))
+        Self::from_table(message.table()?).map_err(DecodeError::in_message(message.kind()))
     }
 
     fn level(&self) -> u8 {

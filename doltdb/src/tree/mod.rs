@@ -7,6 +7,10 @@
 //! What is read is not trusted: levels must fall, keys must rise within a node and from node to node, and a
 //! child must end with the key that its parent gives it. Without that, two readers of one tree could find
 //! different addresses under one name.
+//!
+//! # Memory
+//! A node holds copies of what it needs, never its chunk, and is refused if it is longer than any writer makes one. So
+//! what is held does not depend on how long chunks are.
 
 mod address_map;
 mod closure_node;
@@ -38,7 +42,7 @@ pub(crate) trait TreeNode: Sized + Clone + fmt::Debug {
     type Key: Ord + Clone + fmt::Debug;
 
     /// Decodes a node whose keys rise.
-    fn decode(chunk: &Bytes) -> Result<Self, DecodeError>;
+    fn decode(chunk: &[u8]) -> Result<Self, DecodeError>;
 
     /// Returns the level; 0 is a leaf.
     fn level(&self) -> u8;
@@ -56,7 +60,7 @@ pub(crate) trait TreeNode: Sized + Clone + fmt::Debug {
 impl TreeNode for Node {
     type Key = Bytes;
 
-    fn decode(chunk: &Bytes) -> Result<Self, DecodeError> {
+    fn decode(chunk: &[u8]) -> Result<Self, DecodeError> {
         Self::decode(chunk)
     }
 
@@ -131,15 +135,15 @@ async fn load<S: ChunkSource + ?Sized, N: TreeNode>(
     subtrees: &[Subtree<N>],
 ) -> Result<Vec<N>, ReadError> {
     let addresses: Vec<_> = subtrees.iter().map(|subtree| subtree.address).collect();
-    let answers = source::get(source, &addresses).await?;
-    let mut nodes = Vec::with_capacity(answers.len());
-    for (subtree, chunk) in subtrees.iter().zip(answers) {
-        let address = subtree.address;
+    let mut nodes = Vec::with_capacity(addresses.len());
+    let show = |address, chunk: Option<Bytes>| {
         let chunk = chunk.ok_or(ReadError::Missing { address })?;
         let node = N::decode(&chunk).map_err(|source| ReadError::Decode { address, source })?;
-        let checked = subtree.check(&node);
+        let checked = subtrees[nodes.len()].check(&node);
         checked.map_err(|fault| ReadError::Tree { address, fault })?;
         nodes.push(node);
-    }
+        Ok(())
+    };
+    source::each(source, &addresses, show).await?;
     Ok(nodes)
 }

@@ -6,11 +6,12 @@ use holdfast_chunkstore::ChunkAddress;
 use crate::error::DecodeError;
 use crate::flat::{FlatError, Table, U16s};
 use crate::message::{Message, MessageKind};
+use crate::node_len;
 
 /// How many levels a tree may have. Dolt has salts for the boundaries of as many.
 pub const MAX_LEVELS: u8 = 15;
 
-/// A node whose names rise and which has one address for each. Cloning copies no bytes.
+/// A node whose names rise and which has one address for each. It holds no bytes of its chunk; cloning copies none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     keys: Bytes,
@@ -22,13 +23,14 @@ pub struct Node {
 
 impl Node {
     /// Decodes a node of an address map, and checks that its names rise and its addresses are whole.
-    pub fn decode(chunk: &Bytes) -> Result<Self, DecodeError> {
+    pub fn decode(chunk: &[u8]) -> Result<Self, DecodeError> {
         let message = Message::expect(chunk, MessageKind::AddressMap)?;
-        Self::from_table(chunk, message.table()?).map_err(DecodeError::in_message(message.kind()))
+        Self::from_table(message.table()?).map_err(DecodeError::in_message(message.kind()))
     }
 
-    fn from_table(chunk: &Bytes, table: Table<'_>) -> Result<Self, FlatError> {
+    fn from_table(table: Table<'_>) -> Result<Self, FlatError> {
         let contradiction = |field| FlatError::Contradiction { field };
+        node_len::check(MessageKind::AddressMap, table)?;
         let keys = table.required_bytes(0, "key_items")?;
         let offsets = table.u16s(1, "key_offsets")?;
         let addresses = table.addresses(2, "address_array")?;
@@ -54,9 +56,9 @@ impl Node {
             before = Some(key);
         }
         Ok(Self {
-            keys: chunk.slice_ref(keys),
-            offsets: chunk.slice_ref(offsets.as_bytes()),
-            addresses: chunk.slice_ref(addresses.as_flattened()),
+            keys: Bytes::copy_from_slice(keys),
+            offsets: Bytes::copy_from_slice(offsets.as_bytes()),
+            addresses: Bytes::copy_from_slice(addresses.as_flattened()),
             level,
         })
     }

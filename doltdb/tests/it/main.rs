@@ -13,6 +13,8 @@ mod hostile;
 #[cfg(test)]
 mod noms;
 #[cfg(test)]
+mod padded;
+#[cfg(test)]
 mod rebuild;
 #[cfg(test)]
 mod refs;

@@ -12,11 +12,15 @@ use holdfast_proto::remotesapi::chunk_store_service_server::ChunkStoreService;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::budget::Share;
 use super::convert;
 use super::door::MAX_FILES;
 use super::status::status;
 use super::streams::{self, ChunkLocations, DownloadLocations};
 use crate::forge::{Caller, Forge, ForgeError, error};
+
+/// How many bytes a file of an answer takes, once as a value and once as it is sent, if its address has 1,000.
+const LISTED_LEN: usize = 4 << 10;
 
 /// Serves `ChunkStoreService`.
 #[derive(Debug, Clone)]
@@ -27,18 +31,28 @@ pub struct Chunks {
     pub stopping: CancellationToken,
 }
 
-/// A call, understood: who makes it, and its message.
+/// What is said of a call that the door did not let in.
+const NO_DOOR: &str = "a call that passed no door";
+
+/// A call, understood: who makes it, its message, and what it takes in memory.
 struct Call<T> {
     caller: Caller,
     message: T,
+    share: Share,
 }
 
 impl Chunks {
     fn call<T>(request: Request<T>) -> Result<Call<T>, Status> {
         let (_, extensions, message) = request.into_parts();
-        let caller = extensions.get::<Caller>().cloned();
-        let caller = caller.ok_or_else(|| Status::internal("a call that passed no door"))?;
-        Ok(Call { caller, message })
+        let (caller, share) = (extensions.get::<Caller>(), extensions.get::<Share>());
+        match (caller.cloned(), share.cloned()) {
+            (Some(caller), Some(share)) => Ok(Call {
+                caller,
+                message,
+                share,
+            }),
+            _ => Err(Status::internal(NO_DOOR)),
+        }
     }
 
     async fn metadata(
@@ -94,7 +108,9 @@ impl Chunks {
         call: Call<wire::GetDownloadLocsRequest>,
     ) -> Result<wire::GetDownloadLocsResponse, ForgeError> {
         let name = named(&call.message)?;
-        let Call { caller, message } = call;
+        let Call {
+            caller, message, ..
+        } = call;
         let response = streams::download_locations(&self.forge, &caller, &name, &message).await?;
         if streams::needs_dictionaries(&response) {
             return Err(ForgeError::Refused {
@@ -146,9 +162,15 @@ impl Chunks {
         &self,
         call: Call<wire::ListTableFilesRequest>,
     ) -> Result<wire::ListTableFilesResponse, ForgeError> {
-        let Call { caller, message } = call;
+        let Call {
+            caller,
+            message,
+            share,
+        } = call;
         let name = named(&message)?;
+        drop(message);
         let listing = self.forge.listing(&caller, &name).await?;
+        share.take_to_answer(listing.files.len() * LISTED_LEN).await;
         let mut table_file_info = Vec::with_capacity(listing.files.len());
         for file in &listing.files {
             let address = self.forge.data_url(&caller, file).await?;
@@ -240,11 +262,16 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<Streaming<wire::GetDownloadLocsRequest>>,
     ) -> Result<Response<Self::StreamDownloadLocationsStream>, Status> {
-        let Call { caller, message } = Self::call(request)?;
+        let Call {
+            caller,
+            message,
+            share,
+        } = Self::call(request)?;
         let answerer = DownloadLocations::new(Arc::clone(&self.forge), caller);
         Ok(Response::new(streams::answers(
             message,
             answerer,
+            share,
             self.stopping.clone(),
         )))
     }
@@ -256,11 +283,16 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<Streaming<wire::StreamChunkLocationsRequest>>,
     ) -> Result<Response<Self::StreamChunkLocationsStream>, Status> {
-        let Call { caller, message } = Self::call(request)?;
+        let Call {
+            caller,
+            message,
+            share,
+        } = Self::call(request)?;
         let answerer = ChunkLocations::new(Arc::clone(&self.forge), caller);
         Ok(Response::new(streams::answers(
             message,
             answerer,
+            share,
             self.stopping.clone(),
         )))
     }
@@ -276,7 +308,9 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<wire::RebaseRequest>,
     ) -> Result<Response<wire::RebaseResponse>, Status> {
-        let Call { caller, message } = Self::call(request)?;
+        let Call {
+            caller, message, ..
+        } = Self::call(request)?;
         let name = named(&message).map_err(|error| status(&error))?;
         let root = self.forge.root(&caller, &name).await;
         answer(root.map(|_| wire::RebaseResponse::default()))
@@ -286,7 +320,9 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<wire::RootRequest>,
     ) -> Result<Response<wire::RootResponse>, Status> {
-        let Call { caller, message } = Self::call(request)?;
+        let Call {
+            caller, message, ..
+        } = Self::call(request)?;
         let name = named(&message).map_err(|error| status(&error))?;
         let root = self.forge.root(&caller, &name).await;
         answer(root.map(|root| wire::RootResponse {
@@ -299,7 +335,9 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<wire::CommitRequest>,
     ) -> Result<Response<wire::CommitResponse>, Status> {
-        let Call { caller, message } = Self::call(request)?;
+        let Call {
+            caller, message, ..
+        } = Self::call(request)?;
         let understood = named(&message)
             .and_then(|name| Ok((name, convert::wish(&message)?)))
             .map_err(|error| status(&error));
@@ -331,7 +369,9 @@ impl ChunkStoreService for Chunks {
         &self,
         request: Request<wire::AddTableFilesRequest>,
     ) -> Result<Response<wire::AddTableFilesResponse>, Status> {
-        let Call { caller, message } = Self::call(request)?;
+        let Call {
+            caller, message, ..
+        } = Self::call(request)?;
         let understood = named(&message)
             .and_then(|name| Ok((name, convert::named_files(&message.chunk_table_info)?)))
             .map_err(|error| status(&error));

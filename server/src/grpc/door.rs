@@ -9,12 +9,14 @@ use http::request::Parts;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::bounds::Bounds;
+use super::budget::{Budget, Share};
 use super::clear_text::ClearTextTokens;
 use super::failed_tokens::FailedTokens;
 use super::identity;
-use super::intake::{Intake, Messages, Room};
+use super::intake::{Intake, Messages};
 use super::status::status;
-use super::walk::Bounds;
+use super::{MAX_REQUEST, MAX_SMALL_MESSAGE};
 use crate::forge::access::{Action, Principal};
 use crate::forge::{Caller, Forge};
 use crate::origin::BaseUrl;
@@ -32,6 +34,8 @@ const MAX_PRESENCE: usize = 1 << 18;
 pub const MAX_LOCATIONS: usize = 1 << 16;
 /// The most files that one message may name; dolt names as many as one push uploads.
 pub const MAX_FILES: usize = 10_000;
+/// Room for the messages of calls that deal with no repository, in KiB.
+const ASIDE_KIB: u32 = 4 << 10;
 /// The field of the messages that say what a client can do.
 const CAPABILITIES: u64 = 5;
 
@@ -39,7 +43,9 @@ const CAPABILITIES: u64 = 5;
 #[derive(Debug)]
 pub struct Door {
     forge: Arc<Forge>,
-    room: Room,
+    budget: Budget,
+    /// For calls that deal with no repository, so that probes are answered when all else is full.
+    aside: Budget,
     failed: FailedTokens,
     clear_text: ClearTextTokens,
     /// Set when the port closes.
@@ -60,7 +66,8 @@ impl Door {
     pub fn new(forge: Arc<Forge>, closing: CancellationToken) -> Self {
         let clock = forge.clock();
         Self {
-            room: Room::default(),
+            budget: Budget::default(),
+            aside: Budget::new(ASIDE_KIB, 16 * ASIDE_KIB),
             failed: FailedTokens::new(Arc::clone(clock)),
             clear_text: ClearTextTokens::new(Arc::clone(clock)),
             closing,
@@ -69,21 +76,31 @@ impl Door {
     }
 
     /// Lets a call in: its handler finds the caller among the extensions, and reads its messages through the
-    /// bounds of the call.
+    /// bounds of the call. What they take in memory is the share's, which is among the extensions too.
     pub async fn admit<B>(
         &self,
         base_url: BaseUrl,
         request: Request<B>,
-    ) -> Result<Request<Intake<B>>, Status> {
+    ) -> Result<(Request<Intake<B>>, Share), Status> {
         let (mut head, body) = request.into_parts();
         let rule = rule(head.uri.path());
+        let arrival = head.extensions.get::<Arrival>();
+        let budget = match rule.action {
+            Some(_) => &self.budget,
+            None => &self.aside,
+        };
+        let share = budget.share(arrival.map(|arrival| arrival.peer.ip()));
+        head.extensions.insert(share.clone());
         if let Some(action) = rule.action {
             let caller = self.caller(&head, base_url, action).await?;
             head.extensions.insert(caller);
         }
-        let ending = rule.action.is_none().then_some(&self.closing);
-        let body = Intake::new(body, rule.messages, rule.bounds, &self.room).until(ending);
-        Ok(Request::from_parts(head, body))
+        let body = Intake::new(body, rule.messages, rule.bounds, share.clone());
+        let body = match rule.action {
+            Some(_) => body,
+            None => body.giving_back().until(&self.closing),
+        };
+        Ok((Request::from_parts(head, body), share))
     }
 
     /// Finds out who makes a call, and whether the call is allowed. What a wrong token is answered may wait.
@@ -143,7 +160,10 @@ fn rule(path: &str) -> Rule {
                 true => Messages::Stream,
                 false => Messages::One,
             },
-            bounds: bounds(0, None),
+            bounds: Bounds {
+                len: MAX_SMALL_MESSAGE,
+                ..bounds(0, None)
+            },
         };
     };
     let (action, messages, bounds) = match method {
@@ -179,7 +199,11 @@ fn rule(path: &str) -> Rule {
 }
 
 fn bounds(listed: usize, packed: Option<u64>) -> Bounds {
-    Bounds { listed, packed }
+    Bounds {
+        len: MAX_REQUEST,
+        listed,
+        packed,
+    }
 }
 
 #[cfg(test)]

@@ -1,47 +1,31 @@
-//! The body of a call on its way to the decoder: counted, and given room in memory when it is large.
+//! The body of a call on its way to the decoder: one whole message after the other, each counted and with room in
+//! memory.
 //!
-//! A decoder makes room for a message as soon as it has seen its length. So the head of a large message is
-//! held back until all large messages together leave room for it; what a call holds goes back when the next
-//! message begins, or when the call is over.
+//! A message is held back until all of it is here and counted, so the decoder makes room for nothing else. A sender
+//! that is slow, or stops, holds room for one message, and for as long as a message may take.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http_body::{Body, Frame};
-use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
-use tokio_util::sync::{CancellationToken, PollSemaphore, WaitForCancellationFutureOwned};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
-use super::MAX_MESSAGE;
-use super::walk::{Bounds, Walked, Walker};
+use super::bounds::Bounds;
+use super::budget::Share;
 use crate::transport::BodyError;
 
-/// How much room large messages have together, in KiB: as much as the longest one takes.
-const ROOM_KIB: usize = MAX_MESSAGE >> 10;
-/// How long a large message waits for room.
-const ROOM_WAIT: Duration = Duration::from_secs(30);
 /// How long a message may take to arrive, and where a call has one, until it begins and from there to the end of the
-/// call.
+/// call. While it waits for room its time stands still.
 const ARRIVAL: Duration = Duration::from_mins(2);
 
-/// Room for the large messages of all calls.
-#[derive(Debug, Clone)]
-pub struct Room(Arc<Semaphore>);
-
-impl Default for Room {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ROOM_KIB)))
-    }
-}
-
-/// The room that the message of one call takes; given back with the last clone.
-#[derive(Debug, Clone, Default)]
-pub struct Taken(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+/// The length of what comes before each message: a flag and the length.
+const HEAD_LEN: usize = 5;
 
 /// How many messages a call has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,149 +37,178 @@ pub enum Messages {
 }
 
 /// The body of a call.
-#[derive(Debug)]
 pub struct Intake<B> {
     body: B,
     messages: Messages,
-    walker: Walker,
-    /// What has arrived and was not handed on.
-    held_back: Bytes,
-    room: PollSemaphore,
-    taken: Taken,
-    /// How long the large message is whose head is held back, in KiB.
-    wanted_kib: Option<u32>,
+    bounds: Bounds,
+    share: Share,
+    stage: Stage,
+    /// What of the message is here, its head too.
+    message: BytesMut,
+    /// What has arrived and was not looked at.
+    arrived: Bytes,
+    /// How many messages were handed on.
+    handed_on: u64,
     limit: Option<Limit>,
+    /// Whether what a message takes is given back as soon as more is asked for.
+    gives_back: bool,
     /// What ends the body while it is waited for, where something does.
     ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
-#[derive(Debug)]
+/// Where the present message is.
+enum Stage {
+    /// Its head comes.
+    Head,
+    /// There is no room for it yet. With its length, its head included.
+    Waiting(BoxFuture<'static, ()>, usize),
+    /// It comes. With its length, its head included.
+    Arriving(usize),
+    /// It is here, and there is no room yet to work on it.
+    Whole(BoxFuture<'static, ()>),
+}
+
 struct Limit {
-    phase: Phase,
-    /// How many messages came before the one that it is set for.
-    message: u64,
+    /// How many messages came before the one that it is set for, and whether its head was here.
+    of: (u64, bool),
     end: Pin<Box<Sleep>>,
 }
 
-/// What a time limit is set for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// There is no room.
-    Waiting,
-    /// A message is arriving.
-    Arriving,
-}
-
-impl Limit {
-    fn new(phase: Phase, message: u64) -> Self {
-        let length = match phase {
-            Phase::Waiting => ROOM_WAIT,
-            Phase::Arriving => ARRIVAL,
-        };
-        Self {
-            phase,
-            message,
-            end: Box::pin(tokio::time::sleep(length)),
-        }
+impl<B> std::fmt::Debug for Intake<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Intake")
+            .field("messages", &self.messages)
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
     }
 }
 
 impl<B> Intake<B> {
-    /// Puts itself before a body.
-    pub fn new(body: B, messages: Messages, bounds: Bounds, room: &Room) -> Self {
+    /// Puts itself before a body. What its messages take of the share is held until the share gives it back.
+    pub fn new(body: B, messages: Messages, bounds: Bounds, share: Share) -> Self {
         Self {
             body,
             messages,
-            walker: Walker::new(bounds),
-            held_back: Bytes::new(),
-            room: PollSemaphore::new(Arc::clone(&room.0)),
-            taken: Taken::default(),
-            wanted_kib: None,
+            bounds,
+            share,
+            stage: Stage::Head,
+            message: BytesMut::new(),
+            arrived: Bytes::new(),
+            handed_on: 0,
             limit: None,
+            gives_back: false,
             ending: None,
         }
     }
 
-    /// Ends the body when `ending` is set, instead of waiting for what comes next.
+    /// Gives back what a message takes as soon as more is asked for: its handler does not tell when it is answered.
     #[must_use]
-    pub fn until(mut self, ending: Option<&CancellationToken>) -> Self {
-        let cancelled = |token: &CancellationToken| Box::pin(token.clone().cancelled_owned());
-        self.ending = ending.map(cancelled);
+    pub fn giving_back(mut self) -> Self {
+        self.gives_back = true;
         self
     }
 
-    /// The room that the call takes.
-    pub fn taken(&self) -> Taken {
-        self.taken.clone()
+    /// Ends the body when `ending` is set, instead of waiting for what comes next.
+    #[must_use]
+    pub fn until(mut self, ending: &CancellationToken) -> Self {
+        self.ending = Some(Box::pin(ending.clone().cancelled_owned()));
+        self
     }
 
-    /// Fails if a phase has lasted too long; to be called before waiting.
-    fn poll_limit(&mut self, phase: Phase, context: &mut Context<'_>) -> Result<(), Status> {
-        let message = self.walker.messages();
-        let is_new = |limit: &Limit| (limit.phase, limit.message) != (phase, message);
-        if self.limit.as_ref().is_none_or(is_new) {
-            self.limit = Some(Limit::new(phase, message));
+    /// Goes on with what has arrived: a message that may be handed on, or nothing if more must come.
+    fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
+        loop {
+            match &mut self.stage {
+                Stage::Head => {
+                    self.take_arrived(HEAD_LEN);
+                    let Some([_, len @ ..]) = self.message.first_chunk::<HEAD_LEN>() else {
+                        return Poll::Ready(Ok(None));
+                    };
+                    let len = usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX);
+                    self.check_head(len)?;
+                    let room = self.share.clone().take_to_arrive(len).boxed();
+                    self.stage = Stage::Waiting(room, HEAD_LEN + len);
+                }
+                Stage::Waiting(room, len) => {
+                    ready!(room.poll_unpin(context));
+                    self.stage = Stage::Arriving(*len);
+                }
+                Stage::Arriving(len) => {
+                    let len = *len;
+                    self.take_arrived(len);
+                    if self.message.len() < len {
+                        return Poll::Ready(Ok(None));
+                    }
+                    let counted = self.bounds.check(&self.message[HEAD_LEN..]);
+                    counted.map_err(|error| Status::invalid_argument(error.to_string()))?;
+                    let room = self.share.clone().take_to_work(len - HEAD_LEN);
+                    self.stage = Stage::Whole(room.boxed());
+                }
+                Stage::Whole(room) => {
+                    ready!(room.poll_unpin(context));
+                    self.stage = Stage::Head;
+                    self.handed_on += 1;
+                    return Poll::Ready(Ok(Some(self.message.split().freeze())));
+                }
+            }
         }
-        let Some(limit) = &mut self.limit else {
-            return Ok(());
-        };
-        match (limit.end.as_mut().poll(context), phase) {
-            (Poll::Pending, _) => Ok(()),
-            (Poll::Ready(()), Phase::Waiting) => Err(Status::resource_exhausted(
-                "too many large messages at once",
-            )),
-            (Poll::Ready(()), Phase::Arriving) => Err(Status::deadline_exceeded(format!(
-                "a message took longer than {ARRIVAL:?} to arrive"
-            ))),
-        }
     }
 
-    /// Takes room for the large message whose head is held back. What the one before it took is free again:
-    /// who asks for more has used what he was given.
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        let Some(wanted_kib) = self.wanted_kib else {
-            return Poll::Ready(Ok(()));
-        };
-        drop(self.taken.0.lock().take());
-        let Poll::Ready(permit) = self.room.poll_acquire_many(context, wanted_kib) else {
-            self.poll_limit(Phase::Waiting, context)?;
-            return Poll::Pending;
-        };
-        *self.taken.0.lock() = permit;
-        self.wanted_kib = None;
-        self.walker.let_in();
-        Poll::Ready(Ok(()))
+    /// Adds of what has arrived as much as makes the message so long.
+    fn take_arrived(&mut self, len: usize) {
+        let wanted = len.saturating_sub(self.message.len());
+        let piece = self.arrived.split_to(wanted.min(self.arrived.len()));
+        self.message.extend_from_slice(&piece);
     }
 
-    /// Walks over what is held back, and cuts off what may be handed on; nothing if there is no such.
-    fn cut(&mut self) -> Result<Option<Bytes>, Status> {
-        let walked = self.walker.walk(&self.held_back);
-        let walked = walked.map_err(|error| Status::invalid_argument(error.to_string()))?;
-        if self.messages == Messages::One && self.walker.messages() > 1 {
+    fn check_head(&self, len: usize) -> Result<(), Status> {
+        if self.messages == Messages::One && self.handed_on > 0 {
             return Err(Status::invalid_argument("this call takes one message"));
         }
-        match walked {
-            Walked::All => Ok(Some(std::mem::take(&mut self.held_back))),
-            Walked::Large { at, len } => {
-                if self.messages == Messages::One && self.walker.messages() > 0 {
-                    return Err(Status::invalid_argument("this call takes one message"));
-                }
-                // No message is longer than all the room.
-                self.wanted_kib = Some(u32::try_from(len.div_ceil(1 << 10)).unwrap_or(u32::MAX));
-                Ok(Some(self.held_back.split_to(at)).filter(|bytes| !bytes.is_empty()))
-            }
+        let most = self.bounds.len;
+        match len > most {
+            // A code on which no client asks again.
+            true => Err(Status::out_of_range(format!(
+                "a message of {len} bytes: this call takes at most {most}, ask for less at once"
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// Fails if a message takes too long; to be called before waiting for more of it.
+    fn poll_limit(&mut self, context: &mut Context<'_>) -> Result<(), Status> {
+        let of = (self.handed_on, matches!(self.stage, Stage::Arriving(_)));
+        if self.limit.as_ref().is_none_or(|limit| limit.of != of) {
+            let end = Box::pin(tokio::time::sleep(ARRIVAL));
+            self.limit = Some(Limit { of, end });
+        }
+        let limit = self.limit.as_mut().map(|limit| limit.end.as_mut());
+        match limit.is_some_and(|end| end.poll(context).is_ready()) {
+            true => Err(Status::deadline_exceeded(format!(
+                "a message took longer than {ARRIVAL:?} to arrive"
+            ))),
+            false => Ok(()),
         }
     }
 
     /// Whether the body owes us bytes or its end, and does not only keep the stream open.
     fn is_owed(&self) -> bool {
-        self.messages == Messages::One || !self.walker.is_between()
+        self.messages == Messages::One || !self.message.is_empty()
     }
 
-    /// Whether it is waited for no longer; to be called before waiting.
-    fn poll_ending(&mut self, context: &mut Context<'_>) -> bool {
+    /// Waits, unless what ends the body is set.
+    fn poll_end(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let ending = self.ending.as_mut();
-        ending.is_some_and(|ending| ending.as_mut().poll(context).is_ready())
+        if !ending.is_some_and(|ending| ending.as_mut().poll(context).is_ready()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(match self.is_owed() {
+            true => Some(Err(Status::unavailable("this server is stopping").into())),
+            false => None,
+        })
     }
 }
 
@@ -212,37 +225,31 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        if this.messages == Messages::Stream && this.walker.is_between() {
-            drop(this.taken.0.lock().take());
+        if this.gives_back && this.message.is_empty() {
+            this.share.give_back();
         }
         loop {
-            ready!(this.poll_room(context))?;
-            if !this.held_back.is_empty() {
-                match this.cut()? {
-                    Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                    None => continue,
-                }
+            match this.poll_message(context)? {
+                Poll::Ready(Some(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
+                Poll::Ready(None) => {}
+                Poll::Pending => return this.poll_end(context),
             }
             let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
-                if this.poll_ending(context) {
-                    return Poll::Ready(match this.is_owed() {
-                        true => Some(Err(Status::unavailable("this server is stopping").into())),
-                        false => None,
-                    });
-                }
                 match this.is_owed() {
-                    true => this.poll_limit(Phase::Arriving, context)?,
+                    true => this.poll_limit(context)?,
                     false => this.limit = None,
                 }
-                return Poll::Pending;
+                return this.poll_end(context);
             };
-            let Some(frame) = frame.transpose().map_err(Into::<BodyError>::into)? else {
-                return Poll::Ready(None);
-            };
-            match frame.into_data() {
-                Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => this.held_back = bytes,
-                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            match frame.transpose().map_err(Into::into)?.map(Frame::into_data) {
+                Some(Ok(bytes)) => this.arrived = bytes,
+                // That a message is not whole is the decoder's to say.
+                None if !this.message.is_empty() => {
+                    let part = this.message.split().freeze();
+                    return Poll::Ready(Some(Ok(Frame::data(part))));
+                }
+                None => return Poll::Ready(None),
+                Some(Err(trailers)) => return Poll::Ready(Some(Ok(trailers))),
             }
         }
     }
@@ -255,13 +262,15 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::grpc::budget::Budget;
 
+    /// One field of bytes, a little more than 1 MiB.
+    const LEN: usize = (1 << 20) + 7;
     const BOUNDS: Bounds = Bounds {
+        len: LEN,
         listed: 0,
         packed: None,
     };
-    /// One field of bytes, a little more than 1 MiB.
-    const LEN: usize = (1 << 20) + 7;
 
     fn message() -> Vec<u8> {
         let mut bytes = vec![0];
@@ -271,22 +280,18 @@ mod tests {
         bytes
     }
 
-    fn room() -> Room {
-        Room(Arc::new(Semaphore::new(1500)))
-    }
-
     /// A body of these bytes in pieces of 1,000, which then says nothing more.
     fn intake(
         bytes: &[u8],
         messages: Messages,
-        room: &Room,
+        budget: &Budget,
     ) -> Intake<impl Body<Data = Bytes, Error = BodyError> + Unpin + use<>> {
         let pieces: Vec<_> = bytes
             .chunks(1000)
             .map(|piece| Ok::<_, BodyError>(Frame::data(Bytes::copy_from_slice(piece))))
             .collect();
         let body = StreamBody::new(stream::iter(pieces).chain(stream::pending()));
-        Intake::new(body, messages, BOUNDS, room)
+        Intake::new(body, messages, BOUNDS, budget.share(None))
     }
 
     /// Reads until nothing comes; returns how many bytes came.
@@ -298,26 +303,87 @@ mod tests {
         len
     }
 
-    #[tokio::test]
-    async fn a_large_message_waits_until_the_one_before_it_is_done_with() {
-        let room = room();
-        let mut first = intake(&message(), Messages::One, &room);
-        let mut second = intake(&message(), Messages::One, &room);
-        assert_eq!(read(&mut first), 5 + LEN);
-        assert_eq!(read(&mut second), 4, "the head is held back");
-        let taken = first.taken();
-        drop(first);
-        assert_eq!(read(&mut second), 0, "its handler still runs");
-        drop(taken);
-        assert_eq!(read(&mut second), 1 + LEN);
+    async fn refusal<B: Body<Data = Bytes, Error = BodyError> + Unpin>(body: &mut B) -> Status {
+        loop {
+            if let Err(error) = body.frame().await.unwrap() {
+                return *error.downcast::<Status>().unwrap();
+            }
+        }
     }
 
     #[tokio::test]
-    async fn a_stream_has_one_large_message_after_the_other() {
-        let room = room();
-        let mut body = intake(&message().repeat(3), Messages::Stream, &room);
-        assert_eq!(read(&mut body), 3 * (5 + LEN));
-        assert_eq!(room.0.available_permits(), 1500, "an idle stream has none");
+    async fn a_message_waits_for_room_to_arrive_and_for_room_to_be_worked_on() {
+        for budget in [Budget::new(1500, 100_000), Budget::new(100_000, 17_000)] {
+            let mut first = intake(&message(), Messages::One, &budget);
+            let mut second = intake(&message(), Messages::One, &budget);
+            assert_eq!(read(&mut first), 5 + LEN);
+            assert_eq!(read(&mut second), 0);
+            let share = first.share.clone();
+            drop(first);
+            assert_eq!(read(&mut second), 0, "its handler still runs");
+            drop(share);
+            assert_eq!(read(&mut second), 5 + LEN);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_small_message_takes_room_too() {
+        let budget = Budget::new(16, 16);
+        let mut first = intake(b"\0\0\0\0\x02\x12\0", Messages::One, &budget);
+        let mut second = intake(b"\0\0\0\0\x02\x12\0", Messages::One, &budget);
+        assert_eq!((read(&mut first), read(&mut second)), (7, 0));
+        drop(first);
+        assert_eq!(read(&mut second), 7);
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_waits_for_room_loses_none_of_its_time() {
+        let budget = Budget::new(16, 16);
+        let mut first = intake(b"\0\0\0\0\x02\x12\0", Messages::One, &budget);
+        let mut second = intake(b"\0\0\0\0\x02\x12\0", Messages::One, &budget);
+        read(&mut first);
+        read(&mut second);
+        assert!(second.limit.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_stream_has_one_message_after_the_other() {
+        let budget = Budget::new(1500, 20_000);
+        let mut body = intake(&message().repeat(3), Messages::Stream, &budget);
+        for _ in 0..3 {
+            assert_eq!(read(&mut body), 5 + LEN);
+            body.share.give_back();
+        }
+        let whole = intake(&message(), Messages::One, &budget);
+        assert_eq!(read(&mut { whole }), 5 + LEN, "an idle stream has nothing");
+    }
+
+    #[tokio::test]
+    async fn a_stream_whose_handler_tells_nothing_waits_for_no_room_of_its_own() {
+        let budget = Budget::new(64, 64);
+        let messages = b"\0\0\0\0\x02\x12\0".repeat(20);
+        let body = intake(&messages, Messages::Stream, &budget);
+        assert_eq!(read(&mut body.giving_back()), 140);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_too_long_is_refused_by_its_head() {
+        let head = [&[0][..], &u32::MAX.to_be_bytes()].concat();
+        let mut body = intake(&head, Messages::One, &Budget::default());
+        let refused = refusal(&mut body).await;
+        assert_eq!(refused.code(), Code::OutOfRange);
+        assert!(refused.message().contains(&LEN.to_string()), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_lists_too_much_is_not_handed_on() {
+        let fields = b"\x12\0".repeat(65);
+        let head = [&[0][..], &130_u32.to_be_bytes()].concat();
+        let message = [head, fields].concat();
+        let mut body = intake(&message, Messages::One, &Budget::default());
+        let refused = body.frame().await.unwrap().unwrap_err();
+        let refused = refused.downcast::<Status>().unwrap();
+        assert_eq!(refused.code(), Code::InvalidArgument);
     }
 
     #[tokio::test]
@@ -329,8 +395,9 @@ mod tests {
             (Messages::Stream, b"\0\0", true),
             (Messages::Stream, b"\0\0\0\0\0", false),
         ] {
-            let mut body = intake(sent, messages, &room());
-            assert_eq!(read(&mut body), sent.len());
+            let mut body = intake(sent, messages, &Budget::default());
+            let handed_on = if sent.len() < 5 { 0 } else { 5 };
+            assert_eq!(read(&mut body), handed_on);
             assert_eq!(body.limit.is_some(), is_limited, "{messages:?} {sent:?}");
         }
     }
@@ -343,8 +410,8 @@ mod tests {
             (Messages::Stream, b"\0\0\0\0\0", true),
         ] {
             let token = CancellationToken::new();
-            let mut body = intake(sent, messages, &room()).until(Some(&token));
-            assert_eq!(read(&mut body), sent.len());
+            let mut body = intake(sent, messages, &Budget::default()).until(&token);
+            read(&mut body);
             token.cancel();
             let end = body.frame().await;
             assert_eq!(end.is_none(), is_whole, "{sent:?}");
@@ -352,16 +419,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_part_of_a_message_at_the_end_is_left_to_the_decoder() {
+        let pieces = [Ok::<_, BodyError>(Frame::data(Bytes::from_static(
+            b"\0\0\0\0\x09abc",
+        )))];
+        let body = StreamBody::new(stream::iter(pieces));
+        let share = Budget::default().share(None);
+        let body = Intake::new(body, Messages::One, BOUNDS, share);
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), 8);
+    }
+
+    #[tokio::test]
     async fn a_call_of_one_message_takes_no_second() {
         for second in [&message()[..], b"\0\0\0\0\0"] {
             let bytes = [b"\0\0\0\0\0", second].concat();
-            let mut body = intake(&bytes, Messages::One, &room());
-            let refused = loop {
-                if let Err(error) = body.frame().await.unwrap() {
-                    break error.downcast::<Status>().unwrap();
-                }
-            };
-            assert_eq!(refused.code(), Code::InvalidArgument);
+            let mut body = intake(&bytes, Messages::One, &Budget::default());
+            assert_eq!(refusal(&mut body).await.code(), Code::InvalidArgument);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The gRPC services: Dolt's remotes API, health and reflection.
 
+mod bounds;
+pub mod budget;
 pub mod chunks;
 pub mod clear_text;
 pub mod convert;
@@ -10,7 +12,6 @@ pub mod identity;
 pub mod intake;
 pub mod status;
 pub mod streams;
-pub mod walk;
 
 use std::sync::Arc;
 
@@ -31,9 +32,12 @@ use crate::origin::BaseUrl;
 use crate::transport::{BodyError, Drain, ResponseBody};
 use door::Door;
 
-/// The longest message either way, in bytes; Dolt's own limit. A longer one, of ours too, ends the call with
-/// OutOfRange, which no client asks for again.
-pub const MAX_MESSAGE: usize = 128 << 20;
+/// The longest answer, in bytes: the most that Dolt takes. A longer one ends the call with OutOfRange, which no client
+/// asks for again.
+const MAX_ANSWER: usize = 128 << 20;
+
+/// The longest message that we take, in bytes, 20 times what any dolt sends. A longer one ends the call in the same way.
+const MAX_REQUEST: usize = 8 << 20;
 
 /// The longest message that any other service takes, in bytes: their requests hold a name.
 const MAX_SMALL_MESSAGE: usize = 64 << 10;
@@ -59,14 +63,19 @@ impl Services {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BodyError>,
     {
-        let request = match self.door.admit(base_url, request).await {
-            Ok(request) => request,
+        let (request, share) = match self.door.admit(base_url, request).await {
+            Ok(admitted) => admitted,
             Err(status) => return refusal(status),
         };
-        // The message is in memory until its handler is done with it.
-        let _taken = request.body().taken();
         let Ok(response) = self.routes.clone().call(request).await;
-        response.map(|body| body.map_err(Into::into).boxed_unsync())
+        // Message and answer are in memory until the answer is on its way.
+        response.map(|body| {
+            let held = move |error: Status| {
+                drop(share.clone());
+                error.into()
+            };
+            body.map_err(held).boxed_unsync()
+        })
     }
 }
 
@@ -105,8 +114,8 @@ pub async fn services(
     let door = Door::new(Arc::clone(&forge), drain.closing.clone());
     let stopping = drain.stopping.clone();
     let chunks = ChunkStoreServiceServer::new(chunks::Chunks { forge, stopping })
-        .max_decoding_message_size(MAX_MESSAGE)
-        .max_encoding_message_size(MAX_MESSAGE);
+        .max_decoding_message_size(MAX_REQUEST)
+        .max_encoding_message_size(MAX_ANSWER);
     let credentials = CredentialsServiceServer::new(credentials::Nobody);
     let mut routes = Routes::new(chunks)
         .add_service(credentials.max_decoding_message_size(MAX_SMALL_MESSAGE))

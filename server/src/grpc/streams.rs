@@ -3,7 +3,7 @@
 //! Each request is answered by exactly one response, in order: dolt counts them. A stream ends when the client
 //! has closed its half and everything is answered, or with an error; it never ends well before that. Every
 //! message is interpreted without the ones before it, and those that wait are authorised at the moment they are
-//! answered. When the server is asked to
+//! answered. What they take in memory is given back when their answers were taken off. When the server is asked to
 //! stop, a stream goes on as long as requests come; one that stays silent longer than dolt lets its own be
 //! idle is ended.
 
@@ -22,6 +22,7 @@ use holdfast_proto::remotesapi as wire;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
+use super::budget::Share;
 use super::convert;
 use super::door::MAX_LOCATIONS;
 use super::status::status;
@@ -71,26 +72,32 @@ impl<T> Default for Answers<T> {
 pub fn answers<A: Answerer>(
     incoming: Streaming<A::Request>,
     answerer: A,
+    share: Share,
     stopping: CancellationToken,
 ) -> BoxStream<'static, Result<A::Response, Status>> {
-    let start = Some((incoming, answerer, stopping));
-    stream::unfold(start, async |state| {
-        let (mut incoming, mut answerer, stopping) = state?;
-        let Waiting { requests, ended } = waiting::<A>(&mut incoming, &stopping).await;
-        let Answers { responses, error } = match requests.is_empty() {
-            true => Answers::default(),
-            false => answerer.answer(requests).await,
-        };
-        let mut items: Vec<_> = responses.into_iter().map(Ok).collect();
-        let refused = error.map(|error| status(&error));
-        let end = match (refused, ended) {
-            (Some(refused), _) => Some(Err(refused)),
-            (None, ended) => ended,
-        };
-        let goes_on = end.is_none();
-        items.extend(end.and_then(Result::err).map(Err));
-        let state = goes_on.then_some((incoming, answerer, stopping));
-        Some((stream::iter(items), state))
+    let start = Some((incoming, answerer));
+    stream::unfold(start, move |state| {
+        let (share, stopping) = (share.clone(), stopping.clone());
+        async move {
+            let (mut incoming, mut answerer) = state?;
+            // The last answers were taken off.
+            share.give_back();
+            let Waiting { requests, ended } = waiting::<A>(&mut incoming, &stopping).await;
+            let Answers { responses, error } = match requests.is_empty() {
+                true => Answers::default(),
+                false => answerer.answer(requests).await,
+            };
+            let mut items: Vec<_> = responses.into_iter().map(Ok).collect();
+            let refused = error.map(|error| status(&error));
+            let end = match (refused, ended) {
+                (Some(refused), _) => Some(Err(refused)),
+                (None, ended) => ended,
+            };
+            let goes_on = end.is_none();
+            items.extend(end.and_then(Result::err).map(Err));
+            let state = goes_on.then_some((incoming, answerer));
+            Some((stream::iter(items), state))
+        }
     })
     .flatten()
     .boxed()

@@ -81,6 +81,8 @@ impl Checker {
                 free_floor: self.bytes("upload.free_floor"),
                 spool_limit: self.bytes("upload.spool_limit"),
                 spool_share: self.spool_share(),
+                decoded_limit: (self.optional("upload.decoded_limit"))
+                    .map(|_| self.bytes("upload.decoded_limit")),
                 threads: self.number("upload.threads"),
                 checks: self.number("upload.checks").max(1),
             },

@@ -161,6 +161,8 @@ pub struct TransferSettings {
     pub spool_limit: u64,
     /// How many percent of that those of one peer may take.
     pub spool_share: u8,
+    /// How many bytes the chunks of one file may have decoded, where that is bounded.
+    pub decoded_limit: Option<u64>,
     /// Threads for what blocks; 0 for one per processor.
     pub threads: usize,
     /// How many received files are checked at once.

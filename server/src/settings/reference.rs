@@ -112,6 +112,8 @@ pub const SETTINGS: &[Setting] = &[
         "how many bytes all unfinished uploads together may take on disk; more wait"),
     setting!("upload.spool_share", Some("upload-spool-share"), "HOLDFAST_UPLOAD_SPOOL_SHARE", Number, "50",
         "how many percent of upload.spool_limit the unfinished uploads of one peer, and so a single file, may take; more wait, and a longer file is refused"),
+    setting!("upload.decoded_limit", Some("upload-decoded-limit"), "HOLDFAST_UPLOAD_DECODED_LIMIT", Bytes, "",
+        "how many bytes the chunks of one file may have decoded; without it nothing bounds what a file may stand for. A dolt sends 1 GiB of stored chunks in one, which are several times that decoded"),
     setting!("upload.threads", Some("upload-threads"), "HOLDFAST_UPLOAD_THREADS", Number, "0",
         "threads that check uploads and read files; 0 for one per processor, at least two"),
     setting!("upload.checks", Some("upload-checks"), "HOLDFAST_UPLOAD_CHECKS", Number, "16",

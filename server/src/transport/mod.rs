@@ -13,6 +13,7 @@
 mod places;
 mod pulse;
 pub mod tls;
+mod windows;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
@@ -38,6 +39,7 @@ use places::{Places, Seat, Standing};
 pub use pulse::Patience;
 use pulse::{Noticed, Pulse, Verdict};
 pub use tls::{TlsError, TlsIdentity};
+use windows::{Window, Windows};
 
 /// What goes wrong while a body is read or written.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -66,13 +68,6 @@ const CONCURRENT_STREAMS: u32 = 256;
 
 /// Streams that a client may reset before they were served; Dolt resets streams as a matter of course.
 const RESET_STREAMS: usize = 2048;
-
-/// Flow-control window of one stream, in bytes: what an upload may have under way. An upload that waits takes it from
-/// the window of its connection, so that must hold more of them than a client sends files at once.
-const STREAM_WINDOW: u32 = 2 << 20;
-
-/// Flow-control window of one connection, in bytes.
-const CONNECTION_WINDOW: u32 = 8 << 20;
 
 /// The longest head of a request of HTTP/2, in bytes: requests that wait hold theirs in memory.
 const HEADERS: u32 = 16 << 10;
@@ -147,6 +142,7 @@ impl<A: Answer> Listener<A> {
         let connections = TaskTracker::new();
         let places = Places::new(self.limits);
         let lines = Arc::new(Lines::default());
+        let windows = Windows::default();
         loop {
             let accepted = tokio::select! {
                 () = self.drain.closing.cancelled() => break,
@@ -163,6 +159,7 @@ impl<A: Answer> Listener<A> {
                         patience: self.patience,
                         lines: Arc::clone(&lines),
                         seat,
+                        window: windows.take(),
                         peer,
                     };
                     connections.spawn(connection.serve(stream));
@@ -229,6 +226,7 @@ struct Connection<A> {
     patience: Patience,
     lines: Arc<Lines>,
     seat: Seat,
+    window: Window,
     peer: SocketAddr,
 }
 
@@ -313,7 +311,7 @@ impl<A: Answer> Connection<A> {
                 Ok::<_, NoPlace>(answer.map(|body| Noticed::new(body, running)))
             }
         });
-        let builder = builder();
+        let builder = builder(&self.window);
         let mut connection =
             std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut beats = tokio::time::interval(self.patience.beat);
@@ -351,7 +349,7 @@ async fn has_place(mut standing: watch::Receiver<Standing>) -> Result<(), NoPlac
     has_place.map(drop).map_err(|_| NoPlace)
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+fn builder(window: &Window) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -361,8 +359,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(window.of_stream())
+        .initial_connection_window_size(window.of_connection())
         .max_frame_size(256 << 10)
         .max_send_buf_size(SEND_BUFFER)
         .max_concurrent_streams(CONCURRENT_STREAMS)

@@ -131,3 +131,67 @@ async fn an_authority_that_is_no_name_is_not_repeated() {
     let name = "x".repeat(300);
     assert!(call(&name).await.contains("authority"));
 }
+
+/// The greatest memory that a process has had so far, in bytes.
+pub(crate) fn peak(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM"));
+    let kib: u64 = line
+        .unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
+    kib << 10
+}
+
+/// Sends the most of a message of nearly 1 MiB, tells so, and never sends the rest.
+fn stall(url: &str, http: &reqwest::Client, sent: &tokio::sync::mpsc::Sender<()>) {
+    const PIECE: usize = 50 << 10;
+    let head = [&[0], &((1_u32 << 20) - 1).to_be_bytes()[..]].concat();
+    let pieces = std::iter::once(head).chain((0..18).map(|_| vec![0; PIECE]));
+    let pieces = futures::stream::iter(pieces.map(Ok::<_, std::io::Error>));
+    let sent = sent.clone();
+    let stalled = futures::stream::once(async move {
+        drop(sent);
+        std::future::pending().await
+    });
+    let request = http
+        .post(format!("{url}/{CHUNK_STORE}/Root"))
+        .header("content-type", "application/grpc")
+        .body(reqwest::Body::wrap_stream(pieces.chain(stalled)));
+    tokio::spawn(request.send());
+}
+
+#[tokio::test]
+#[ignore = "long: sends 460 MB"]
+async fn messages_that_never_end_fill_one_part_of_the_memory_and_keep_no_other_peer_waiting() {
+    let data = tempfile::TempDir::new().unwrap();
+    let server = crate::daemon::Daemon::start(data.path());
+    let mut client = server.client().await;
+    let metadata = crate::rig::metadata_request(REPO);
+    client.get_repo_metadata(metadata.clone()).await.unwrap();
+    let before = peak(server.process.id());
+    let (sender, mut sent) = tokio::sync::mpsc::channel(1);
+    for _ in 0..16 {
+        let http = http_builder().http2_prior_knowledge();
+        let http = http.local_address(std::net::IpAddr::from([127, 0, 0, 2]));
+        let http = http.build().unwrap();
+        for _ in 0..32 {
+            stall(&server.url, &http, &sender);
+        }
+    }
+    drop(sender);
+    // It is over when all is sent, or when the server takes no more.
+    let all_sent = tokio::time::timeout(Duration::from_secs(5), sent.recv()).await;
+    let answered = client.get_repo_metadata(metadata);
+    let answered = tokio::time::timeout(Duration::from_secs(30), answered).await;
+    answered.expect("another peer is answered").unwrap();
+    let grown = peak(server.process.id()) - before;
+    assert!(
+        grown < 256 << 20,
+        "{grown} bytes, all sent: {}",
+        all_sent.is_ok()
+    );
+}

@@ -16,6 +16,7 @@ mod daemon;
 mod damage;
 mod deployed;
 mod endless;
+mod expansion;
 mod files;
 mod hostile;
 mod limits;

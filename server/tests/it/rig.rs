@@ -71,7 +71,9 @@ impl Rig {
             free_floor_bytes: settings.transfer.free_floor,
         };
         let spool = SpoolDir::open(directory.path().join("spool"), options, pool.clone()).unwrap();
-        let spool = spool.with_share(settings.transfer.spool_share);
+        let spool = spool
+            .with_share(settings.transfer.spool_share)
+            .with_decoded_limit(settings.transfer.decoded_limit);
         let objects = Arc::new(MemoryStore::new(Arc::<SystemClock>::clone(&clock)));
         let meaning = DoltMeaning::new(settings.transfer.accept_unknown_chunks.clone());
         let mut repositories = repo::Parts {

@@ -269,7 +269,7 @@ async fn a_request_keeps_its_id() {
 }
 
 #[tokio::test]
-async fn statement_2_a_request_of_100_mib_is_taken_and_one_of_200_is_refused_for_good() {
+async fn statement_2_a_request_of_7_mib_is_taken_and_one_of_9_is_refused_for_good() {
     let rig = Rig::start(&[]).await;
     let mut client = rig.client().await;
     let of_len = |len: usize| wire::HasChunksRequest {
@@ -277,9 +277,10 @@ async fn statement_2_a_request_of_100_mib_is_taken_and_one_of_200_is_refused_for
         repo_token: "x".repeat(len),
         ..Default::default()
     };
-    client.has_chunks(of_len(100 << 20)).await.unwrap();
-    let refused = client.has_chunks(of_len(200 << 20)).await.unwrap_err();
+    client.has_chunks(of_len(7 << 20)).await.unwrap();
+    let refused = client.has_chunks(of_len(9 << 20)).await.unwrap_err();
     assert_eq!(refused.code(), Code::OutOfRange);
+    assert!(refused.message().contains("at most 8388608"), "{refused}");
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ statements! {
     LISTED, LIMIT, #[doc = "In seconds."],
     [on_local_disk => LocalDisk, by_turns_over_two_servers => TwoServersOnOneBucket],
     transport::s01_one_port_serves_every_protocol,
-    transport::s02_a_request_of_100_mib_is_taken,
+    transport::s02_a_request_of_7_mib_is_taken,
     transport::s03_grpc_over_tls_needs_no_alpn,
     transport::s04_a_path_and_an_id_name_the_same_repository,
     transport::s05_a_missing_or_half_name_is_invalid,

@@ -53,10 +53,13 @@ pub(crate) async fn s01_one_port_serves_every_protocol(setup: Setup) {
     forge.finish();
 }
 
-/// The longest message either way.
+/// The longest answer.
 const LONGEST: usize = 128 << 20;
 
-pub(crate) async fn s02_a_request_of_100_mib_is_taken(setup: Setup) {
+/// The longest request. The longest that any dolt sends, a HasChunks of 16,384 hashes, has 360,471 bytes.
+const LONGEST_REQUEST: usize = 8 << 20;
+
+pub(crate) async fn s02_a_request_of_7_mib_is_taken(setup: Setup) {
     let forge = setup.start(|_| {});
     let peer = forge.peer("acme/prod");
     let root = |token_len: usize| {
@@ -69,11 +72,15 @@ pub(crate) async fn s02_a_request_of_100_mib_is_taken(setup: Setup) {
         let mut rpc = peer.rpc();
         async move { rpc.root(request).await }
     };
-    assert!(root(100 << 20).await.is_ok());
-    assert!(
-        root(LONGEST + (1 << 20)).await.is_err(),
-        "a message above 128 MiB is refused"
+    assert!(root(7 << 20).await.is_ok());
+    let refused = root(LONGEST_REQUEST).await.unwrap_err();
+    assert_eq!(
+        refused.code(),
+        Code::OutOfRange,
+        "a code on which dolt does not ask again: {refused}"
     );
+    let most = LONGEST_REQUEST.to_string();
+    assert!(refused.message().contains(&most), "{refused}");
     assert!(root(1).await.is_ok(), "and the next one is answered");
     forge.finish();
 

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use super::batch::{Piece, PieceDictionary, Pieces};
 use super::compare::Comparison;
+use super::work::{Piece, PieceDictionary, Pieces};
 use super::{Context, Section, UploadError};
 use crate::address::ChunkAddress;
 use crate::format::archive::{self, DataSpans, Layout, SpanReference};

@@ -110,6 +110,19 @@ pub enum UploadError {
         /// How many are compared at most.
         limit: usize,
     },
+    /// The chunks have more bytes than an upload may decode to.
+    #[error(
+        "with chunk number {number} at byte {offset} the file decodes to more than {limit} bytes, the most that this \
+         server takes in one file"
+    )]
+    Expansion {
+        /// The number of the record, counted from 0, or of the span, counted from 1.
+        number: u32,
+        /// Where it begins in the file.
+        offset: u64,
+        /// How many bytes a file may decode to.
+        limit: u64,
+    },
     /// A chunk whose references cannot be read.
     #[error("chunk {address}: {message}")]
     Children {
@@ -150,6 +163,7 @@ impl UploadError {
             Self::Format { source }
             | Self::Chunk { source, .. }
             | Self::Dictionary { source, .. } => source.kind(),
+            Self::Expansion { .. } => ErrorKind::Refused,
             Self::Children { kind, .. } => *kind,
             Self::Spool(error) => error.kind(),
             Self::Scratch(error) if is_full(error) => ErrorKind::Exhausted,
@@ -170,6 +184,7 @@ impl UploadError {
             | Self::Address { .. }
             | Self::NotThere { .. }
             | Self::TooManyAlike { .. }
+            | Self::Expansion { .. }
             | Self::Children { .. } => true,
             Self::TooLong { .. }
             | Self::Length { .. }

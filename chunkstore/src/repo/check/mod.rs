@@ -13,15 +13,18 @@
 //! number of chunks nor the length of the file: a few sort budgets, and for each worker a block of the file
 //! and the chunks that are in it.
 //!
-//! Work is handed to the pool in leases of some 32 MiB, so that the check of a large file does not hold the
-//! pool's threads against others. Which error is told does not depend on the order in which workers finish:
+//! Work is handed to the pool in leases of some 32 MiB stored and 128 MiB decoded, so that the check of a large file does
+//! not hold the pool's threads against others. Which error is told does not depend on the order in which workers finish:
 //! it is that of the first bad block.
 
 mod archive;
 mod batch;
 mod compare;
+mod dictionaries;
 mod error;
 mod table;
+mod work;
+mod worker;
 
 use std::fs::File;
 use std::io;
@@ -39,6 +42,7 @@ use crate::repo::spool::SpooledFile;
 use crate::sort::{SortOptions, Sorted, Sorter};
 
 pub use error::UploadError;
+use work::Work;
 
 /// How many workers check one file at once.
 const WORKERS: usize = 2;
@@ -89,6 +93,8 @@ pub(crate) struct Checker {
     pub(crate) pool: BlockingPool,
     /// How sets are sorted.
     pub(crate) sort: SortOptions,
+    /// How many bytes the chunks of a file, and what they were compressed with, may have decoded.
+    pub(crate) decoded_limit: u64,
 }
 
 impl Checker {
@@ -119,7 +125,8 @@ impl Checker {
             .pool
             .run(move || Plan::open(&declared, &opening))
             .await?;
-        let work = batch::Work::new(&context, pieces, Arc::clone(&self.children));
+        let children = Arc::clone(&self.children);
+        let work = Work::new(&context, pieces, children, self.decoded_limit);
         let found = batch::run(work, &self.pool, tell).await?;
         self.pool.run(move || plan.conclude(&context, found)).await
     }
@@ -209,7 +216,7 @@ impl Plan {
     fn open(
         declared: &DeclaredFile,
         context: &Context,
-    ) -> Result<(Self, Box<dyn batch::Pieces>), UploadError> {
+    ) -> Result<(Self, Box<dyn work::Pieces>), UploadError> {
         match declared.kind {
             FileKind::Table => {
                 let (plan, records) = table::Plan::open(declared, context)?;
@@ -223,7 +230,7 @@ impl Plan {
     }
 
     /// Compares the index with what the chunks are, and finds the references that leave.
-    fn conclude(self, context: &Context, found: batch::Found) -> Result<Findings, UploadError> {
+    fn conclude(self, context: &Context, found: work::Found) -> Result<Findings, UploadError> {
         let entries = found.entries.finish().map_err(UploadError::Scratch)?;
         let (chunks, split_offset) = match self {
             Self::Table(plan) => plan.compare(context, &entries, found.uncompressed_len)?,

@@ -1,7 +1,7 @@
 //! The index of a classic table file: streamed records, then prefix tuples against what was found.
 
-use super::batch::{Piece, Pieces};
 use super::compare::Comparison;
+use super::work::{Piece, Pieces};
 use super::{Context, Section, UploadError};
 use crate::address::ChunkAddress;
 use crate::format::DecodeError;

@@ -1,6 +1,6 @@
 //! The new file, as bytes to be written: what the format's writer lets go of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -27,6 +27,9 @@ pub(super) enum ReadyDictionary {
     ToCopy(StoredDictionary),
 }
 
+/// How many bytes are written, or decoded, at once: what is stored says little of it.
+const MOST_BYTES: usize = 4 << 20;
+
 /// Bytes that a writer has let go of.
 #[derive(Debug, Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -34,6 +37,10 @@ struct Buffer(Arc<Mutex<Vec<u8>>>);
 impl Buffer {
     fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock())
+    }
+
+    fn len(&self) -> usize {
+        self.0.lock().len()
     }
 }
 
@@ -108,11 +115,19 @@ impl Output {
         }
     }
 
-    /// Adds chunks and returns the bytes to write.
-    pub(super) fn append(&mut self, pieces: &[Piece]) -> Result<Vec<u8>, Unfit> {
-        for piece in pieces {
-            self.append_one(piece)?;
+    /// Takes the first of some chunks, adds them and returns the bytes to write. Takes no more behind those that were
+    /// decoded to, or are written as, [`MOST_BYTES`].
+    pub(super) fn append(&mut self, pieces: &mut VecDeque<Piece>) -> Result<Vec<u8>, Unfit> {
+        let mut decoded = 0;
+        while decoded < MOST_BYTES
+            && self.buffer.len() < MOST_BYTES
+            && let Some(piece) = pieces.pop_front()
+        {
+            self.chunk.clear();
+            self.append_one(&piece)?;
+            decoded += self.chunk.len();
         }
+        self.chunk.shrink_to(MOST_BYTES);
         Ok(self.buffer.take())
     }
 
@@ -125,7 +140,6 @@ impl Output {
                 writer.append_frame(address, stored, dictionary)?;
             }
             (FormatWriter::Table(writer), Some(ReadyDictionary::ToDecode(dictionary))) => {
-                self.chunk.clear();
                 let chunk = &mut self.chunk;
                 let decoded = self
                     .decoder
@@ -151,5 +165,44 @@ impl Output {
             }
         };
         Ok((self.buffer.take(), written))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zstd::bulk::Compressor;
+
+    use super::*;
+    use crate::hash::hash_chunk;
+
+    /// A few stored bytes that stand for many are written a little at a time.
+    #[test]
+    fn what_is_held_does_not_follow_what_chunks_decode_to() {
+        const LONG: usize = 4 << 20;
+        let dictionary = vec![7; 4096];
+        let stored = zstd::bulk::compress(&dictionary, 1).unwrap();
+        let dictionary_of = Dictionary::decode(&stored).unwrap();
+        let ready = Arc::new(ReadyDictionary::ToDecode(dictionary_of));
+        let mut compressor = Compressor::with_dictionary(1, &dictionary).unwrap();
+        let mut pieces = VecDeque::new();
+        for salt in 0..8_u8 {
+            let mut chunk = vec![0; LONG];
+            chunk[0] = salt;
+            pieces.push_back(Piece {
+                address: hash_chunk(&chunk),
+                stored: compressor.compress(&chunk).unwrap().into(),
+                dictionary: Some(Arc::clone(&ready)),
+            });
+        }
+        let mut output = Output::new(FileKind::Table);
+        let mut calls = 0;
+        while !pieces.is_empty() {
+            let bytes = output.append(&mut pieces).map_err(drop).unwrap();
+            assert!(bytes.len() <= LONG, "{}", bytes.len());
+            calls += 1;
+        }
+        assert_eq!(calls, 8, "each is as much as may be decoded at once");
+        let (_, written) = output.finish().unwrap();
+        assert_eq!(written.count, 8);
     }
 }

@@ -259,6 +259,7 @@ pub(super) async fn check_bytes(
         children: parts.find_children(),
         pool: parts.pool.clone(),
         sort: parts.spool.for_reads().sort_options(),
+        decoded_limit: u64::MAX,
     };
     checker.check_telling(&declared, &whole.spooled, tell).await
 }

@@ -17,7 +17,7 @@ use holdfast_chunkstore::{ChunkAddress, TableFileId};
 
 use super::index::key_of;
 use crate::remote::ranges::{Want, plan};
-use crate::remote::{Reach, RemoteChunk, RemoteError};
+use crate::remote::{MOST_BYTES, Reach, RemoteChunk, RemoteError};
 
 /// How many ranges are read at once.
 const AT_ONCE: usize = 8;
@@ -84,7 +84,7 @@ impl Reader {
         Ok(found.await?)
     }
 
-    /// Reads chunks at places that were found.
+    /// Reads the first of some chunks at places that were found: as many as may be in memory.
     pub(super) async fn read(
         &self,
         files: &[Arc<StoredFile>],
@@ -92,6 +92,10 @@ impl Reader {
         found: &[Found],
         reach: Reach,
     ) -> Result<Vec<Option<RemoteChunk>>, RemoteError> {
+        let found = &found[..within(found.iter().map(|found| {
+            let (_, span) = (*found)?;
+            Some(u64::from(span.data.len))
+        }))];
         let wants = found.iter().enumerate().filter_map(|(chunk, found)| {
             let (place, span) = (*found)?;
             let span = span.data;
@@ -117,7 +121,15 @@ impl Reader {
                 });
             }
         }
-        let count = addresses.len();
+        // What few bytes stand for is seen only now.
+        let mut claimed = vec![None; found.len()];
+        for one in &stored {
+            let dictionary = one.dictionary.as_deref();
+            let len = Decoder::claimed_len(&one.bytes, dictionary, MAX_CHUNK_LEN);
+            claimed[one.number] = Some(u64::from(len));
+        }
+        let count = within(claimed.into_iter());
+        stored.retain(|one| one.number < count);
         self.pool.run(move || decode(stored, count)).await
     }
 
@@ -161,6 +173,17 @@ impl Reader {
         dictionaries.insert(place, Arc::clone(&dictionary));
         Ok(Some(dictionary))
     }
+}
+
+/// How many of the first chunks may be in memory at once, by the lengths of those that are there; one at least.
+fn within(lens: impl ExactSizeIterator<Item = Option<u64>>) -> usize {
+    let count = lens.len();
+    let mut bytes = 0;
+    let full = lens.enumerate().find_map(|(at, len)| {
+        bytes += len.unwrap_or(0);
+        (bytes >= MOST_BYTES as u64).then_some(at + 1)
+    });
+    full.unwrap_or(count)
 }
 
 /// Decodes and checks chunks, and puts each in its place among `count`.

@@ -470,4 +470,27 @@ async fn stores_of_dolt_are_read_whole() {
     }
 }
 
+#[tokio::test]
+async fn no_more_is_read_at_once_than_may_be_in_memory() {
+    let chunks: Vec<Vec<u8>> = (0..6_u8).map(|salt| vec![salt; 4 << 20]).collect();
+    let addresses: Vec<_> = chunks.iter().map(|chunk| hash_chunk(chunk)).collect();
+    let place = tempfile::TempDir::new().unwrap();
+    let file = outgoing(
+        place.path(),
+        &chunks.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+    );
+    let remote = remote(&Server::new(Ignored::Nothing));
+    remote.upload(&file).await.unwrap();
+    remote.add_files(&[listed(&file)]).await.unwrap();
+    let mut rest = &addresses[..];
+    while !rest.is_empty() {
+        let read = remote.read(rest, Reach::Near).await.unwrap();
+        assert_eq!(read.len(), rest.len().min(4));
+        for (address, chunk) in rest.iter().zip(&read) {
+            assert_eq!(hash_chunk(&chunk.as_ref().unwrap().chunk), *address);
+        }
+        rest = &rest[read.len()..];
+    }
+}
+
 mod joining;

@@ -13,7 +13,7 @@ use holdfast_chunkstore::noms_dir::{NomsDir, Place as ChunkPlace, StoreError, St
 use holdfast_chunkstore::{ChunkAddress, TableFileId};
 
 use crate::remote::passed_over::PassedOver;
-use crate::remote::{RemoteChunk, RemoteError};
+use crate::remote::{MOST_BYTES, RemoteChunk, RemoteError};
 
 /// Where the store of a database lies in its directory.
 const STORE_OF_DATABASE: &str = ".dolt/noms";
@@ -139,7 +139,7 @@ impl Place {
         addresses.iter().map(len).collect()
     }
 
-    /// Reads chunks, and checks each against its address.
+    /// Reads the first of some chunks, as many as may be in memory, and checks each against its address.
     pub(super) fn read(
         &self,
         addresses: &[ChunkAddress],
@@ -148,11 +148,16 @@ impl Place {
             return Ok(vec![None; addresses.len()]);
         };
         let mut decoder = Decoder::new();
-        let mut chunks = Vec::with_capacity(addresses.len());
+        let (mut chunks, mut bytes) = (Vec::with_capacity(addresses.len()), 0);
         for address in addresses {
+            if bytes >= MOST_BYTES {
+                break;
+            }
             let place = store.find(*address)?;
             let read = place.map(|place| read(&store, *address, place, &mut decoder));
-            chunks.push(read.transpose()?);
+            let chunk = read.transpose()?;
+            bytes += chunk.as_ref().map_or(0, |chunk| chunk.chunk.len());
+            chunks.push(chunk);
         }
         let found = addresses.iter().zip(&chunks);
         let found = found.filter_map(|(address, chunk)| Some((*address, &chunk.as_ref()?.chunk)));

@@ -369,3 +369,27 @@ async fn only_chunks_that_are_stored_as_records_have_one_to_hand_on() {
     }
     assert!(records > 0 && records < addresses.len(), "{records}");
 }
+
+#[tokio::test]
+async fn no_more_is_read_at_once_than_may_be_in_memory() {
+    let place = TempDir::new().unwrap();
+    let remote = remote(&place.path().join("remote"));
+    let chunks: Vec<Vec<u8>> = (0..6_u8).map(|salt| vec![salt; 4 << 20]).collect();
+    let file = outgoing(
+        &place,
+        &chunks.iter().map(Vec::as_slice).collect::<Vec<_>>(),
+    );
+    remote.upload(&file).await.unwrap();
+    remote.add_files(&[listed(&file)]).await.unwrap();
+    let addresses: Vec<_> = chunks.iter().map(|chunk| hash_chunk(chunk)).collect();
+    let read = remote.read(&addresses, Reach::Exact).await.unwrap();
+    assert_eq!(read.len(), 4);
+    let (to, mut from) = tokio::sync::mpsc::channel(8);
+    let missing = remote.read_each(addresses.clone(), Reach::Exact, to).await;
+    assert!(missing.unwrap().is_empty());
+    let mut came = Vec::new();
+    while let Some(parcel) = from.recv().await {
+        came.extend(parcel.chunks.into_iter().map(|(address, _)| address));
+    }
+    assert_eq!(came, addresses);
+}

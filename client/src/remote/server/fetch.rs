@@ -29,7 +29,7 @@ use super::flow;
 use super::held::{Claim, Held};
 use crate::remote::parcel::{Memory, Parcel, Room};
 use crate::remote::ranges::{Region, Want, plan};
-use crate::remote::{Reach, RemoteChunk, RemoteError};
+use crate::remote::{MOST_BYTES, Reach, RemoteChunk, RemoteError};
 
 /// How many stored bytes are decoded by one thread in one go.
 const PIECE_BYTES: usize = 512 << 10;
@@ -39,6 +39,9 @@ const PIECE_DECODED_BYTES: u64 = 4 << 20;
 
 /// Gaps of as many bytes are not read over: a request costs about as much.
 const GAP_BYTES: u64 = 8 << 10;
+
+/// Of chunks that are too many bytes together, one of so many is read.
+const FEWER: usize = 8;
 
 /// How often in a row addresses may have ended before anything came from them.
 const FRUITLESS_ROUNDS: u32 = 3;
@@ -74,27 +77,66 @@ impl Fetcher {
     }
 }
 
-/// Reads chunks: one answer per address, in their order.
+/// Reads the first of some chunks, as many as may be in memory: one answer for each, in their order.
 pub(super) async fn read(
     connection: &Connection,
     fetcher: &Arc<Fetcher>,
     addresses: &[ChunkAddress],
     reach: Reach,
 ) -> Result<Vec<Option<RemoteChunk>>, RemoteError> {
+    let mut asked = addresses;
+    loop {
+        if let Some(chunks) = read_all(connection, fetcher, asked, reach).await? {
+            return Ok(chunks);
+        }
+        // They come in any order, so none of what came is of use. Chunks are short as a rule.
+        asked = &asked[..asked.len().div_ceil(FEWER)];
+    }
+}
+
+/// Reads chunks; nothing if they are several and more than may be in memory.
+async fn read_all(
+    connection: &Connection,
+    fetcher: &Arc<Fetcher>,
+    addresses: &[ChunkAddress],
+    reach: Reach,
+) -> Result<Option<Vec<Option<RemoteChunk>>>, RemoteError> {
     let (to, mut from) = mpsc::channel::<Parcel>(1);
     let mut chunks = HashMap::with_capacity(addresses.len());
-    let reading = read_each(connection, fetcher, addresses.to_vec(), reach, to);
-    let taking = async {
-        while let Some(parcel) = from.recv().await {
-            chunks.extend(parcel.chunks);
+    let mut reading = std::pin::pin!(read_each(
+        connection,
+        fetcher,
+        addresses.to_vec(),
+        reach,
+        to
+    ));
+    let (mut bytes, mut is_read) = (0, false);
+    loop {
+        let parcel = tokio::select! {
+            read = &mut reading, if !is_read => {
+                is_read = true;
+                read?;
+                continue;
+            }
+            parcel = from.recv() => parcel,
+        };
+        let Some(parcel) = parcel else {
+            break;
+        };
+        for (address, chunk) in parcel.chunks {
+            bytes += chunk.chunk.len();
+            chunks.insert(address, chunk);
         }
-    };
-    let (read, ()) = tokio::join!(reading, taking);
-    read?;
+        if bytes > MOST_BYTES && addresses.len() > 1 {
+            return Ok(None);
+        }
+    }
+    if !is_read {
+        reading.await?;
+    }
     let addresses = addresses.iter();
-    Ok(addresses
-        .map(|address| chunks.get(address).cloned())
-        .collect())
+    let chunk = |address| chunks.get(address).cloned();
+    Ok(Some(addresses.map(chunk).collect()))
 }
 
 /// Reads chunks and sends each on, in any order. Returns those that are not there.

@@ -23,7 +23,7 @@ use crate::clock::Standing;
 use crate::rig::REPO;
 
 /// The longest message that the server takes, in bytes.
-const MAX_MESSAGE: usize = 128 << 20;
+const MAX_MESSAGE: usize = 8 << 20;
 
 /// No lie about a length makes the process larger than this in bytes: the lies that are under way at once
 /// would take more.

@@ -390,3 +390,20 @@ async fn what_is_not_there_is_told_once() {
     }
     assert_eq!(came, 9);
 }
+
+#[tokio::test]
+async fn no_more_is_read_at_once_than_may_be_in_memory() {
+    let fake = Fake::start().await;
+    let held: Vec<Vec<u8>> = (0..9_u8).map(|salt| vec![salt; 4 << 20]).collect();
+    let addresses = fake.hold_table("file", &held);
+    let client = fake.client();
+    let mut rest = &addresses[..];
+    while !rest.is_empty() {
+        let read = client.read(rest, Reach::Near).await.unwrap();
+        assert!((1..5).contains(&read.len()), "{}", read.len());
+        for (address, chunk) in rest.iter().zip(&read) {
+            assert_eq!(hash_chunk(&chunk.as_ref().unwrap().chunk), *address);
+        }
+        rest = &rest[read.len()..];
+    }
+}

@@ -1,0 +1,238 @@
+//! Memory for messages: one budget for all that are being received, decoded and answered.
+//!
+//! ```text
+//! head of a message ─▶ room to arrive: its length ─▶ whole ─▶ room to work: what decoding and answering take
+//! ```
+//!
+//! A call that finds no room waits, in the order of arrival; nothing is refused for want of room. Each peer gets a part
+//! of the budget only, so that one that fills its part keeps no other waiting. A call waits for room to work while it
+//! holds room to arrive, and never the other way round, so nothing waits for itself; what is held for a message that
+//! arrives is given back after the time that a message may take.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Room for messages that arrive, in KiB.
+const ARRIVING_KIB: u32 = 64 << 10;
+/// Room for what is decoded and answered, in KiB.
+const WORKING_KIB: u32 = 256 << 10;
+/// A peer gets one part of so many.
+const PARTS: u32 = 4;
+/// What a message takes at least, in KiB.
+const LEAST_KIB: u32 = 16;
+/// How many bytes decoding and answering take for each byte of a message: a hash of 20 bytes becomes a value in a list,
+/// an address, a place, an entry of a table and a part of the answer.
+const WORK_FACTOR: usize = 16;
+/// From how many peers on those of which nothing is held are forgotten.
+const REMEMBERED: usize = 256;
+
+/// The memory that the messages of all calls may take.
+#[derive(Debug)]
+pub struct Budget {
+    sizes: Sizes,
+    all: Rooms,
+    peers: Mutex<HashMap<IpAddr, Rooms>>,
+}
+
+/// How much room there is, in KiB.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    arriving: u32,
+    working: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Rooms {
+    arriving: Arc<Semaphore>,
+    working: Arc<Semaphore>,
+}
+
+impl Rooms {
+    fn new(sizes: Sizes) -> Self {
+        let room = |kib: u32| Arc::new(Semaphore::new(kib as usize));
+        Self {
+            arriving: room(sizes.arriving),
+            working: room(sizes.working),
+        }
+    }
+
+    fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.arriving) == 1
+    }
+}
+
+/// What room is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Arriving,
+    Working,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new(ARRIVING_KIB, WORKING_KIB)
+    }
+}
+
+impl Budget {
+    /// A budget of so many KiB.
+    pub fn new(arriving: u32, working: u32) -> Self {
+        let sizes = Sizes { arriving, working };
+        Self {
+            sizes,
+            all: Rooms::new(sizes),
+            peers: Mutex::default(),
+        }
+    }
+
+    /// The part of a peer; a call whose peer is not known may take all.
+    pub fn share(&self, peer: Option<IpAddr>) -> Share {
+        let parts = Sizes {
+            arriving: self.sizes.arriving / PARTS,
+            working: self.sizes.working / PARTS,
+        };
+        let peer = peer.map(|peer| {
+            let mut peers = self.peers.lock();
+            if peers.len() >= REMEMBERED {
+                peers.retain(|_, rooms| !rooms.is_unused());
+            }
+            let rooms = peers.entry(peer).or_insert_with(|| Rooms::new(parts));
+            rooms.clone()
+        });
+        Share {
+            most: if peer.is_some() { parts } else { self.sizes },
+            peer,
+            all: self.all.clone(),
+            held: Arc::default(),
+        }
+    }
+}
+
+/// What one call may take, and has taken; given back with the last clone.
+#[derive(Debug, Clone)]
+pub struct Share {
+    peer: Option<Rooms>,
+    all: Rooms,
+    /// How much of it the call may take.
+    most: Sizes,
+    held: Arc<Mutex<Vec<OwnedSemaphorePermit>>>,
+}
+
+impl Share {
+    /// Takes room for a message of so many bytes to arrive.
+    pub async fn take_to_arrive(self, len: usize) {
+        self.take(Use::Arriving, kib(len)).await;
+    }
+
+    /// Takes room to decode and answer a message of so many bytes that is here.
+    pub async fn take_to_work(self, len: usize) {
+        let kib = kib(len.saturating_mul(WORK_FACTOR));
+        self.take(Use::Working, kib).await;
+    }
+
+    /// Gives back all that was taken for messages, whose memory is free, and takes room for an answer of so many bytes.
+    pub async fn take_to_answer(&self, len: usize) {
+        self.give_back();
+        self.clone().take(Use::Working, kib(len)).await;
+    }
+
+    /// Gives back what was taken: the messages are answered.
+    pub fn give_back(&self) {
+        self.held.lock().clear();
+    }
+
+    async fn take(self, wanted: Use, kib: u32) {
+        let most = match wanted {
+            Use::Arriving => self.most.arriving,
+            Use::Working => self.most.working,
+        };
+        // What needs more than there is takes all there is.
+        let kib = kib.max(LEAST_KIB).min(most);
+        let of = |rooms: &Rooms| match wanted {
+            Use::Arriving => Arc::clone(&rooms.arriving),
+            Use::Working => Arc::clone(&rooms.working),
+        };
+        for rooms in self.peer.iter().chain(Some(&self.all)) {
+            let permit = of(rooms).acquire_many_owned(kib).await;
+            let permit = permit.expect("the semaphore is never closed");
+            self.held.lock().push(permit);
+        }
+    }
+}
+
+fn kib(len: usize) -> u32 {
+    u32::try_from(len.div_ceil(1 << 10)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    const KIB: usize = 1 << 10;
+
+    fn peers() -> [Option<IpAddr>; 5] {
+        [1, 2, 3, 4, 5].map(|last| Some(IpAddr::from([10, 0, 0, last])))
+    }
+
+    #[test]
+    fn one_peer_fills_its_part_and_keeps_no_other_waiting() {
+        let budget = Budget::new(400, 400);
+        let [greedy, modest, ..] = peers();
+        let full = budget.share(greedy);
+        full.clone()
+            .take_to_arrive(100 * KIB)
+            .now_or_never()
+            .unwrap();
+        let next = budget.share(greedy);
+        let mut waiting = Box::pin(next.clone().take_to_arrive(1));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        let other = budget.share(modest);
+        other.take_to_arrive(100 * KIB).now_or_never().unwrap();
+        full.give_back();
+        waiting.now_or_never().unwrap();
+    }
+
+    #[test]
+    fn all_peers_together_take_no_more_than_there_is() {
+        let budget = Budget::new(400, 400);
+        let shares = peers().map(|peer| budget.share(peer));
+        let takes = |share: &Share| share.clone().take_to_work(usize::MAX).now_or_never();
+        let taken: Vec<_> = shares.iter().map(|share| takes(share).is_some()).collect();
+        assert_eq!(taken, [true, true, true, true, false]);
+        drop(shares);
+        assert_eq!(budget.all.working.available_permits(), 400);
+    }
+
+    #[test]
+    fn an_answer_takes_the_place_of_its_message() {
+        let budget = Budget::new(400, 400);
+        let share = budget.share(peers()[0]);
+        share
+            .clone()
+            .take_to_arrive(50 * KIB)
+            .now_or_never()
+            .unwrap();
+        share.clone().take_to_work(50 * KIB).now_or_never().unwrap();
+        share.take_to_answer(90 * KIB).now_or_never().unwrap();
+        assert_eq!(budget.all.arriving.available_permits(), 400);
+        assert_eq!(budget.all.working.available_permits(), 310);
+    }
+
+    #[test]
+    fn peers_of_which_nothing_is_held_are_forgotten() {
+        let budget = Budget::default();
+        let kept = budget.share(peers()[0]);
+        for number in 0..10 * u32::try_from(REMEMBERED).unwrap() {
+            drop(budget.share(Some(std::net::Ipv4Addr::from(number).into())));
+        }
+        assert!(budget.peers.lock().len() <= REMEMBERED);
+        assert!(budget.peers.lock().contains_key(&peers()[0].unwrap()));
+        drop(kept);
+    }
+}
