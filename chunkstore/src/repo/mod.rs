@@ -7,6 +7,7 @@ pub mod conjoin;
 mod damage;
 pub mod entries;
 pub mod error;
+pub mod expiry;
 pub mod file;
 pub mod layout;
 mod locate;
@@ -28,6 +29,7 @@ pub mod spool;
 pub mod state;
 pub mod twin;
 mod twins;
+mod upload_names;
 pub mod uploads;
 pub mod verify;
 

@@ -24,6 +24,7 @@ mod logs;
 mod process;
 mod pushing;
 mod ref_check;
+mod retired;
 mod rig;
 mod settings;
 mod transport;
