@@ -141,13 +141,17 @@ impl Handle {
             .map(|()| true)
     }
 
-    /// Whether a file is not to be kept and has no marker: it was not added again.
+    /// Whether the places under a number go: its record will, or its file is not to be kept and has no marker. A file
+    /// that is added again meanwhile has another number.
     fn is_gone(
         &self,
         forgetting: &Forgetting,
         known: &mut HashMap<FileNumber, bool>,
         number: FileNumber,
     ) -> Result<bool, IndexError> {
+        if forgetting.numbers.contains(&number) {
+            return Ok(true);
+        }
         if let Some(is_gone) = known.get(&number) {
             return Ok(*is_gone);
         }

@@ -59,6 +59,8 @@ use handle::Handle;
 pub struct RocksIndex {
     handle: Arc<Handle>,
     blocking: BlockingPool,
+    /// Files are forgotten by one caller at a time.
+    forgetting: tokio::sync::Mutex<()>,
 }
 
 /// What an index did since it was opened.
@@ -99,7 +101,7 @@ impl RocksIndex {
             .run(move || Handle::open(&directory, &settings))
             .await?;
         let handle = Arc::new(handle);
-        Ok((Self { handle, blocking }, damage))
+        Ok((Self::new(handle, blocking), damage))
     }
 
     /// Opens what is on disk of the index in `directory`, which another process may be using, for reading only.
@@ -116,12 +118,22 @@ impl RocksIndex {
             .run(move || Handle::open_read_only(&directory, &settings, &log_directory))
             .await?;
         let handle = Arc::new(handle);
-        Ok(Self { handle, blocking })
+        Ok(Self::new(handle, blocking))
+    }
+
+    fn new(handle: Arc<Handle>, blocking: BlockingPool) -> Self {
+        Self {
+            handle,
+            blocking,
+            forgetting: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Writes out what is in memory and closes, when no call is under way.
     pub async fn close(self) {
-        let Self { handle, blocking } = self;
+        let Self {
+            handle, blocking, ..
+        } = self;
         blocking.run(move || drop(handle)).await;
     }
 
@@ -204,6 +216,7 @@ impl ChunkIndex for RocksIndex {
         kept: &FileSet,
         least: u64,
     ) -> Result<u64, IndexError> {
+        let _one_at_a_time = self.forgetting.lock().await;
         let kept = kept.clone();
         let begun = self
             .run(move |handle| handle.begin_forgetting(pool, kept, least))
