@@ -128,6 +128,16 @@ impl ChunkIndex for CachedIndex {
         Ok(Located::Found(found))
     }
 
+    /// What is kept of the others counts no more, as no question names them.
+    async fn forget_others(
+        &self,
+        pool: PoolId,
+        kept: &FileSet,
+        least: u64,
+    ) -> Result<u64, IndexError> {
+        self.behind.forget_others(pool, kept, least).await
+    }
+
     fn generation(&self) -> u64 {
         self.behind.generation()
     }

@@ -166,6 +166,20 @@ impl ChunkIndex for HealingIndex {
         .await
     }
 
+    async fn forget_others(
+        &self,
+        pool: PoolId,
+        kept: &FileSet,
+        least: u64,
+    ) -> Result<u64, IndexError> {
+        let kept = kept.clone();
+        self.ask(move |index| {
+            let kept = kept.clone();
+            Box::pin(async move { index.forget_others(pool, &kept, least).await })
+        })
+        .await
+    }
+
     fn generation(&self) -> u64 {
         self.current.read().generation
     }

@@ -12,7 +12,8 @@ use parking_lot::RwLock;
 use crate::address::ChunkAddress;
 use crate::id::{PoolId, UploadId};
 use crate::index::{
-    CheckedEntries, ChunkEntry, ChunkIndex, ChunkLocation, FoundPlaces, IndexError, SortedEntries,
+    CheckedEntries, ChunkEntry, ChunkIndex, ChunkLocation, FileSet, FoundPlaces, IndexError,
+    Located, SortedEntries, keep_places_in, missing_files,
 };
 use crate::pool::BlockingPool;
 
@@ -56,6 +57,27 @@ impl PoolEntries {
             places.push(ChunkLocation { file, span });
         }
     }
+
+    fn forget_others(&mut self, kept: &FileSet, least: u64) -> u64 {
+        let places = self.chunks.values().flatten();
+        let gone = places.filter(|place| !kept.contains(&place.file)).count() as u64;
+        if gone < least.max(1) {
+            return 0;
+        }
+        self.files.retain(|file| kept.contains(file));
+        for places in self.chunks.values_mut() {
+            places.retain(|place| kept.contains(&place.file));
+        }
+        self.chunks.retain(|_, places| !places.is_empty());
+        gone
+    }
+
+    fn newest_first(&self, address: &ChunkAddress) -> FoundPlaces {
+        match self.chunks.get(address) {
+            Some(places) => places.iter().rev().copied().collect(),
+            None => FoundPlaces::new(),
+        }
+    }
 }
 
 #[async_trait]
@@ -94,10 +116,40 @@ impl ChunkIndex for MemoryIndex {
         let Some(entries) = pools.get(&pool) else {
             return Ok(vec![FoundPlaces::new(); addresses.len()]);
         };
-        let newest_first = |address| match entries.chunks.get(address) {
-            Some(places) => places.iter().rev().copied().collect(),
-            None => FoundPlaces::new(),
-        };
-        Ok(addresses.iter().map(newest_first).collect())
+        let find = |address| entries.newest_first(address);
+        Ok(addresses.iter().map(find).collect())
+    }
+
+    /// Markers and entries of one moment.
+    async fn locate_in_files(
+        &self,
+        pool: PoolId,
+        files: &FileSet,
+        addresses: &[ChunkAddress],
+    ) -> Result<Located, IndexError> {
+        let none = PoolEntries::default();
+        let pools = self.pools.read();
+        let entries = pools.get(&pool).unwrap_or(&none);
+        let is_marked = |file| entries.files.contains(file);
+        let markers: Vec<bool> = files.as_slice().iter().map(is_marked).collect();
+        let missing = missing_files(files, &markers);
+        if !missing.is_empty() {
+            return Ok(Located::Missing(missing));
+        }
+        let find = |address| entries.newest_first(address);
+        let mut found: Vec<FoundPlaces> = addresses.iter().map(find).collect();
+        keep_places_in(files, &mut found);
+        Ok(Located::Found(found))
+    }
+
+    async fn forget_others(
+        &self,
+        pool: PoolId,
+        kept: &FileSet,
+        least: u64,
+    ) -> Result<u64, IndexError> {
+        let mut pools = self.pools.write();
+        let entries = pools.get_mut(&pool);
+        Ok(entries.map_or(0, |entries| entries.forget_others(kept, least)))
     }
 }

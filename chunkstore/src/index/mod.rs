@@ -199,7 +199,20 @@ pub trait ChunkIndex: Send + Sync + fmt::Debug {
         Ok(Located::Missing(files.as_slice().to_vec()))
     }
 
-    /// How often this index has started anew. While the number stays, markers stay.
+    /// Forgets all files of a pool but `kept`, if they have at least `least` entries together, so far as the index
+    /// knows how many that are. Returns how many were forgotten. A file that is asked for or added meanwhile is either
+    /// whole there or has no marker. After a failure some files have no marker, and entries of them may be left.
+    async fn forget_others(
+        &self,
+        _pool: PoolId,
+        _kept: &FileSet,
+        _least: u64,
+    ) -> Result<u64, IndexError> {
+        Ok(0)
+    }
+
+    /// How often this index has started anew. While the number stays, markers stay, but for files that
+    /// [`ChunkIndex::forget_others`] forgot.
     fn generation(&self) -> u64 {
         0
     }

@@ -17,7 +17,7 @@ use crate::id::UploadId;
 use crate::repo::error::{MeaningError, RepositoryError};
 use crate::repo::file::StoredFile;
 use crate::repo::locate::Named;
-use crate::repo::log::{Appended, Draft};
+use crate::repo::log::{Appended, Deletions, Draft};
 use crate::repo::parts::MovesError;
 use crate::repo::read::NamedChunks;
 use crate::repo::recent::{ECHO, ECHO_RECORDS};
@@ -128,8 +128,11 @@ impl Repository {
             .await?
         {
             Appended::Won(after) => {
-                // What the record released is damaged no more.
+                // What the record released is damaged no more, and what it names needs no note at hand.
                 self.forget_damage(&after);
+                for file in &draft.added {
+                    self.shared.notes.remove(&file.id);
+                }
                 self.saw(after).await;
                 Ok(true)
             }
@@ -154,7 +157,7 @@ impl Repository {
                 check_count(wanted, file.chunks)?;
                 continue;
             }
-            let note = self.newest_note(wanted).await?;
+            let note = self.newest_note(state, wanted).await?;
             let is_merged_away = state.retired.contains_key(&note.file.upload);
             if !is_merged_away {
                 let is_same = |file: &&StoredFile| file.sha256 == note.file.sha256;
@@ -190,11 +193,19 @@ impl Repository {
     }
 
     /// The note of the file that a request means: the newest that has as many chunks.
-    async fn newest_note(&self, wanted: &NamedFile) -> Result<Arc<UploadNote>, RepositoryError> {
-        let now = self.shared.parts.clock.now();
+    async fn newest_note(
+        &self,
+        state: &State,
+        wanted: &NamedFile,
+    ) -> Result<Arc<UploadNote>, RepositoryError> {
+        let now = self.time_of(state);
         let is_it =
             |note: &Arc<UploadNote>| note.file.chunks == wanted.chunks && note.is_relied_on(now);
-        let is_sound = |note: &&Arc<UploadNote>| self.damage(note.file.upload).is_none();
+        // What is on its way out may have its note still, and not its bytes.
+        let is_sound = |note: &&Arc<UploadNote>| {
+            let upload = note.file.upload;
+            self.damage(upload).is_none() && !state.released.contains_key(&upload)
+        };
         if let Some(note) = self
             .note_at_hand(wanted.id)
             .filter(|note| is_it(note) && is_sound(&note))
@@ -316,6 +327,7 @@ impl Batch {
             added: self.notes.iter().map(|note| note.file.clone()).collect(),
             retired: Vec::new(),
             released: self.released.clone(),
+            deletions: Deletions::default(),
         }
     }
 }

@@ -86,6 +86,14 @@ pub fn side(repo: RepoId, stamp: Stamp, what: &'static str) -> ObjectKey {
     key(format!("repos/{repo}/side/{stamp}-{what}"))
 }
 
+/// The key of a list beside a record or a note of a repository, written down by its text.
+pub fn parse_side(repo: RepoId, text: &str) -> Option<ObjectKey> {
+    let name = text.strip_prefix(&format!("repos/{repo}/side/"))?;
+    let (stamp, _) = name.split_once('-')?;
+    stamp.parse::<Stamp>().ok()?;
+    ObjectKey::parse(text.to_owned()).ok()
+}
+
 /// Everything that was uploaded to a repository under a file's name.
 pub fn uploads_of(repo: RepoId, file: TableFileId) -> String {
     let id = file.to_string();
@@ -178,6 +186,11 @@ pub fn is_of_an_upload(key: &ObjectKey) -> bool {
     }
 }
 
+/// All classic twins of an archive, and their notes.
+pub fn twins(pool: PoolId, archive: UploadId) -> String {
+    format!("{}{archive}.", derived(pool))
+}
+
 /// Everything that was made from the files of a pool and can be made again.
 pub fn derived(pool: PoolId) -> String {
     format!("pools/{pool}/derived/")
@@ -245,6 +258,24 @@ mod tests {
         }
         assert_eq!(parse_file(&twin(pool, upload_id, upload_id)), None);
         assert_eq!(parse_file(&forge()), None);
+    }
+
+    #[test]
+    fn only_lists_of_the_repository_are_read_off_their_text() {
+        let (repo, stamp) = (RepoId::new([1; 16]), Stamp::new([2; 16]));
+        for key in [
+            side(repo, stamp, "leaving"),
+            side_part(repo, stamp, "all-files", 3),
+        ] {
+            assert_eq!(parse_side(repo, key.as_str()), Some(key.clone()));
+            assert_eq!(parse_side(RepoId::new([9; 16]), key.as_str()), None);
+        }
+        for text in [
+            record(repo, 1).to_string(),
+            format!("repos/{repo}/side/x-leaving"),
+        ] {
+            assert_eq!(parse_side(repo, &text), None, "{text}");
+        }
     }
 
     #[test]

@@ -245,13 +245,22 @@ impl Repository {
         named: &Named,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Option<ChunkLocation>>, RepositoryError> {
+        let found = self.places_in(named, addresses).await?;
+        Ok(found.iter().map(|places| named.best(places)).collect())
+    }
+
+    /// Finds all places of chunks in exactly the files of `named`, reading in what the index lacks. Files that turn out
+    /// to be damaged are left out.
+    pub(crate) async fn places_in(
+        &self,
+        named: &Named,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<FoundPlaces>, RepositoryError> {
         let mut sound = None;
         for _ in 0..INDEX_LOSSES {
             let named = sound.as_ref().unwrap_or(named);
             match self.ask(named, addresses).await? {
-                index::Located::Found(found) => {
-                    return Ok(found.iter().map(|places| named.best(places)).collect());
-                }
+                index::Located::Found(found) => return Ok(found),
                 index::Located::Missing(files) => {
                     let damaged = self.fill_index(named, &files).await?;
                     if !damaged.is_empty() {

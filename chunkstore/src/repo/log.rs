@@ -13,12 +13,16 @@
 //! change is there, acknowledged or not.
 //!
 //! # Cleanup
-//! None here. Records are never changed and never deleted: whoever slept for a month and asks for "the next
-//! one" must find it.
+//! None here. Records and the lists of what they do are never changed and never deleted: a server that was paused for a
+//! month asks for "the next one" and must find it. The lists beside a checkpoint are deleted when there are two newer
+//! ones ([`crate::repo::expiry`]).
 //!
 //! # Retry
 //! A failed create says nothing about its effect. It is repeated with the same stamp; if something stands
 //! there then, the stamp tells whether it is ours. Losing a race is a result, not an error.
+
+mod checkpoint;
+mod end;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -28,21 +32,21 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::address::RootAddress;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::error::ErrorKind;
 use crate::id::{RepoId, Stamp, UploadId};
-use crate::objects::{ObjectError, ObjectMeta, ObjectStore, ObjectStoreExt as _};
+use crate::objects::{ObjectError, ObjectStore, ObjectStoreExt as _};
 use crate::pool::BlockingPool;
 use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::{Sha256, StoredFile};
 use crate::repo::layout;
 use crate::repo::recent::{RecentMoves, RootMove};
 use crate::repo::record::{
-    Act, Actor, CHECKPOINT_EVERY, Checkpoint, Listed, MAX_LEN, Record, RecordError, RefMove,
-    RetiredFile, digest, version_of,
+    Act, Actor, CHECKPOINT_EVERY, Listed, MAX_LEN, Record, RecordError, RefMove, digest,
 };
 use crate::repo::side::SideLists;
 use crate::repo::state::{Delta, State};
+pub(crate) use end::decode_hint;
 
 /// How many records are read at once.
 const READ_AHEAD: usize = 16;
@@ -50,6 +54,8 @@ const READ_AHEAD: usize = 16;
 const CODING_THREADS: usize = 2;
 /// A record of at most so many bytes is decoded where it arrives.
 const CODED_AT_ONCE: usize = 32 << 10;
+/// How often a load is begun, of a log that grows by several checkpoints meanwhile.
+const LOADS: u32 = 4;
 /// How often a create whose effect is unknown is tried again.
 const CREATE_ATTEMPTS: u32 = 4;
 
@@ -70,6 +76,17 @@ pub struct Draft {
     pub retired: Vec<UploadId>,
     /// The files that it releases.
     pub released: Vec<UploadId>,
+    /// What it says that is deleted.
+    pub deletions: Deletions,
+}
+
+/// Objects of the past that are deleted for good.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deletions {
+    /// Files that were released.
+    pub files: Vec<UploadId>,
+    /// The lists beside all checkpoints up to this record, where that is more than before.
+    pub checkpoints: Option<u64>,
 }
 
 impl Draft {
@@ -78,6 +95,7 @@ impl Draft {
             added: self.added.clone(),
             retired: self.retired.clone(),
             released: self.released.clone(),
+            deleted: self.deletions.files.clone(),
         }
     }
 }
@@ -118,7 +136,19 @@ impl Log {
     /// then one short list shows that nothing stands behind it. Fails if a record was lost: the next change
     /// would take its place, and those after it would follow nothing.
     pub async fn load(&self) -> Result<State, RepositoryError> {
-        let last = self.last_sequence().await?;
+        let mut last = self.last_sequence().await?;
+        for _ in 1..LOADS {
+            match self.load_at(last).await {
+                // So many records came meanwhile that what stood beside the checkpoint was deleted.
+                Err(RepositoryError::Object {
+                    source: ObjectError::NotFound { .. },
+                    ..
+                }) if self.exists(last + CHECKPOINT_EVERY).await? => {
+                    last = self.last_sequence().await?;
+                }
+                loaded => return loaded,
+            }
+        }
         self.load_at(last).await
     }
 
@@ -183,6 +213,7 @@ impl Log {
             added: self.list(&record.added).await?,
             retired: self.list(&record.retired).await?,
             released: self.list(&record.released).await?,
+            deleted: self.list(&record.deleted).await?,
         })
     }
 
@@ -311,7 +342,7 @@ impl Log {
         let sequence = state.sequence + 1;
         let side = self.side_lists();
         let mut record = Record {
-            version: version_of(draft.released.len()),
+            version: 0,
             sequence,
             time: self.clock.now().max(state.time),
             stamp,
@@ -324,21 +355,18 @@ impl Log {
             added: side.set_aside(stamp, "added", &draft.added).await?,
             retired: side.set_aside(stamp, "retired", &draft.retired).await?,
             released: side.set_aside(stamp, "released", &draft.released).await?,
+            deleted: side
+                .set_aside(stamp, "deleted", &draft.deletions.files)
+                .await?,
+            cleared: draft.deletions.checkpoints,
             checkpoint: None,
         };
+        record.version = record.lowest_version();
         if sequence.is_multiple_of(CHECKPOINT_EVERY) {
             let after = state.clone();
             let after = after.after(&record, Sha256([0; 32]), draft.delta());
-            let files: Vec<StoredFile> = after.files.values().cloned().collect();
-            let retired = |(upload, at): (&UploadId, &Timestamp)| RetiredFile {
-                upload: *upload,
-                at: *at,
-            };
-            let retired: Vec<RetiredFile> = after.retired.iter().map(retired).collect();
-            record.checkpoint = Some(Checkpoint {
-                files: side.set_aside(stamp, "all-files", &files).await?,
-                retired: side.set_aside(stamp, "all-retired", &retired).await?,
-            });
+            record.checkpoint = Some(checkpoint::write(&side, stamp, after).await?);
+            record.version = record.lowest_version();
         }
         Ok(record)
     }
@@ -400,117 +428,4 @@ impl Log {
             source: RecordError::Chain { key, what },
         })
     }
-
-    async fn load_checkpoint(&self, sequence: u64) -> Result<State, RepositoryError> {
-        let key = || layout::record(self.repo, sequence);
-        let (record, digest) = self.read(sequence).await?.ok_or_else(|| {
-            object("read a checkpoint of the log")(ObjectError::NotFound { key: key() })
-        })?;
-        let checkpoint = record
-            .checkpoint
-            .as_ref()
-            .ok_or_else(|| RepositoryError::Log {
-                source: RecordError::Chain {
-                    key: key(),
-                    what: "it should carry a checkpoint",
-                },
-            })?;
-        let files = self.list(&checkpoint.files).await?;
-        let retired = self.list(&checkpoint.retired).await?;
-        Ok(State::from_checkpoint(&record, digest, files, &retired))
-    }
-
-    /// Whether there is a record with this number.
-    pub(crate) async fn exists(&self, sequence: u64) -> Result<bool, RepositoryError> {
-        match self
-            .objects
-            .head(&layout::record(self.repo, sequence))
-            .await
-        {
-            Ok(_) => Ok(true),
-            Err(ObjectError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(object("look for a log record")(error)),
-        }
-    }
-
-    /// The number of the last record, 0 if there is none.
-    async fn last_sequence(&self) -> Result<u64, RepositoryError> {
-        let mut there = self.read_hint().await;
-        // A hint is left after its record.
-        if there > 0 && !self.exists(there).await? {
-            return Err(self.lost(there, "the hint of the log names it"));
-        }
-        let mut step = 1;
-        let mut absent = loop {
-            let candidate = there.saturating_add(step);
-            if !self.exists(candidate).await? {
-                break candidate;
-            }
-            there = candidate;
-            step = step.saturating_mul(2);
-        };
-        while absent - there > 1 {
-            let middle = there + (absent - there) / 2;
-            if self.exists(middle).await? {
-                there = middle;
-            } else {
-                absent = middle;
-            }
-        }
-        self.check_end(there).await?;
-        Ok(there)
-    }
-
-    /// Checks that `last` is the last record and not one before a gap.
-    async fn check_end(&self, last: u64) -> Result<(), RepositoryError> {
-        let last_key = (last > 0).then(|| layout::record(self.repo, last));
-        let listed = self
-            .objects
-            .list(&layout::log(self.repo), last_key.as_ref())
-            .await
-            .map_err(object("look for later records"))?;
-        let is_later = |meta: &ObjectMeta| {
-            let sequence = meta.key.name().parse::<u64>();
-            sequence.is_ok_and(|sequence| sequence > last)
-        };
-        // Somebody may have written on since; but he began with the next record.
-        if listed.iter().any(is_later) && !self.exists(last + 1).await? {
-            return Err(self.lost(last + 1, "later records are there"));
-        }
-        Ok(())
-    }
-
-    fn lost(&self, sequence: u64, why: &'static str) -> RepositoryError {
-        RepositoryError::Damaged {
-            key: layout::record(self.repo, sequence),
-            what: format!("it is missing, and {why}: run `holdfastd verify`"),
-        }
-    }
-
-    /// A hint that cannot be read is no hint.
-    async fn read_hint(&self) -> u64 {
-        let bytes = self
-            .objects
-            .read(&layout::hint(self.repo), None, 32)
-            .await
-            .unwrap_or_default();
-        decode_hint(&bytes)
-    }
-
-    /// A hint that cannot be written is missed by nobody.
-    async fn leave_hint(&self, sequence: u64) {
-        if let Err(error) = self
-            .objects
-            .overwrite(&layout::hint(self.repo), Bytes::from(sequence.to_string()))
-            .await
-        {
-            tracing::debug!(repo = %self.repo, %error, "left no hint");
-        }
-    }
-}
-
-/// Reads a hint; 0 if it is none.
-pub(crate) fn decode_hint(bytes: &[u8]) -> u64 {
-    let text = std::str::from_utf8(bytes).ok();
-    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }

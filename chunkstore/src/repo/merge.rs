@@ -2,7 +2,8 @@
 //!
 //! Each push leaves one or two small files. 32 files below 4 MiB become one, 16 of those become one of the
 //! next size, and so on up to 1 GiB. Files that share an id are merged before all others, as a clone gets only one of
-//! them. The parts are retired, not deleted: an address of one that was given out can still be read.
+//! them. The parts are retired, not deleted: an address of one that was given out can still be read. When none can be any
+//! more they go ([`crate::repo::expiry`]).
 //!
 //! # Order and crash
 //! The merged file goes through the same check, note and index as an upload; then one record names it and
@@ -29,7 +30,7 @@ use crate::repo::damage::damage_of_input;
 use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::StoredFile;
 use crate::repo::layout;
-use crate::repo::log::Draft;
+use crate::repo::log::{Deletions, Draft};
 use crate::repo::record::{Act, Actor};
 use crate::repo::repository::Repository;
 use crate::repo::rewrite::{InputFile, RewriteError};
@@ -333,6 +334,7 @@ impl Repository {
                 added: vec![file.clone()],
                 retired: retired.clone(),
                 released: Vec::new(),
+                deletions: Deletions::default(),
             };
             if self.append(&state, &draft).await? {
                 return Ok(true);

@@ -229,7 +229,8 @@ impl MadeFile {
     }
 }
 
-struct NoChildren;
+/// Finds no references: where only the bytes are in question.
+pub(crate) struct NoChildren;
 
 impl FindChildren for NoChildren {
     fn children(

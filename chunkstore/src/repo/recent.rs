@@ -99,6 +99,8 @@ mod tests {
             added: Listed::default(),
             retired: Listed::default(),
             released: Listed::default(),
+            deleted: Listed::default(),
+            cleared: None,
             checkpoint: None,
         }
     }

@@ -16,9 +16,12 @@ use crate::objects::ObjectKey;
 use crate::repo::file::{Sha256, StoredFile};
 
 /// The highest version of the layout that this code reads. A record has the lowest that can say what it says.
-pub const VERSION: u32 = 2;
-/// The version of a record that releases files; one that does not has version 1.
-const RELEASES: u32 = 2;
+pub const VERSION: u32 = 3;
+/// The version from which on a file that a record releases is known until a later record says that it is deleted. In
+/// records of version 2 released files were forgotten at once, and their objects stay.
+pub const RELEASES: u32 = 3;
+/// The version of a record that does nothing of that.
+const PLAIN: u32 = 1;
 /// Each record whose sequence is a multiple of this carries a checkpoint.
 pub const CHECKPOINT_EVERY: u64 = 256;
 /// The most entries of a list that stands in the record itself.
@@ -47,6 +50,8 @@ pub enum Act {
     Push,
     /// Small files were put together into larger ones; the root stayed.
     Merge,
+    /// Files that nothing needs any more were released, or deleted; the root stayed.
+    Release,
 }
 
 /// A ref that moved: a name of the dataset map and what it pointed at.
@@ -101,12 +106,26 @@ impl<T> Default for Listed<T> {
 }
 
 /// A file that no longer counts, though its bytes may still be read under an address given out before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RetiredFile {
     /// The upload.
     pub upload: UploadId,
-    /// When it was retired.
+    /// When it ceased to count.
     pub at: Timestamp,
+    /// The record by which it did, or a later one; 0 in a checkpoint that an older version wrote.
+    #[serde(default)]
+    pub sequence: u64,
+    /// What is known of it; nothing in a checkpoint that an older version wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<StoredFile>,
+}
+
+impl RetiredFile {
+    /// Whether both say the same, as far as an older version wrote it down.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let is_partial = self.file.is_none() || other.file.is_none();
+        self == other || (is_partial && (self.upload, self.at) == (other.upload, other.at))
+    }
 }
 
 /// The whole state after a record.
@@ -116,6 +135,20 @@ pub struct Checkpoint {
     pub files: Listed<StoredFile>,
     /// The files that were retired and not yet released.
     pub retired: Listed<RetiredFile>,
+    /// The files that were released and of which no record says yet that they are deleted.
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub released: Listed<RetiredFile>,
+    /// Up to this record no objects are kept beside checkpoints.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cleared: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One change of a repository.
@@ -151,6 +184,12 @@ pub struct Record {
     /// The files that are gone: they count no more, and their bytes are promised to nobody.
     #[serde(default, skip_serializing_if = "Listed::is_empty")]
     pub released: Listed<UploadId>,
+    /// The files that were released before and whose objects are deleted.
+    #[serde(default, skip_serializing_if = "Listed::is_empty")]
+    pub deleted: Listed<UploadId>,
+    /// The lists beside all checkpoints up to this record are deleted; nothing where that is as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleared: Option<u64>,
     /// The whole state after it, in every [`CHECKPOINT_EVERY`]th record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Checkpoint>,
@@ -188,6 +227,18 @@ pub enum RecordError {
 }
 
 impl Record {
+    /// The lowest version that can say what this record says.
+    pub fn lowest_version(&self) -> u32 {
+        let releases =
+            |checkpoint: &Checkpoint| !checkpoint.released.is_empty() || checkpoint.cleared > 0;
+        let is_plain = self.act != Act::Release
+            && self.released.is_empty()
+            && self.deleted.is_empty()
+            && self.cleared.is_none()
+            && !self.checkpoint.as_ref().is_some_and(releases);
+        if is_plain { PLAIN } else { RELEASES }
+    }
+
     /// Writes the record down.
     pub fn encode(&self) -> Bytes {
         Bytes::from(serde_json::to_vec_pretty(self).expect("a record has only text keys"))
@@ -211,14 +262,6 @@ impl Record {
             });
         }
         serde_json::from_slice(bytes).map_err(malformed)
-    }
-}
-
-/// The version of a record that releases so many files.
-pub fn version_of(released: usize) -> u32 {
-    match released {
-        0 => 1,
-        _ => RELEASES,
     }
 }
 
@@ -265,6 +308,8 @@ mod tests {
             added: Listed::default(),
             retired: Listed::Inline(vec![UploadId::new([3; 16])]),
             released: Listed::Inline(vec![UploadId::new([4; 16])]),
+            deleted: Listed::Inline(vec![UploadId::new([5; 16])]),
+            cleared: Some(256),
             checkpoint: None,
         }
     }
@@ -276,12 +321,47 @@ mod tests {
     }
 
     #[test]
+    fn an_older_checkpoint_says_less_of_a_retired_file() {
+        let upload = UploadId::new([4; 16]);
+        let text = format!(r#"{{"upload": "{upload}", "at": 7}}"#);
+        let old: RetiredFile = serde_json::from_str(&text).unwrap();
+        assert_eq!((old.at, old.sequence, &old.file), (Timestamp(7), 0, &None));
+        let other = RetiredFile {
+            at: Timestamp(8),
+            ..old.clone()
+        };
+        assert!(old.agrees_with(&old) && !old.agrees_with(&other));
+    }
+
+    #[test]
+    fn a_record_has_the_lowest_version_that_can_say_it() {
+        let plain = Record {
+            released: Listed::default(),
+            deleted: Listed::default(),
+            cleared: None,
+            ..record()
+        };
+        assert_eq!(plain.lowest_version(), 1);
+        let text = String::from_utf8(plain.encode().to_vec()).unwrap();
+        assert!(
+            !text.contains("deleted") && !text.contains("cleared"),
+            "{text}"
+        );
+        assert_eq!(record().lowest_version(), VERSION);
+        let release = Record {
+            act: Act::Release,
+            ..plain
+        };
+        assert_eq!(release.lowest_version(), VERSION);
+    }
+
+    #[test]
     fn a_later_version_is_refused_by_its_number() {
         let key = ObjectKey::parse("log").unwrap();
-        let bytes = br#"{"version": 3, "something": "else"}"#;
+        let bytes = br#"{"version": 4, "something": "else"}"#;
         assert!(matches!(
             Record::decode(&key, bytes),
-            Err(RecordError::Newer { version: 3, .. })
+            Err(RecordError::Newer { version: 4, .. })
         ));
         assert!(matches!(
             Record::decode(&key, b"{}"),

@@ -2,7 +2,8 @@
 //!
 //! # Order
 //! What was lost is sent again by a client, in other files. Then all below the root is walked, and all other files are
-//! read and compared; only then one record takes the damaged ones out. Their bytes, or what is left of them, stay.
+//! read and compared; only then one record takes the damaged ones out. Their bytes, or what is left of them, go when no
+//! address of them is good any more ([`crate::repo::expiry`]).
 //!
 //! # Crash
 //! Before the record nothing happened; a server that starts again notices the damage again.
@@ -12,7 +13,7 @@ use crate::address_set::{AddressSet, SetOptions};
 use crate::id::UploadId;
 use crate::repo::error::RepositoryError;
 use crate::repo::locate::Named;
-use crate::repo::log::Draft;
+use crate::repo::log::{Deletions, Draft};
 use crate::repo::parts::ReadChunks as _;
 use crate::repo::read::NamedChunks;
 use crate::repo::record::{Act, Actor};
@@ -215,7 +216,7 @@ impl Repository {
                 continue;
             }
             let draft = Draft {
-                act: Act::Merge,
+                act: Act::Release,
                 actor: Actor {
                     name: "holdfast".to_owned(),
                     client: "repair".to_owned(),
@@ -225,6 +226,7 @@ impl Repository {
                 added: Vec::new(),
                 retired: Vec::new(),
                 released,
+                deletions: Deletions::default(),
             };
             if self.append(&last, &draft).await? {
                 self.forget_damage(&*self.recent_state().await?);

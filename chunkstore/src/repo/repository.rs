@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::address::TableFileId;
+use crate::clock::Timestamp;
 use crate::id::{PoolId, RepoId};
 use crate::repo::catalog::Binding;
 use crate::repo::damage::DamagedFiles;
 use crate::repo::error::RepositoryError;
+use crate::repo::expiry::Expiry;
 use crate::repo::locate::Named;
 use crate::repo::log::Log;
 use crate::repo::merge::Merging;
@@ -60,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) damaged: Arc<DamagedFiles>,
     /// What is known of what the repository lacks because of them.
     pub(crate) lacking: Lacking,
+    /// What is known of the files that are on their way out.
+    pub(crate) expiry: Expiry,
     /// The files of one state.
     pub(crate) named: parking_lot::Mutex<Option<NamedAt>>,
     /// How many rounds of confirmation have begun.
@@ -79,6 +83,8 @@ struct Seen {
     round: u64,
     /// When that round began.
     at: Duration,
+    /// The date at that time: the other clock stands still while the machine sleeps.
+    date: Timestamp,
 }
 
 impl Shared {
@@ -106,6 +112,7 @@ impl Shared {
             twins: Twins::default(),
             damaged,
             lacking: Lacking::default(),
+            expiry: Expiry::default(),
             named: parking_lot::Mutex::default(),
             rounds: AtomicU64::new(0),
             attempted: AtomicU64::new(0),
@@ -144,12 +151,14 @@ impl Repository {
             return Ok(Arc::clone(&seen.state));
         }
         let round = self.shared.rounds.fetch_add(1, Ordering::SeqCst) + 1;
-        let at = self.shared.parts.clock.monotonic();
+        let clock = &self.shared.parts.clock;
+        let (at, date) = (clock.monotonic(), clock.now());
         let state = self.read_on(seen.as_ref().map(|seen| &seen.state)).await?;
         *seen = Some(Seen {
             state: Arc::clone(&state),
             round,
             at,
+            date,
         });
         Ok(state)
     }
@@ -172,12 +181,19 @@ impl Repository {
 
     /// A state that was the last one at some time within the last minute.
     pub async fn recent_state(&self) -> Result<Arc<State>, RepositoryError> {
+        let clock = &self.shared.parts.clock;
         if let Some(seen) = &*self.shared.seen.lock().await
-            && self.shared.parts.clock.monotonic().saturating_sub(seen.at) < RECENT
+            && clock.monotonic().saturating_sub(seen.at) < RECENT
+            && clock.now().since(seen.date) < RECENT
         {
             return Ok(Arc::clone(&seen.state));
         }
         self.state().await
+    }
+
+    /// The time, and not before that of a state: by the clock of one server a file is old that another has just stored.
+    pub(crate) fn time_of(&self, state: &State) -> Timestamp {
+        self.shared.parts.clock.now().max(state.time)
     }
 
     /// Reads one record of the log, or nothing where there is none.
@@ -211,11 +227,12 @@ impl Repository {
             }
             None => {
                 let state = Arc::new(state);
-                let at = self.shared.parts.clock.monotonic();
+                let clock = &self.shared.parts.clock;
                 *seen = Some(Seen {
                     state: Arc::clone(&state),
                     round: 0,
-                    at,
+                    at: clock.monotonic(),
+                    date: clock.now(),
                 });
                 state
             }

@@ -1,10 +1,13 @@
 //! The files that are given out: which there are, under which names, and how they are read.
 
 use crate::address::RootAddress;
+use crate::id::UploadId;
 use crate::objects::ObjectKey;
 use crate::repo::error::RepositoryError;
+use crate::repo::expiry::OFFERED;
 use crate::repo::file::{FileKind, StoredFile};
 use crate::repo::layout;
+use crate::repo::record::RetiredFile;
 use crate::repo::repository::Repository;
 use crate::repo::state::State;
 
@@ -69,8 +72,8 @@ impl Repository {
         })
     }
 
-    /// Finds a file again by the last segment of its key: a named one, one that was retired, or a twin.
-    /// "There is none" is said only of a confirmed state: another server may have added the file just now.
+    /// Finds a file again by the last segment of its key: a named one, one that was retired not long ago, or a twin of
+    /// one of these. "There is none" is said only of a confirmed state: another server may have added the file just now.
     pub async fn served(&self, name: &str) -> Result<Option<ServedFile>, RepositoryError> {
         let Some((id, upload, kind)) = layout::parse_file_name(name) else {
             return self.served_twin(name).await;
@@ -86,7 +89,7 @@ impl Repository {
         {
             return Ok(Some(self.as_served(file)));
         }
-        if !state.retired.contains_key(&upload) {
+        if !self.is_offered(&state, upload) {
             return Ok(None);
         }
         let Some(note) = self.note(id, upload).await? else {
@@ -99,9 +102,19 @@ impl Repository {
         let Some((archive, twin)) = layout::parse_twin_name(name) else {
             return Ok(None);
         };
+        if !self.is_offered(&*self.state().await?, archive) {
+            return Ok(None);
+        }
         let made = self.twin_if_made(archive).await?;
         // The offsets that somebody has of one twin need not be those of another.
         Ok(made.filter(|served| served.file.upload == twin))
+    }
+
+    /// Whether addresses of a file may be given out: it is named, or was retired not long ago.
+    fn is_offered(&self, state: &State, upload: UploadId) -> bool {
+        let now = self.time_of(state);
+        let is_recent = |file: &RetiredFile| now.since(file.at) < OFFERED;
+        state.files.contains_key(&upload) || state.retired.get(&upload).is_some_and(is_recent)
     }
 
     /// The files of a state as `view` sees them, without those that are damaged; makes the twins that are missing.

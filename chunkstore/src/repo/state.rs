@@ -7,7 +7,7 @@ use crate::address::{RootAddress, TableFileId};
 use crate::clock::Timestamp;
 use crate::id::UploadId;
 use crate::repo::file::{Sha256, StoredFile};
-use crate::repo::record::{Record, RetiredFile};
+use crate::repo::record::{RELEASES, Record, RetiredFile};
 
 /// What a record does to the files of a repository, read in full.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +18,19 @@ pub struct Delta {
     pub retired: Vec<UploadId>,
     /// The files that it releases.
     pub released: Vec<UploadId>,
+    /// The files that are deleted.
+    pub deleted: Vec<UploadId>,
+}
+
+/// The lists of a checkpoint, read in full.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckpointLists {
+    /// The files that count.
+    pub files: Vec<StoredFile>,
+    /// The files that were retired.
+    pub retired: Vec<RetiredFile>,
+    /// The files that were released and are not deleted yet.
+    pub released: Vec<RetiredFile>,
 }
 
 /// What a repository holds after the record `sequence`.
@@ -33,8 +46,12 @@ pub struct State {
     pub root: RootAddress,
     /// The files that count, by upload.
     pub files: Arc<BTreeMap<UploadId, StoredFile>>,
-    /// The files that were retired, with the time.
-    pub retired: Arc<BTreeMap<UploadId, Timestamp>>,
+    /// The files that were retired: they count no more, and addresses of them may still be good.
+    pub retired: Arc<BTreeMap<UploadId, RetiredFile>>,
+    /// The files that were released: nobody may read them, and their objects may still be there.
+    pub released: Arc<BTreeMap<UploadId, RetiredFile>>,
+    /// Up to this record no objects are kept beside checkpoints.
+    pub cleared: u64,
 }
 
 impl State {
@@ -47,35 +64,49 @@ impl State {
             root: RootAddress::ZERO,
             files: Arc::default(),
             retired: Arc::default(),
+            released: Arc::default(),
+            cleared: 0,
         }
     }
 
     /// The state after `record`, whose bytes have `digest` and whose lists of files are `delta`.
     pub fn after(self, record: &Record, digest: Sha256, delta: Delta) -> Self {
-        let Self {
-            mut files,
-            mut retired,
-            ..
-        } = self;
-        for upload in delta.released {
-            Arc::make_mut(&mut files).remove(&upload);
-            Arc::make_mut(&mut retired).remove(&upload);
-        }
-        if !(delta.added.is_empty() && delta.retired.is_empty()) {
-            let files = Arc::make_mut(&mut files);
-            files.extend(delta.added.into_iter().map(|file| (file.upload, file)));
-            for upload in delta.retired {
-                files.remove(&upload);
-                Arc::make_mut(&mut retired).insert(upload, record.time);
-            }
-        }
-        Self {
+        let mut after = Self {
             sequence: record.sequence,
             digest: Some(digest),
             time: record.time,
             root: record.new_root,
-            files,
-            retired,
+            cleared: record.cleared.unwrap_or(self.cleared).max(self.cleared),
+            ..self
+        };
+        after.release(record, delta.released);
+        if !delta.deleted.is_empty() {
+            let released = Arc::make_mut(&mut after.released);
+            released.retain(|upload, _| !delta.deleted.contains(upload));
+        }
+        if !(delta.added.is_empty() && delta.retired.is_empty()) {
+            let files = Arc::make_mut(&mut after.files);
+            files.extend(delta.added.into_iter().map(|file| (file.upload, file)));
+            for upload in delta.retired {
+                let file = files.remove(&upload);
+                let retired = gone(record, upload, file);
+                Arc::make_mut(&mut after.retired).insert(upload, retired);
+            }
+        }
+        after
+    }
+
+    /// A file that was retired keeps the time at which it was.
+    fn release(&mut self, record: &Record, released: Vec<UploadId>) {
+        for upload in released {
+            let counted = Arc::make_mut(&mut self.files).remove(&upload);
+            let retired = Arc::make_mut(&mut self.retired).remove(&upload);
+            let counted = counted.map(|file| gone(record, upload, Some(file)));
+            if let Some(file) = retired.or(counted)
+                && record.version >= RELEASES
+            {
+                Arc::make_mut(&mut self.released).insert(upload, file);
+            }
         }
     }
 
@@ -83,17 +114,52 @@ impl State {
     pub fn from_checkpoint(
         record: &Record,
         digest: Sha256,
-        files: Vec<StoredFile>,
-        retired: &[RetiredFile],
+        lists: CheckpointLists,
+        cleared: u64,
     ) -> Self {
+        let by_upload = |files: Vec<RetiredFile>| {
+            let known = files.into_iter().map(|file| {
+                // An older version left it out; it was not later than this.
+                let sequence = match file.sequence {
+                    0 => record.sequence,
+                    sequence => sequence,
+                };
+                (file.upload, RetiredFile { sequence, ..file })
+            });
+            Arc::new(known.collect())
+        };
+        let files = lists.files.into_iter().map(|file| (file.upload, file));
         Self {
             sequence: record.sequence,
             digest: Some(digest),
             time: record.time,
             root: record.new_root,
-            files: Arc::new(files.into_iter().map(|file| (file.upload, file)).collect()),
-            retired: Arc::new(retired.iter().map(|file| (file.upload, file.at)).collect()),
+            files: Arc::new(files.collect()),
+            retired: by_upload(lists.retired),
+            released: by_upload(lists.released),
+            cleared,
         }
+    }
+
+    /// Whether both say the same, as far as an older version wrote it down.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let all_agree = |ours: &BTreeMap<UploadId, RetiredFile>, theirs: &BTreeMap<_, _>| {
+            let mut pairs = ours.values().zip(theirs.values());
+            ours.len() == theirs.len() && pairs.all(|(one, other)| one.agrees_with(other))
+        };
+        let rest = |state: &Self| {
+            (
+                state.sequence,
+                state.digest,
+                state.time,
+                state.root,
+                state.cleared,
+            )
+        };
+        rest(self) == rest(other)
+            && self.files == other.files
+            && all_agree(&self.retired, &other.retired)
+            && all_agree(&self.released, &other.released)
     }
 
     /// The file that Dolt knows by `id`.
@@ -120,5 +186,15 @@ impl State {
     pub fn stored_len(&self) -> u64 {
         let lengths = self.files.values().map(|file| file.len);
         lengths.fold(0, u64::saturating_add)
+    }
+}
+
+/// A file that counts no more from `record` on.
+fn gone(record: &Record, upload: UploadId, file: Option<StoredFile>) -> RetiredFile {
+    RetiredFile {
+        upload,
+        at: record.time,
+        sequence: record.sequence,
+        file,
     }
 }

@@ -8,7 +8,8 @@
 //! What leaves the file is found; then bytes and index entries, side by side; then the note; then success is answered.
 //!
 //! # Crash
-//! Bytes or index entries without a note, or a note that no record names, are left; they promise nothing.
+//! Bytes or index entries without a note, or a note that no record names, are left; they promise nothing. Those of a
+//! file that was named go when it is released ([`crate::repo::expiry`]).
 //!
 //! # Retry
 //! The same file may come again: if it is named, or was checked not long ago, it is skipped; else it is taken
@@ -23,7 +24,7 @@ use sha2::Digest as _;
 use crate::address::{ChunkAddress, TableFileId};
 use crate::clock::Timestamp;
 use crate::error::ErrorKind;
-use crate::id::{Stamp, UploadId};
+use crate::id::{RepoId, Stamp, UploadId};
 use crate::objects::{ObjectError, ObjectKey, ObjectStoreExt as _};
 use crate::repo::check::UploadError;
 use crate::repo::error::{RepositoryError, index, object};
@@ -76,6 +77,14 @@ impl UploadNote {
     /// Whether the file may be counted on although no record names it.
     pub(crate) fn is_relied_on(&self, now: Timestamp) -> bool {
         now.since(self.time) < RELIED_ON
+    }
+
+    /// The object beside the note, if it has one of its repository.
+    pub(crate) fn side(&self, repo: RepoId) -> Option<ObjectKey> {
+        match &self.leaving {
+            Leaving::Inline(_) => None,
+            Leaving::Side { object, .. } => layout::parse_side(repo, object),
+        }
     }
 
     /// Writes the note down.
@@ -169,10 +178,16 @@ impl Repository {
                 return Ok(true);
             }
         }
-        let now = self.shared.parts.clock.now();
+        let now = self.time_of(&state);
         let is_it = |note: &UploadNote| {
-            let is_kept = state.retired.contains_key(&note.file.upload) || note.is_relied_on(now);
-            is_kept && is_same(&note.file, declared) && self.damage(note.file.upload).is_none()
+            let upload = note.file.upload;
+            let is_gone = state.released.contains_key(&upload) || self.damage(upload).is_some();
+            // Of what was merged away the bytes go some day: not before the client has named the file.
+            let retired = state.retired.get(&upload);
+            let is_kept = retired.map_or(note.is_relied_on(now), |retired| {
+                now.since(retired.at) < RELIED_ON
+            });
+            is_kept && !is_gone && is_same(&note.file, declared)
         };
         if self
             .note_at_hand(declared.id)
@@ -338,7 +353,10 @@ impl Repository {
             .await
             .map_err(object("look for an upload"))?
         {
-            notes.push(Arc::new(self.read_note(&meta.key).await?));
+            // One that was listed may be deleted by now.
+            if let Some(note) = self.read_note_if_there(&meta.key).await? {
+                notes.push(Arc::new(note));
+            }
         }
         Ok(notes)
     }
@@ -366,10 +384,15 @@ impl Repository {
         id: TableFileId,
         upload: UploadId,
     ) -> Result<Option<UploadNote>, RepositoryError> {
-        match self
-            .read_note(&layout::upload(self.shared.repo, id, upload))
-            .await
-        {
+        let key = layout::upload(self.shared.repo, id, upload);
+        self.read_note_if_there(&key).await
+    }
+
+    async fn read_note_if_there(
+        &self,
+        key: &ObjectKey,
+    ) -> Result<Option<UploadNote>, RepositoryError> {
+        match self.read_note(key).await {
             Ok(note) => Ok(Some(note)),
             Err(RepositoryError::Object {
                 source: ObjectError::NotFound { .. },

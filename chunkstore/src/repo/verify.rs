@@ -7,6 +7,7 @@
 mod beside;
 pub(crate) mod closed;
 mod contents;
+pub(crate) mod held;
 mod history;
 mod indexed;
 mod shared_ids;

@@ -5,6 +5,7 @@
 
 pub mod faults;
 pub mod forgetful_disk;
+pub mod forgetting_contract;
 pub mod fuzz;
 pub mod generate;
 pub mod index_contract;

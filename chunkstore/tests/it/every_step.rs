@@ -7,6 +7,7 @@ mod dropped;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::clock::SystemClock;
@@ -16,12 +17,17 @@ use holdfast_chunkstore::objects::local::{LocalOptions, LocalStore};
 use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::objects::{ObjectStore, ObjectStoreExt as _};
 use holdfast_chunkstore::repo::verify::{Stage, VerifyProgress};
-use holdfast_chunkstore::repo::{Committed, FileKind, Proposal, Repositories, Repository};
+use holdfast_chunkstore::repo::{
+    Committed, FileKind, Parts, Proposal, Repositories, Repository, layout,
+};
 use holdfast_chunkstore::testing::faults::{Break, FaultPlan, FaultyStore};
 use holdfast_chunkstore::testing::forgetful_disk::{DiskPlan, Fate, ForgetfulDisk};
 use holdfast_chunkstore::testing::generate::{Made, table_file_of};
 use holdfast_chunkstore::testing::worlds::{actor, named, parent, parts, root_of, upload};
 use tempfile::TempDir;
+
+use crate::forward::Forward;
+use crate::later::Later;
 
 /// How often a client makes a call of which one may fail, or two behind each other.
 const TRIES: usize = 3;
@@ -101,11 +107,30 @@ impl Ground {
 
     /// The repository `acme/prod` at a server of its own.
     async fn serve(&self, objects: Arc<dyn ObjectStore>, seed: u64) -> Repository {
+        self.serve_at(objects, seed, Duration::ZERO).await
+    }
+
+    /// The same so much later.
+    async fn serve_at(
+        &self,
+        objects: Arc<dyn ObjectStore>,
+        seed: u64,
+        later: Duration,
+    ) -> Repository {
+        let clock = Arc::new(Forward::default());
+        clock.jump(later);
+        let objects: Arc<dyn ObjectStore> = match later.is_zero() {
+            true => objects,
+            false => Arc::new(Later::new(objects, later)),
+        };
         let spool = self.folder.path().join(format!("spool-{seed}"));
         let mut failed = None;
         for _ in 0..TRIES {
             let opened = async {
-                let parts = parts(Arc::clone(&objects), &spool, seed);
+                let parts = Parts {
+                    clock: Arc::<Forward>::clone(&clock),
+                    ..parts(Arc::clone(&objects), &spool, seed)
+                };
                 let repositories = Repositories::open(parts).await?;
                 repositories.reserve(&"acme/prod".parse().unwrap()).await
             };
@@ -199,7 +224,12 @@ enum Act {
     Commit,
     /// The merging of small files.
     Merge,
+    /// The release and the deletion of what was merged.
+    Release,
 }
+
+/// How long retired files stay, here.
+const KEEP: Duration = Duration::from_hours(56);
 
 impl Act {
     /// Does it; whether it was acknowledged.
@@ -213,6 +243,18 @@ impl Act {
                 assert_ne!(merged, Some(None), "there was nothing to merge");
                 merged.is_some()
             }
+            Self::Release => {
+                let released = repeated(async || repository.release_retired(KEEP).await).await;
+                released.is_some()
+            }
+        }
+    }
+
+    /// How long after what it needs was made.
+    fn happens_after(self) -> Duration {
+        match self {
+            Self::Release => KEEP,
+            _ => Duration::ZERO,
         }
     }
 
@@ -244,6 +286,9 @@ impl Prepared {
         if act == Act::Commit {
             assert!(add(&repository, TRIED).await);
         }
+        if act == Act::Release {
+            repository.merge().await.unwrap().unwrap();
+        }
         Self { act, ground, last }
     }
 
@@ -253,7 +298,8 @@ impl Prepared {
         let ground = self.ground.copy().await;
         {
             let faulty = FaultyStore::new(ground.open().await, Arc::clone(plan));
-            let repository = ground.serve(Arc::new(faulty), 2).await;
+            let later = act.happens_after();
+            let repository = ground.serve_at(Arc::new(faulty), 2, later).await;
             let acknowledged = act.play(&repository, last).await;
             assert!(
                 acknowledged,
@@ -269,7 +315,7 @@ impl Prepared {
         let disk = ForgetfulDisk::new(ground.folder.path(), plan.clone());
         {
             let store = open_on(&disk, &ground.folder.path().join("store")).await;
-            let repository = ground.serve(store, 2).await;
+            let repository = ground.serve_at(store, 2, self.act.happens_after()).await;
             let acknowledged = self.act.play(&repository, self.last).await;
             assert!(acknowledged, "{:?} fails when repeated: {plan:?}", self.act);
         }
@@ -309,6 +355,19 @@ impl Prepared {
             Act::Merge => {
                 assert_eq!(ids.len(), 1, "the parts are one file, {plan:?}");
                 assert!(state.retired.len() >= 32, "the parts are retired, {plan:?}");
+            }
+            Act::Release => {
+                assert_eq!(ids.len(), 1, "the merged file stays, {plan:?}");
+                assert!(state.retired.is_empty(), "all are released, {plan:?}");
+                assert!(state.released.is_empty(), "all are deleted, {plan:?}");
+                let objects = ground.open().await;
+                for prefix in [
+                    layout::files(repository.pool()),
+                    layout::uploads(repository.id()),
+                ] {
+                    let left = objects.list_all(&prefix).await.unwrap();
+                    assert_eq!(left.len(), 1, "{plan:?}: {left:?}");
+                }
             }
         }
         assert!(
@@ -355,12 +414,17 @@ async fn every_step_of_the_disk(act: Act, pushes: u64) {
 }
 
 async fn every_step(act: Act, kind: Kind, pushes: u64) {
+    steps(act, kind, pushes, 1).await;
+}
+
+/// The same at each `apart`th call.
+async fn steps(act: Act, kind: Kind, pushes: u64, apart: usize) {
     let prepared = Prepared::make(act, kind, pushes).await;
     let plan = FaultPlan::count_only();
     prepared.run(&plan).await;
     let calls = plan.calls();
     assert!(calls.len() > 3, "{act:?} makes hardly a call: {calls:?}");
-    for number in 0..calls.len() {
+    for number in (0..calls.len()).step_by(apart) {
         for at in [Break::BeforeEffect, Break::AfterEffect] {
             let plan = FaultPlan::fail_at(number, at);
             prepared.run(&plan).await;
@@ -373,7 +437,8 @@ async fn every_step(act: Act, kind: Kind, pushes: u64) {
     }
     // Past the capture of the test runner: whoever runs the tests shall see the number.
     let line = format!(
-        "{act:?} in {kind:?} after {pushes} pushes: {} storage calls, each failed before and after its effect\n",
+        "{act:?} in {kind:?} after {pushes} pushes: {} storage calls, each (or each {apart}th) failed before and after \
+         its effect\n",
         calls.len()
     );
     std::io::stderr().write_all(line.as_bytes()).unwrap();
@@ -407,6 +472,23 @@ async fn a_commit_survives_a_fault_at_every_storage_call() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_merge_survives_a_fault_at_every_storage_call() {
     every_step(Act::Merge, Kind::Memory, ENOUGH_TO_MERGE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_survives_a_fault_at_some_storage_calls() {
+    steps(Act::Release, Kind::Memory, 32, 17).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: some 700 runs on a store of 32 pushes, about a minute"]
+async fn a_release_survives_a_fault_at_every_storage_call() {
+    every_step(Act::Release, Kind::Memory, 32).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "long: some 700 runs on a store of 32 pushes, minutes"]
+async fn a_release_survives_a_fault_at_every_call_to_the_disk_and_a_crash() {
+    every_step_of_the_disk(Act::Release, 32).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

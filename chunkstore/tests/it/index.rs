@@ -45,6 +45,8 @@ holdfast_chunkstore::index_contract!(in_memory, super::memory);
 holdfast_chunkstore::index_contract!(healing_in_memory, super::healing_memory);
 holdfast_chunkstore::index_contract!(cached_in_memory, super::cached_memory);
 holdfast_chunkstore::index_contract!(spare_in_memory, super::spare_memory);
+holdfast_chunkstore::forgetting_contract!(forgetting_in_memory, super::memory);
+holdfast_chunkstore::forgetting_contract!(forgetting_healing, super::healing_memory);
 
 /// Makes memory indexes that can be broken, and remembers them.
 #[derive(Debug, Default)]

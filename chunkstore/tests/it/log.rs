@@ -16,7 +16,7 @@ use holdfast_chunkstore::objects::{
     ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectStoreExt as _, ObjectUpload,
     SignedAddress,
 };
-use holdfast_chunkstore::repo::log::{Appended, Draft, Log};
+use holdfast_chunkstore::repo::log::{Appended, Deletions, Draft, Log};
 use holdfast_chunkstore::repo::record::{INLINE_BYTES, INLINE_LIMIT, Listed, MAX_LEN, encode_list};
 use holdfast_chunkstore::repo::{
     Act, Committed, FileKind, Md5, Proposal, RefMove, RepositoryError, Sha256, State, StoredFile,
@@ -50,6 +50,7 @@ fn draft(number: u64) -> Draft {
         added: Vec::new(),
         retired: Vec::new(),
         released: Vec::new(),
+        deletions: Deletions::default(),
     }
 }
 

@@ -9,13 +9,17 @@
 mod damage;
 mod every_step;
 mod expansion;
+mod expiry;
 mod fixtures;
+#[cfg(feature = "rocks")]
+mod flat;
 mod forgetful;
 mod forward;
 mod gated;
 mod golden;
 mod index;
 mod ingest;
+mod later;
 mod log;
 mod made_files;
 mod malformed;

@@ -8,7 +8,7 @@ use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::id::IdSource;
 use holdfast_chunkstore::objects::ObjectStore;
 use holdfast_chunkstore::objects::memory::MemoryStore;
-use holdfast_chunkstore::repo::log::{Appended, Draft, Log};
+use holdfast_chunkstore::repo::log::{Appended, Deletions, Draft, Log};
 use holdfast_chunkstore::repo::verify::{Damage, Stage, VerifyProgress};
 use holdfast_chunkstore::repo::{
     Act, Committed, FileKind, Proposal, Repository, RepositoryError, View,
@@ -104,6 +104,7 @@ async fn two_files_of_one_id_in_an_old_log_are_found_and_merged() {
         refs: Vec::new(),
         added: vec![one.clone(), other_file.unwrap()],
         released: Vec::new(),
+        deletions: Deletions::default(),
         retired: Vec::new(),
     };
     let clock = Arc::new(SystemClock::new());

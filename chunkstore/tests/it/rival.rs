@@ -16,7 +16,7 @@ use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::objects::{
     ObjectBody, ObjectError, ObjectKey, ObjectMeta, ObjectStore, ObjectUpload, SignedAddress,
 };
-use holdfast_chunkstore::repo::log::{Draft, Log};
+use holdfast_chunkstore::repo::log::{Deletions, Draft, Log};
 use holdfast_chunkstore::repo::{Act, Committed, FileKind, Proposal, UploadFailure};
 use holdfast_chunkstore::testing::generate::table_file_of;
 use holdfast_chunkstore::testing::worlds::{acme, actor, named, parent, parts, root_of, upload};
@@ -55,6 +55,7 @@ impl Contested {
             refs: Vec::new(),
             added: Vec::new(),
             released: Vec::new(),
+            deletions: Deletions::default(),
             retired: Vec::new(),
         };
         log.append(&state, &draft, self.ids.stamp()).await.unwrap();

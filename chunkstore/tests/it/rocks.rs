@@ -1,5 +1,7 @@
 //! The index in RocksDB: the contract, restarts, crashes, damage.
 
+mod forgetting;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -184,6 +184,8 @@ pub(crate) fn log_records() -> Vec<Vec<u8>> {
     let retired = RetiredFile {
         upload: file.upload,
         at: last.time,
+        sequence: 7,
+        file: Some(file.clone()),
     };
     let beside = |object: &str| SideObject {
         object: object.to_owned(),
@@ -193,7 +195,9 @@ pub(crate) fn log_records() -> Vec<Vec<u8>> {
     let checkpoints = [
         Checkpoint {
             files: Listed::Inline(vec![file.clone()]),
-            retired: Listed::Inline(vec![retired]),
+            retired: Listed::Inline(vec![retired.clone()]),
+            released: Listed::default(),
+            cleared: 0,
         },
         Checkpoint {
             files: Listed::Side {
@@ -207,6 +211,8 @@ pub(crate) fn log_records() -> Vec<Vec<u8>> {
                 objects: vec![beside("repos/side/try-retired-0")],
                 count: 1001,
             },
+            released: Listed::Inline(vec![retired]),
+            cleared: 512,
         },
     ];
     for checkpoint in checkpoints {
@@ -235,6 +241,8 @@ pub(crate) fn side_lists() -> Vec<Vec<u8>> {
     let retired = files.iter().map(|file| RetiredFile {
         upload: file.upload,
         at: Timestamp(7),
+        sequence: 0,
+        file: None,
     });
     let retired: Vec<_> = retired.collect();
     vec![

@@ -105,11 +105,11 @@ async fn look(repositories: &Repositories, upkeep: &Upkeep) {
     for (name, repository) in names {
         let Ok(repository) = repository else { continue };
         match repository.look_for_damage().await {
-            Ok(0) => {}
-            Ok(_) => {
+            Ok(found) if found > 0 || upkeep.is_waited_for(&repository).await => {
                 repository.try_unreadable_again();
                 upkeep.look_at(repository);
             }
+            Ok(_) => {}
             // A log that cannot be read is told by whatever asks for the repository.
             Err(error) => {
                 let cause = super::error::one_line(&error);

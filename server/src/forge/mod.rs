@@ -94,6 +94,7 @@ impl Forge {
     ) -> Result<Self, ForgeError> {
         let readers = readers(&settings.access, &repositories);
         let addresses = addresses(&repositories, settings.address_key, readers).await?;
+        let upkeep = Upkeep::new(repositories.clone(), settings.retired_keep, stopping);
         Ok(Self {
             repositories,
             access: Access::new(settings.access.clone(), readers),
@@ -103,7 +104,7 @@ impl Forge {
             turns: Turns::new(settings.transfer.checks),
             rereads: tokio::sync::Mutex::default(),
             refusals: Arc::default(),
-            upkeep: Arc::new(Upkeep::new(stopping)),
+            upkeep: Arc::new(upkeep),
         })
     }
 

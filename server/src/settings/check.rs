@@ -12,8 +12,8 @@ use super::load::{Complaint, Gathered};
 use super::reference::{self, ValueKind};
 use super::units::{parse_bytes, parse_duration};
 use super::{
-    AcceptUnknown, AccessSettings, Delivery, LogFormat, LogSettings, NetworkSettings, Origin,
-    Readers, Secret, Settings, StopSettings, StoreSettings, TlsSettings, TransferSettings,
+    AcceptUnknown, AccessSettings, Delivery, LEAST_KEPT, LogFormat, LogSettings, NetworkSettings,
+    Origin, Readers, Secret, Settings, StopSettings, StoreSettings, TlsSettings, TransferSettings,
 };
 use crate::peer::{Network, TrustedProxies};
 
@@ -88,6 +88,7 @@ impl Checker {
             },
             index_cache: self.bytes("index.cache"),
             index_places: self.bytes("index.places"),
+            retired_keep: self.retired_keep(),
             network: NetworkSettings {
                 max_connections: self.number("network.max_connections").max(1),
                 max_connections_per_peer: self.number("network.max_connections_per_peer").max(1),
@@ -364,6 +365,17 @@ impl Checker {
                 TrustedProxies::default()
             }
         }
+    }
+
+    fn retired_keep(&mut self) -> Duration {
+        let keep = self.duration("retired.keep");
+        if keep < LEAST_KEPT {
+            let hours = LEAST_KEPT.as_secs() / 3600;
+            let wanted =
+                format!("at least {hours}h: addresses that were given out are good for so long");
+            self.complain_of_value("retired.keep", &wanted);
+        }
+        keep.max(LEAST_KEPT)
     }
 
     fn accept_unknown_chunks(&mut self) -> AcceptUnknown {

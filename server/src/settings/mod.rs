@@ -21,6 +21,9 @@ use crate::peer::TrustedProxies;
 pub use check::Purpose;
 pub use load::{Complaint, Gathered, Origin};
 
+/// The shortest time for which files stay that count no more: no address of them is good any more then.
+pub const LEAST_KEPT: Duration = Duration::from_hours(56);
+
 /// A text that no log and no message ever shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -68,6 +71,8 @@ pub struct Settings {
     pub index_cache: u64,
     /// Memory for places of chunks that are kept at hand, in bytes.
     pub index_places: u64,
+    /// How long files stay that count no more.
+    pub retired_keep: Duration,
     /// Connections, and what comes on them.
     pub network: NetworkSettings,
     /// The end of the server.

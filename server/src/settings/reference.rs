@@ -122,6 +122,8 @@ pub const SETTINGS: &[Setting] = &[
         "memory for the filters of the chunk index: some two bytes a chunk"),
     setting!("index.places", Some("index-places"), "HOLDFAST_INDEX_PLACES", Bytes, "64MiB",
         "memory for the places of fresh chunks and of those asked for last: some 100 bytes a chunk"),
+    setting!("retired.keep", Some("retired-keep"), "HOLDFAST_RETIRED_KEEP", Duration, "72h",
+        "how long the bytes of a file stay after it was merged into a larger one, or was damaged and sent again; at least 56h, so that no address of it is good any more"),
     setting!("network.max_connections", Some("network-max-connections"), "HOLDFAST_NETWORK_MAX_CONNECTIONS", Number, "8192",
         "connections served at once; more wait, and probes are answered on them: /live, /ready and the health service"),
     setting!("network.max_connections_per_peer", Some("network-max-connections-per-peer"), "HOLDFAST_NETWORK_MAX_CONNECTIONS_PER_PEER", Number, "1024",

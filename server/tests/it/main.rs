@@ -26,6 +26,7 @@ mod peers;
 mod process;
 mod pushing;
 mod ref_check;
+mod retired;
 mod rig;
 mod settings;
 mod transport;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 use quick_cache::sync::Cache;
 use rocksdb::statistics::Ticker;
 use rocksdb::{
@@ -34,16 +34,18 @@ const REMEMBERED_FILES: usize = 1 << 15;
 
 /// An open database.
 pub(super) struct Handle {
-    database: DB,
+    pub(super) database: DB,
     options: Options,
-    reads: ReadOptions,
-    writes: WriteOptions,
+    pub(super) reads: ReadOptions,
+    pub(super) writes: WriteOptions,
     sorted_directory: PathBuf,
     next_number: AtomicU32,
     /// The pools that were asked for and are known; also those whose first file is on its way in.
     pools: RwLock<HashMap<PoolId, PoolNumber>>,
-    files: Cache<FileNumber, (PoolNumber, UploadId)>,
-    markers: Cache<(PoolNumber, UploadId), ()>,
+    pub(super) files: Cache<FileNumber, (PoolNumber, UploadId)>,
+    pub(super) markers: Cache<(PoolNumber, UploadId), ()>,
+    /// Held for reading while a question is answered and while entries go in, for writing while rows are rewritten.
+    pub(super) rewriting: RwLock<()>,
 }
 
 impl fmt::Debug for Handle {
@@ -121,6 +123,7 @@ impl Handle {
             pools: RwLock::default(),
             files: Cache::new(REMEMBERED_FILES),
             markers: Cache::new(REMEMBERED_FILES),
+            rewriting: RwLock::new(()),
         }
     }
 
@@ -165,13 +168,13 @@ impl Handle {
             .map_err(|_| failure::damaged("number a file")("all numbers are used"))
     }
 
-    fn column(&self) -> &ColumnFamily {
+    pub(super) fn column(&self) -> &ColumnFamily {
         self.database
             .cf_handle(rocksdb::DEFAULT_COLUMN_FAMILY_NAME)
             .expect("it was opened by this name")
     }
 
-    fn get<T>(
+    pub(super) fn get<T>(
         &self,
         action: &'static str,
         key: &[u8],
@@ -187,7 +190,7 @@ impl Handle {
     }
 
     /// The number of a pool that has files.
-    fn pool_number(&self, pool: &PoolId) -> Result<Option<PoolNumber>, IndexError> {
+    pub(super) fn pool_number(&self, pool: &PoolId) -> Result<Option<PoolNumber>, IndexError> {
         if let Some(number) = self.pools.read().get(pool) {
             return Ok(Some(*number));
         }
@@ -222,11 +225,11 @@ impl Handle {
         entries: SortedEntries,
     ) -> Result<(), IndexError> {
         let pool_number = self.pool_number_or_new(&pool)?;
-        if self.has_file(pool_number, &file)? {
+        if self.is_marked(pool_number, &file)? {
             return Ok(());
         }
         let number = FileNumber(self.new_number()?);
-        let records = Records::new(pool, pool_number, file, number);
+        let records = Records::new(pool, pool_number, (file, number), count);
         let entries = CheckedEntries::new(file, count, entries);
         if count <= BATCH_ENTRIES {
             return self.add_batch(pool_number, number, entries, &records);
@@ -234,7 +237,13 @@ impl Handle {
         let mut sorted = SortedFiles::new(&self.sorted_directory, number);
         sorted.write_chunks(&self.options, pool_number, entries)?;
         sorted.write_records(&self.options, records.in_order())?;
+        let _rows_stay = self.answering();
         sorted.ingest(&self.database)
+    }
+
+    /// While this is held no rows are rewritten.
+    pub(super) fn answering(&self) -> RwLockReadGuard<'_, ()> {
+        self.rewriting.read()
     }
 
     fn add_batch(
@@ -255,12 +264,19 @@ impl Handle {
         for (key, value) in records.in_order() {
             batch.put(key, value);
         }
+        let _rows_stay = self.answering();
         self.database
             .write_opt(batch, &self.writes)
             .map_err(failure::rocks("add the entries of a file"))
     }
 
-    fn has_file(&self, pool: PoolNumber, file: &UploadId) -> Result<bool, IndexError> {
+    fn is_marked(&self, pool: PoolNumber, file: &UploadId) -> Result<bool, IndexError> {
+        let _rows_stay = self.answering();
+        self.has_file(pool, file)
+    }
+
+    /// Whether a file has its marker; the caller keeps rows from being rewritten.
+    pub(super) fn has_file(&self, pool: PoolNumber, file: &UploadId) -> Result<bool, IndexError> {
         if self.markers.get(&(pool, *file)).is_some() {
             return Ok(true);
         }
@@ -273,6 +289,7 @@ impl Handle {
         Ok(marker.is_some())
     }
 
+    /// Tells which files have their markers; the caller keeps rows from being rewritten.
     pub(super) fn has_files(
         &self,
         pool: PoolId,
@@ -284,6 +301,7 @@ impl Handle {
         files.iter().map(|file| self.has_file(pool, file)).collect()
     }
 
+    /// Looks addresses up; the caller keeps rows from being rewritten.
     pub(super) fn locate(
         &self,
         pool: PoolId,
@@ -357,7 +375,10 @@ impl Handle {
         Ok(())
     }
 
-    fn read_file_record(&self, number: FileNumber) -> Result<(PoolNumber, UploadId), IndexError> {
+    pub(super) fn read_file_record(
+        &self,
+        number: FileNumber,
+    ) -> Result<(PoolNumber, UploadId), IndexError> {
         let action = "read the record of a file number";
         let record = self
             .get(action, &keys::number(number), values::decode_file)?
@@ -395,14 +416,22 @@ struct Lookup {
 
 /// What the index says about a file beside its entries.
 struct Records {
+    entries: ([u8; 5], [u8; 4]),
     marker: ([u8; 21], [u8; 4]),
     number: ([u8; 5], [u8; 20]),
     pool: ([u8; 17], [u8; 4]),
 }
 
 impl Records {
-    fn new(pool: PoolId, pool_number: PoolNumber, file: UploadId, number: FileNumber) -> Self {
+    fn new(
+        pool: PoolId,
+        pool_number: PoolNumber,
+        (file, number): (UploadId, FileNumber),
+        count: u64,
+    ) -> Self {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         Self {
+            entries: (keys::entries(number), values::encode_u32(count)),
             marker: (
                 keys::marker(pool_number, &file),
                 values::encode_u32(number.0),
@@ -416,8 +445,9 @@ impl Records {
     }
 
     /// In the order of the keys.
-    fn in_order(&self) -> [(&[u8], &[u8]); 3] {
+    fn in_order(&self) -> [(&[u8], &[u8]); 4] {
         [
+            (&self.entries.0, &self.entries.1),
             (&self.marker.0, &self.marker.1),
             (&self.number.0, &self.number.1),
             (&self.pool.0, &self.pool.1),

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! chunk    c | pool number u32 | address 20 B     → places (merge operands, see values)
+//! entries  e | file number u32                    → how many entries u32; a number without it has an unknown count
 //! marker   m | pool number u32 | upload id 16 B   → file number u32
 //! number   n | file number u32                    → pool number u32 | upload id 16 B
 //! pool     p | pool id 16 B                       → pool number u32
@@ -24,6 +25,7 @@ pub(crate) const SCHEMA_VERSION: u32 = 1;
 #[repr(u8)]
 pub(crate) enum KeyKind {
     Chunk = b'c',
+    Entries = b'e',
     Marker = b'm',
     Number = b'n',
     Pool = b'p',
@@ -48,6 +50,28 @@ pub(crate) fn chunk(pool: PoolNumber, address: &ChunkAddress) -> ChunkKey {
     key[1..5].copy_from_slice(&pool.0.to_be_bytes());
     key[5..].copy_from_slice(address.as_bytes());
     key
+}
+
+/// How many entries a file has.
+pub(crate) fn entries(file: FileNumber) -> [u8; 5] {
+    let mut key = [0; 5];
+    key[0] = KeyKind::Entries as u8;
+    key[1..].copy_from_slice(&file.0.to_be_bytes());
+    key
+}
+
+/// Reads the file off the key of [`marker`], if it is one of this pool.
+pub(crate) fn decode_marker(pool: PoolNumber, key: &[u8]) -> Option<UploadId> {
+    let (head, file) = key.split_first_chunk::<5>()?;
+    let file = UploadId::new(file.try_into().ok()?);
+    (marker(pool, &file)[..5] == *head).then_some(file)
+}
+
+/// Reads the address off the key of [`chunk`], if it is one of this pool.
+pub(crate) fn decode_chunk(pool: PoolNumber, key: &[u8]) -> Option<ChunkAddress> {
+    let (head, address) = key.split_first_chunk::<5>()?;
+    let address = ChunkAddress::new(address.try_into().ok()?);
+    (chunk(pool, &address)[..5] == *head).then_some(address)
 }
 
 /// That all entries of a file are there.
@@ -106,7 +130,32 @@ mod tests {
             marker(PoolNumber(u32::MAX), &UploadId::new([0xff; 16]))[..]
                 < number(FileNumber(0))[..]
         );
+        assert!(
+            chunk(PoolNumber(u32::MAX), &high)[..] < entries(FileNumber(0))[..]
+                && entries(FileNumber(u32::MAX))[..]
+                    < marker(PoolNumber(0), &UploadId::new([0; 16]))[..]
+        );
         assert!(number(FileNumber(u32::MAX))[..] < pool(&PoolId::new([0; 16]))[..]);
+    }
+
+    #[test]
+    fn markers_and_chunks_are_read_back_in_their_pool_alone() {
+        let (file, address) = (UploadId::new([7; 16]), ChunkAddress::new([8; 20]));
+        let (ours, other) = (PoolNumber(3), PoolNumber(4));
+        assert_eq!(decode_marker(ours, &marker(ours, &file)), Some(file));
+        assert_eq!(decode_chunk(ours, &chunk(ours, &address)), Some(address));
+        let foreign = [
+            marker(other, &file).to_vec(),
+            chunk(ours, &address).to_vec(),
+            vec![],
+        ];
+        assert!(foreign.iter().all(|key| decode_marker(ours, key).is_none()));
+        let foreign = [
+            chunk(other, &address).to_vec(),
+            marker(ours, &file).to_vec(),
+            vec![],
+        ];
+        assert!(foreign.iter().all(|key| decode_chunk(ours, key).is_none()));
     }
 
     #[test]

@@ -20,7 +20,8 @@
 //! * A manifest cut short is an earlier state of the whole, or names files that are gone, which is damage.
 //!
 //! # Cleanup
-//! Sorted files that were never taken over are removed at the opening. A damaged database is removed whole.
+//! Sorted files that were never taken over are removed at the opening. A damaged database is removed whole. Files that
+//! nothing names any more are forgotten when they have many entries together (`forgetting`).
 //!
 //! # Retry
 //! Adding a file that has its marker does nothing. Two additions of one file at the same time both go in, under
@@ -28,6 +29,7 @@
 
 mod directory;
 mod failure;
+mod forgetting;
 mod handle;
 pub(crate) mod keys;
 mod options;
@@ -57,6 +59,8 @@ use handle::Handle;
 pub struct RocksIndex {
     handle: Arc<Handle>,
     blocking: BlockingPool,
+    /// Files are forgotten by one caller at a time.
+    forgetting: tokio::sync::Mutex<()>,
 }
 
 /// What an index did since it was opened.
@@ -97,7 +101,7 @@ impl RocksIndex {
             .run(move || Handle::open(&directory, &settings))
             .await?;
         let handle = Arc::new(handle);
-        Ok((Self { handle, blocking }, damage))
+        Ok((Self::new(handle, blocking), damage))
     }
 
     /// Opens what is on disk of the index in `directory`, which another process may be using, for reading only.
@@ -114,12 +118,22 @@ impl RocksIndex {
             .run(move || Handle::open_read_only(&directory, &settings, &log_directory))
             .await?;
         let handle = Arc::new(handle);
-        Ok(Self { handle, blocking })
+        Ok(Self::new(handle, blocking))
+    }
+
+    fn new(handle: Arc<Handle>, blocking: BlockingPool) -> Self {
+        Self {
+            handle,
+            blocking,
+            forgetting: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Writes out what is in memory and closes, when no call is under way.
     pub async fn close(self) {
-        let Self { handle, blocking } = self;
+        let Self {
+            handle, blocking, ..
+        } = self;
         blocking.run(move || drop(handle)).await;
     }
 
@@ -154,7 +168,11 @@ impl ChunkIndex for RocksIndex {
 
     async fn has_files(&self, pool: PoolId, files: &[UploadId]) -> Result<Vec<bool>, IndexError> {
         let files = files.to_vec();
-        self.run(move |handle| handle.has_files(pool, &files)).await
+        self.run(move |handle| {
+            let _rows_stay = handle.answering();
+            handle.has_files(pool, &files)
+        })
+        .await
     }
 
     async fn locate(
@@ -163,8 +181,11 @@ impl ChunkIndex for RocksIndex {
         addresses: &[ChunkAddress],
     ) -> Result<Vec<FoundPlaces>, IndexError> {
         let addresses = addresses.to_vec();
-        self.run(move |handle| handle.locate(pool, &addresses))
-            .await
+        self.run(move |handle| {
+            let _rows_stay = handle.answering();
+            handle.locate(pool, &addresses)
+        })
+        .await
     }
 
     /// One turn on the blocking pool for both questions.
@@ -176,6 +197,7 @@ impl ChunkIndex for RocksIndex {
     ) -> Result<Located, IndexError> {
         let (files, addresses) = (files.clone(), addresses.to_vec());
         self.run(move |handle| {
+            let _rows_stay = handle.answering();
             let missing = missing_files(&files, &handle.has_files(pool, files.as_slice())?);
             if !missing.is_empty() {
                 return Ok(Located::Missing(missing));
@@ -185,5 +207,36 @@ impl ChunkIndex for RocksIndex {
             Ok(Located::Found(found))
         })
         .await
+    }
+
+    /// Many turns on the blocking pool, so that questions come between.
+    async fn forget_others(
+        &self,
+        pool: PoolId,
+        kept: &FileSet,
+        least: u64,
+    ) -> Result<u64, IndexError> {
+        let _one_at_a_time = self.forgetting.lock().await;
+        let kept = kept.clone();
+        let begun = self
+            .run(move |handle| handle.begin_forgetting(pool, kept, least))
+            .await?;
+        let Some(mut forgetting) = begun else {
+            return Ok(0);
+        };
+        loop {
+            let work = move |handle: &Handle| {
+                handle
+                    .forget_some(&mut forgetting)
+                    .map(|is_done| (is_done, forgetting))
+            };
+            let (is_done, rest) = self.run(work).await?;
+            forgetting = rest;
+            if is_done {
+                break;
+            }
+        }
+        self.run(move |handle| handle.end_forgetting(&forgetting))
+            .await
     }
 }

@@ -41,6 +41,20 @@ pub(crate) fn encode_place(value: &mut Vec<u8>, file: FileNumber, span: &ChunkSp
     }
 }
 
+/// The same row without the places in some files.
+pub(crate) fn without(
+    value: &[u8],
+    mut is_gone: impl FnMut(FileNumber) -> bool,
+) -> Result<Vec<u8>, ValueError> {
+    let mut kept = Vec::with_capacity(value.len());
+    decode_places(value, |file, span| {
+        if !is_gone(file) {
+            encode_place(&mut kept, file, &span);
+        }
+    })?;
+    Ok(kept)
+}
+
 /// Reads the places one after the other, and calls `each` for each.
 pub(crate) fn decode_places(
     value: &[u8],
@@ -185,6 +199,23 @@ mod tests {
                 prop_assert!(places.len() <= value.len() / 4);
             }
         }
+    }
+
+    #[test]
+    fn places_in_other_files_stay_as_they_are() {
+        let span = |offset| ChunkSpan {
+            data: ByteSpan { offset, len: 9 },
+            dictionary: (offset > 1).then_some(ByteSpan { offset, len: 1 }),
+        };
+        let mut row = Vec::new();
+        for (file, offset) in [(1, 1), (2, 2), (1, 3), (3, 4)] {
+            encode_place(&mut row, FileNumber(file), &span(offset));
+        }
+        let kept = without(&row, |file| file == FileNumber(1)).unwrap();
+        let expected = vec![(FileNumber(2), span(2)), (FileNumber(3), span(4))];
+        assert_eq!(places(&kept), Ok(expected));
+        assert_eq!(without(&row, |_| true), Ok(Vec::new()));
+        assert!(without(&row[1..], |_| true).is_err());
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::address::TableFileId;
 use crate::id::UploadId;
-use crate::objects::ObjectMeta;
-use crate::repo::error::{RepositoryError, object};
+use crate::repo::error::RepositoryError;
 use crate::repo::file::FileKind;
 use crate::repo::layout;
 use crate::repo::repository::Repository;
@@ -28,62 +27,70 @@ pub(super) async fn check_retired(
         files: state.retired.len(),
     };
     for (number, upload) in state.retired.keys().enumerate() {
-        let Some(file) = names.get(upload) else {
-            let detail = "the note of a retired file is missing";
-            report.find(Damage::UploadNote, upload, detail);
-            continue;
-        };
-        let key = layout::upload(repository.id(), *file, *upload);
-        let note = match repository.stored_note(*file, *upload).await {
-            Ok(Some(note)) if note.file.upload == *upload => note,
-            Ok(_) => {
-                report.find(Damage::UploadNote, key, "it is gone, or another file's");
-                continue;
-            }
-            Err(error) if is_damage(&error) => {
-                report.find(Damage::UploadNote, key, chain(&error));
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        check_side(repository, &note, report).await?;
-        let served = repository.as_served(&note.file);
-        let tell = |read| several.tell(number, read, note.file.len);
-        if let Fetched::Damaged(damage, detail) = fetch(repository, &served, &tell).await {
-            report.find(damage, &served.key, detail);
+        let tell = |read, len| several.tell(number, read, len);
+        let name = names.get(upload).copied();
+        let found = check_one(repository, *upload, name, &tell, report).await?;
+        if let Some((damage, at, detail)) = found
+            && !is_released(repository, *upload).await?
+        {
+            report.find(damage, at, detail);
         }
     }
     Ok(())
 }
 
-/// Under which names the retired files were uploaded. The list of uploads is read page by page: it grows with every
-/// push.
+/// Checks one of them. What is wrong with it, if anything is.
+async fn check_one(
+    repository: &Repository,
+    upload: UploadId,
+    name: Option<TableFileId>,
+    tell: &(dyn Fn(u64, u64) + Sync),
+    report: &mut Report,
+) -> Result<Option<(Damage, String, String)>, RepositoryError> {
+    let Some(file) = name else {
+        let detail = "the note of a retired file is missing".to_owned();
+        return Ok(Some((Damage::UploadNote, upload.to_string(), detail)));
+    };
+    let key = layout::upload(repository.id(), file, upload).to_string();
+    let note = match repository.stored_note(file, upload).await {
+        Ok(Some(note)) if note.file.upload == upload => note,
+        Ok(_) => {
+            let detail = "it is gone, or another file's".to_owned();
+            return Ok(Some((Damage::UploadNote, key, detail)));
+        }
+        Err(error) if is_damage(&error) => {
+            return Ok(Some((Damage::UploadNote, key, chain(&error))));
+        }
+        Err(error) => return Err(error),
+    };
+    check_side(repository, &note, report).await?;
+    let served = repository.as_served(&note.file);
+    let tell = |read| tell(read, note.file.len);
+    Ok(match fetch(repository, &served, &tell).await {
+        Fetched::Damaged(damage, detail) => Some((damage, served.key.to_string(), detail)),
+        Fetched::Whole(_) => None,
+    })
+}
+
+/// Under which names the retired files were uploaded: older checkpoints do not say it.
 async fn names_of_retired(
     repository: &Repository,
     state: &State,
 ) -> Result<BTreeMap<UploadId, TableFileId>, RepositoryError> {
-    let mut names = BTreeMap::new();
-    if state.retired.is_empty() {
-        return Ok(names);
+    let known = state.retired.values();
+    let known = known.filter_map(|retired| Some((retired.upload, retired.file.as_ref()?.id)));
+    let mut names: BTreeMap<UploadId, TableFileId> = known.collect();
+    if names.len() < state.retired.len() {
+        let is_retired = |upload: &UploadId| state.retired.contains_key(upload);
+        names.extend(repository.upload_names(is_retired).await?);
     }
-    let named = |meta: &ObjectMeta| {
-        let (file, upload) = meta.key.name().split_once('.')?;
-        let upload: UploadId = upload.parse().ok()?;
-        let is_retired = state.retired.contains_key(&upload);
-        is_retired.then_some((upload, file.parse().ok()?))
-    };
-    let objects = &repository.shared.parts.objects;
-    let prefix = layout::uploads(repository.id());
-    let mut last = None;
-    loop {
-        let page = objects.list(&prefix, last.as_ref()).await;
-        let page = page.map_err(object("list the uploads"))?;
-        names.extend(page.iter().filter_map(named));
-        match page.into_iter().next_back() {
-            Some(meta) => last = Some(meta.key),
-            None => return Ok(names),
-        }
-    }
+    Ok(names)
+}
+
+/// Whether a file that is not there any more, or not whole, was retired and has been released meanwhile.
+async fn is_released(repository: &Repository, upload: UploadId) -> Result<bool, RepositoryError> {
+    let state = repository.state().await?;
+    Ok(!state.retired.contains_key(&upload) && !state.files.contains_key(&upload))
 }
 
 /// Checks the classic twins of all archives.

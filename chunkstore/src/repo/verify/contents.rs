@@ -264,7 +264,7 @@ pub(super) async fn check_bytes(
     checker.check_telling(&declared, &whole.spooled, tell).await
 }
 
-fn sorting(source: std::io::Error) -> RepositoryError {
+pub(super) fn sorting(source: std::io::Error) -> RepositoryError {
     RepositoryError::Io {
         action: "sort the addresses of a table file",
         source,
@@ -334,7 +334,7 @@ fn holds(held: &Sorted<20>, wanted: ChunkAddress) -> std::io::Result<bool> {
     Ok(false)
 }
 
-fn dangling(held: &Sorted<20>, wanted: &Sorted<20>) -> std::io::Result<Dangling> {
+pub(super) fn dangling(held: &Sorted<20>, wanted: &Sorted<20>) -> std::io::Result<Dangling> {
     let mut found = Dangling {
         count: 0,
         first: Vec::new(),

@@ -8,7 +8,7 @@ use crate::repo::error::{RepositoryError, object};
 use crate::repo::file::Sha256;
 use crate::repo::layout;
 use crate::repo::log::decode_hint;
-use crate::repo::record::{CHECKPOINT_EVERY, Checkpoint, Record};
+use crate::repo::record::{CHECKPOINT_EVERY, Record};
 use crate::repo::repository::Repository;
 use crate::repo::state::{Delta, State};
 use crate::repo::uploads::UploadNote;
@@ -156,7 +156,7 @@ impl Replay<'_> {
         let before = std::mem::replace(&mut self.state, State::empty());
         let replayed = before.after(&record, digest, delta);
         self.state = match self.read_checkpoint(&record, digest, report).await? {
-            Some(said) if self.is_complete && said != replayed => {
+            Some(said) if self.is_complete && !said.agrees_with(&replayed) => {
                 let what = "its checkpoint is not what the records before it give";
                 report.find(Damage::Checkpoint, &key, what);
                 replayed
@@ -179,23 +179,45 @@ impl Replay<'_> {
         report: &mut Report,
     ) -> Result<Option<State>, RepositoryError> {
         let key = layout::record(self.repository.id(), record.sequence);
-        let Some(Checkpoint { files, retired }) = &record.checkpoint else {
+        let Some(checkpoint) = &record.checkpoint else {
             if record.sequence.is_multiple_of(CHECKPOINT_EVERY) {
                 report.find(Damage::Checkpoint, &key, "it should carry a checkpoint");
             }
             return Ok(None);
         };
-        let log = &self.repository.shared.log;
-        match (log.list(files).await, log.list(retired).await) {
-            (Ok(files), Ok(retired)) => Ok(Some(State::from_checkpoint(
-                record, digest, files, &retired,
-            ))),
-            (Err(error), _) | (_, Err(error)) => {
+        let cleared = checkpoint.cleared;
+        match self
+            .repository
+            .shared
+            .log
+            .checkpoint_lists(checkpoint)
+            .await
+        {
+            Ok(lists) => Ok(Some(State::from_checkpoint(record, digest, lists, cleared))),
+            // Lists beside older checkpoints are deleted, perhaps just now.
+            Err(error) if is_missing(&error) && self.is_old(record.sequence).await? => Ok(None),
+            Err(error) => {
                 side_list(error, report, &key)?;
                 Ok(None)
             }
         }
     }
+
+    /// Whether there are two newer checkpoints than that of a record: then nothing beside it is needed.
+    async fn is_old(&self, sequence: u64) -> Result<bool, RepositoryError> {
+        let newer = sequence + 2 * CHECKPOINT_EVERY;
+        self.repository.shared.log.exists(newer).await
+    }
+}
+
+fn is_missing(error: &RepositoryError) -> bool {
+    matches!(
+        error,
+        RepositoryError::Object {
+            source: ObjectError::NotFound { .. },
+            ..
+        }
+    )
 }
 
 /// A sequence that somebody saw; 0 if nobody left a hint that can be read.

@@ -11,7 +11,7 @@ use crate::repo::log::decode_hint;
 use crate::repo::record::{
     Listed, Record, RefMove, RetiredFile, VERSION, decode_list, digest, encode_list,
 };
-use crate::repo::state::{Delta, State};
+use crate::repo::state::{CheckpointLists, Delta, State};
 use crate::repo::uploads::UploadNote;
 
 /// A record of a log, its checkpoint, and the state that it leads to.
@@ -31,6 +31,7 @@ pub fn log_record(bytes: &[u8]) {
         added: added.clone(),
         retired: gone.clone(),
         released: Vec::new(),
+        deleted: Vec::new(),
     };
     let state = State::empty().after(&record, digest(bytes), delta);
     assert_eq!(
@@ -42,10 +43,16 @@ pub fn log_record(bytes: &[u8]) {
     let mut gone = gone.iter();
     assert!(gone.all(|upload| !state.files.contains_key(upload)));
     if let Some(checkpoint) = &record.checkpoint
-        && let (Listed::Inline(files), Listed::Inline(retired)) =
-            (&checkpoint.files, &checkpoint.retired)
+        && let (Listed::Inline(files), Listed::Inline(retired), Listed::Inline(released)) =
+            (&checkpoint.files, &checkpoint.retired, &checkpoint.released)
     {
-        let state = State::from_checkpoint(&record, digest(bytes), files.clone(), retired);
+        let lists = CheckpointLists {
+            files: files.clone(),
+            retired: retired.clone(),
+            released: released.clone(),
+        };
+        let state = State::from_checkpoint(&record, digest(bytes), lists, checkpoint.cleared);
+        assert!(state.agrees_with(&state) && state.released.len() <= released.len());
         assert!(state.files.len() <= files.len() && state.retired.len() <= retired.len());
     }
 }
