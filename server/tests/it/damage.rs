@@ -272,9 +272,11 @@ async fn verify_names_the_refs_that_need_a_damaged_file() {
     let mut client = rig.client().await;
     let mut database = TinyDb::new();
     database.commit_with("main", "first", &[("a", b"of main")]);
+    let main = database.head("main").unwrap();
+    // The list of the ancestors of what follows from the first commit is one chunk, which is here already.
+    database.commit_with("main", "next", &[("a", b"of main")]);
     push(&rig, &mut client, &database).await;
     let before = keys(&rig.objects).await;
-    let main = database.head("main").unwrap();
     let fresh = database.commit_on("side", "aside", &[("a", b"of side")], &[main]);
     let side = database.head("side").unwrap();
     send(&rig, &mut client, &database, &fresh).await;

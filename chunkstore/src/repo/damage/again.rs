@@ -1,7 +1,9 @@
 //! Damaged files that are looked at again: an operator may have put them right.
 //!
 //! A file that is there with the length that was recorded is read whole and compared with what was taken in, once each
-//! time that its object is another one.
+//! time that its object is another one, and again as long as that one is new.
+
+use std::time::Duration;
 
 use super::DamagedFile;
 use crate::id::UploadId;
@@ -14,6 +16,10 @@ use crate::repo::state::State;
 
 /// How many files are looked at in one go. The next goes on behind them.
 const MOST_AT_ONCE: usize = 64;
+
+/// An object that was stored so long ago is told from the next one by its time alone: buckets count whole seconds, and
+/// their clock need not be ours.
+const SETTLED: Duration = Duration::from_mins(2);
 
 impl Repository {
     /// Looks at damaged files of the last state again, some at a time. Returns how many are whole again; each is told in
@@ -64,7 +70,10 @@ impl Repository {
             return Ok(self.damage(file.upload));
         }
         if !self.is_intact(file).await? {
-            self.shared.damaged.note_read(file.upload, stamp);
+            let now = self.shared.parts.clock.now();
+            if stamp.1.plus(SETTLED) <= now {
+                self.shared.damaged.note_read(file.upload, stamp);
+            }
             return Ok(self.damage(file.upload));
         }
         if self.shared.damaged.forget(file.upload) {
