@@ -16,7 +16,8 @@ pub trait ChunkSource: Send + Sync {
     /// Returns one answer for each of the first addresses, in their order: the chunk's bytes, or nothing if it is
     /// not there. Answers at least one, and no more behind those that have [`MOST_BYTES`] together. Whether bytes fit
     /// their address is the source's business.
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError>;
+    async fn get_some(&self, addresses: &[ChunkAddress])
+    -> Result<Vec<Option<Bytes>>, SourceError>;
 }
 
 /// A source that failed.
@@ -56,7 +57,7 @@ pub async fn first<S: ChunkSource + ?Sized>(
         return Ok(Vec::new());
     }
     let answers = source
-        .get(addresses)
+        .get_some(addresses)
         .await
         .map_err(|source| ReadError::Source { count, source })?;
     if !(1..=count).contains(&answers.len()) {
@@ -101,7 +102,7 @@ pub async fn fill(
         return Ok(());
     }
     let asked: Vec<_> = open.iter().map(|at| addresses[*at]).collect();
-    let found = second.get(&asked).await?;
+    let found = second.get_some(&asked).await?;
     if let Some(unanswered) = open.get(found.len()) {
         chunks.truncate(*unanswered);
     }
@@ -139,7 +140,10 @@ mod tests {
 
     #[async_trait]
     impl ChunkSource for Few {
-        async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+        async fn get_some(
+            &self,
+            addresses: &[ChunkAddress],
+        ) -> Result<Vec<Option<Bytes>>, SourceError> {
             let get = |address: &ChunkAddress| {
                 let [first, ..] = address.as_bytes();
                 let chunk = Bytes::copy_from_slice(address.as_bytes());
@@ -174,7 +178,7 @@ mod tests {
     fn a_second_source_fills_what_the_first_lacks() {
         for at_once in 1..10 {
             let all = addresses();
-            let mut chunks = block_on(Few(&[0, 1, 4, 5], 8).get(&all)).unwrap();
+            let mut chunks = block_on(Few(&[0, 1, 4, 5], 8).get_some(&all)).unwrap();
             block_on(fill(&mut chunks, &all, &Few(&[2, 3, 4, 7], at_once))).unwrap();
             let lens: Vec<_> = chunks.iter().map(Option::is_some).collect();
             let expected = [true, true, true, true, true, true, false, true];

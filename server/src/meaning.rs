@@ -67,7 +67,10 @@ pub(crate) struct Source<'a> {
 
 #[async_trait]
 impl ChunkSource for Source<'_> {
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+    async fn get_some(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, SourceError> {
         let read = self.chunks.read_chunks(addresses).await;
         read.map_err(|error| SourceError::new(error.kind(), error))
     }

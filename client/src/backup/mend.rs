@@ -17,11 +17,11 @@ use holdfast_chunkstore::noms_dir::{Salvaged, StoreError, StoredFile, salvage};
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{ChunkAddress, TableFileId};
 
+use super::backup_id::BackupId;
 use super::error::BackupError;
 use super::listing::Catalog;
 use super::needing::needing;
 use super::origin::Opened;
-use super::record::BackupId;
 use super::reliance::FileDamage;
 use crate::database::io;
 use crate::remote::{OutgoingFile, Remote, RemoteFile, Shelf};

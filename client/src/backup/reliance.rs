@@ -12,9 +12,8 @@ use std::sync::Arc;
 
 use holdfast_chunkstore::noms_dir::DamagedFile;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
-use holdfast_doltdb::{ChunkSource as _, ReadError};
+use holdfast_doltdb::source::each;
 
-use super::backup_id::BackupId;
 use super::error::BackupError;
 use crate::remote::{Lot, Remote, RemoteFile, RemoteSource, Shelf};
 use crate::transfer::{Forgiving, Observer, described};
@@ -151,16 +150,15 @@ impl Reliance<'_> {
         let source = RemoteSource::new(Arc::clone(self.target));
         let source = Forgiving::new(&source, self.observer);
         for batch in chunks.chunks(BATCH) {
-            let count = batch.len();
-            let read = source.get(batch).await;
-            let read = read.map_err(|source| ReadError::Source { count, source })?;
-            for (address, chunk) in batch.iter().zip(read) {
+            each(&source, batch, |address, chunk| {
                 if chunk.is_none() {
-                    let fault = source.fault(*address);
+                    let fault = source.fault(address);
                     let fault = fault.unwrap_or_else(|| "it is missing".to_owned());
                     faults.push(format!("chunk {address} of file {}: {fault}", file.id));
                 }
-            }
+                Ok(())
+            })
+            .await?;
         }
         Ok(())
     }

@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_chunkstore::clock::Timestamp;
 use holdfast_chunkstore::hash::hash_chunk;
-use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
+use holdfast_chunkstore::{RootAddress, TableFileId};
 
 use super::backup_id::BackupId;
 use super::listing::Catalog;
 use super::record::{Added, Draft, RecordedFile, digest};
-use crate::remote::{Lot, Put, RemoteError, RemoteFile, Shelf};
+use crate::remote::{Drawn, Lot, Put, RemoteError, RemoteFile, Shelf};
 
 /// A shelf that counts what is read from it.
 #[derive(Debug, Clone, Default)]
@@ -102,8 +102,12 @@ impl Shelf for Memory {
         None
     }
 
-    async fn draw(&self, _file: &RemoteFile, _lot: Lot) -> Result<Vec<ChunkAddress>, RemoteError> {
-        Ok(Vec::new())
+    async fn draw(&self, _file: &RemoteFile, _from: u32, _lot: Lot) -> Result<Drawn, RemoteError> {
+        Ok(Drawn {
+            count: 0,
+            chunks: Vec::new(),
+            next: None,
+        })
     }
 }
 

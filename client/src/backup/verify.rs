@@ -9,7 +9,7 @@ use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::format::manifest::JOURNAL_ID;
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
-use holdfast_doltdb::ChunkSource as _;
+use holdfast_doltdb::source::each;
 
 use super::backup_id::BackupId;
 use super::chosen::{Chosen, Which, choose};
@@ -341,25 +341,20 @@ impl Verifier<'_> {
         told: Told<'_>,
     ) -> Result<(), BackupError> {
         for batch in chunks.chunks(BATCH) {
-            let chunks = source.get(batch).await.map_err(|error| {
-                let count = batch.len();
-                holdfast_doltdb::ReadError::Source {
-                    count,
-                    source: error,
-                }
-            })?;
-            for (address, chunk) in batch.iter().zip(chunks) {
+            each(source, batch, |address, chunk| {
                 if chunk.is_none() {
                     damage.files.insert(file.id);
-                    damage.chunks.insert(*address);
-                    let fault = source.fault(*address);
+                    damage.chunks.insert(address);
+                    let fault = source.fault(address);
                     let fault = fault.unwrap_or_else(|| "it is missing".to_owned());
                     told(format!(
                         "chunk {address} of file {} cannot be read: {fault}",
                         file.id
                     ));
                 }
-            }
+                Ok(())
+            })
+            .await?;
         }
         Ok(())
     }

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use holdfast_doltdb::model::{Commit, Tag};
-use holdfast_doltdb::{ChunkSource as _, ReadError, RefName, Refs};
+use holdfast_doltdb::source::each;
+use holdfast_doltdb::{ReadError, RefName, Refs};
 
 use super::error::BackupError;
 use crate::remote::Remote;
@@ -86,7 +87,11 @@ async fn get(
     source: &Forgiving<'_>,
     addresses: &[ChunkAddress],
 ) -> Result<Vec<Option<bytes::Bytes>>, ReadError> {
-    let count = addresses.len();
-    let chunks = source.get(addresses).await;
-    chunks.map_err(|source| ReadError::Source { count, source })
+    let mut chunks = Vec::with_capacity(addresses.len());
+    each(source, addresses, |_, chunk| {
+        chunks.push(chunk);
+        Ok(())
+    })
+    .await?;
+    Ok(chunks)
 }

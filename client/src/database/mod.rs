@@ -8,8 +8,8 @@
 //! ```
 
 mod folder_lock;
-mod remotes;
 mod kept_form;
+mod remotes;
 mod repo_state;
 mod settings;
 mod source;
@@ -27,8 +27,8 @@ use holdfast_chunkstore::objects::durable;
 use holdfast_chunkstore::pool::BlockingPool;
 
 pub use folder_lock::{FolderLock, LockError};
-pub(crate) use remotes::{add_remote, remove_remote, set_remote_url};
 pub(crate) use kept_form::check_form;
+pub(crate) use remotes::{add_remote, remove_remote, set_remote_url};
 pub use repo_state::{RemoteEntry, RepoState, Upstream};
 pub use settings::DoltSettings;
 pub use source::StoreSource;

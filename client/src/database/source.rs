@@ -33,7 +33,10 @@ impl StoreSource {
 
 #[async_trait]
 impl ChunkSource for StoreSource {
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+    async fn get_some(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, SourceError> {
         let (store, addresses) = (Arc::clone(&self.store), addresses.to_vec());
         let read = self.pool.run(move || read(&store, &addresses)).await;
         read.map_err(|error| SourceError::new(error.kind(), error))

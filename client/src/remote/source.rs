@@ -30,7 +30,10 @@ impl RemoteSource {
 
 #[async_trait]
 impl ChunkSource for RemoteSource {
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+    async fn get_some(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, SourceError> {
         let read = self.remote.read(addresses, self.reach).await;
         let chunks = read.map_err(|error| SourceError::new(error.kind(), error))?;
         let bytes = |chunk: Option<super::RemoteChunk>| chunk.map(|chunk| chunk.chunk);

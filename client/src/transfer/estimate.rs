@@ -227,6 +227,11 @@ impl Surveyor {
                 false => self.estimate.is_least = true,
             }
         }
+        if !answer.chunks.is_empty() {
+            // Those that were not read at once are counted already, and read later.
+            let unread = &answer.addresses[answer.chunks.len()..];
+            self.waiting.counted.extend_from_slice(unread);
+        }
         let mut below = Vec::new();
         for (address, chunk) in answer.addresses.into_iter().zip(answer.chunks) {
             let chunk = chunk.ok_or(TransferError::Lacks { address })?;

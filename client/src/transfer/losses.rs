@@ -218,8 +218,11 @@ pub(crate) struct Both<'a> {
 
 #[async_trait]
 impl ChunkSource for Both<'_> {
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
-        let mut chunks = self.first.get(addresses).await?;
+    async fn get_some(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, SourceError> {
+        let mut chunks = self.first.get_some(addresses).await?;
         source::fill(&mut chunks, addresses, self.second).await?;
         Ok(chunks)
     }

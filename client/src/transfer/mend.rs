@@ -104,10 +104,12 @@ impl<'a> Mender<'a> {
         let mut lacking = Lacking::default();
         let mut waiting = self.new_ones(roots.into_iter().collect()).await?;
         while !waiting.is_empty() {
-            let batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
+            let mut batch = waiting.split_off(waiting.len().saturating_sub(BATCH));
+            let chunks = self.read(&batch).await?;
+            // No more are read at once than may be in memory.
+            waiting.extend(batch.split_off(chunks.len()));
             let absent = self.mending.target.absent(&batch).await?;
             let absent: HashSet<_> = absent.into_iter().collect();
-            let chunks = self.read(&batch).await?;
             let mut below = Vec::new();
             for (address, chunk) in batch.into_iter().zip(chunks) {
                 let Some(chunk) = chunk else {
@@ -146,7 +148,7 @@ impl<'a> Mender<'a> {
         Ok(addresses)
     }
 
-    /// Reads chunks where they are; those that one of the two has wrong are taken from the other.
+    /// Reads the first of some chunks where they are; those that one of the two has wrong are taken from the other.
     async fn read(&self, batch: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, TransferError> {
         let there = RemoteSource::new(Arc::clone(self.mending.target));
         let there = Forgiving::new(&there, self.mending.observer);
@@ -162,6 +164,9 @@ impl<'a> Mender<'a> {
         if !rest.is_empty() {
             let addresses: Vec<_> = rest.iter().map(|number| batch[*number]).collect();
             let read = read_checked(second, &addresses).await?;
+            if let Some(unanswered) = rest.get(read.len()) {
+                chunks.truncate(*unanswered);
+            }
             for (number, chunk) in rest.into_iter().zip(read) {
                 chunks[number] = chunk;
             }
@@ -207,12 +212,12 @@ impl<'a> Mender<'a> {
     }
 }
 
-/// Reads chunks, and leaves out those whose bytes have another address.
+/// Reads the first of some chunks, and leaves out those whose bytes have another address.
 async fn read_checked(
     from: &Forgiving<'_>,
     addresses: &[ChunkAddress],
 ) -> Result<Vec<Option<Bytes>>, ReadError> {
-    let mut chunks = source::get(from, addresses).await?;
+    let mut chunks = source::first(from, addresses).await?;
     for (address, chunk) in addresses.iter().zip(&mut chunks) {
         if chunk
             .as_ref()

@@ -160,8 +160,11 @@ struct Nearest {
 
 #[async_trait]
 impl ChunkSource for Nearest {
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
-        let mut chunks = self.here.get(addresses).await?;
+    async fn get_some(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, SourceError> {
+        let mut chunks = self.here.get_some(addresses).await?;
         if let Some(there) = &self.there {
             source::fill(&mut chunks, addresses, there).await?;
         }

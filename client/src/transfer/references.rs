@@ -93,8 +93,11 @@ impl<'a> Forgiving<'a> {
 
 #[async_trait]
 impl ChunkSource for Forgiving<'_> {
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
-        let chunks = match self.source.get(addresses).await {
+    async fn get_some(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, SourceError> {
+        let chunks = match self.source.get_some(addresses).await {
             Err(error) if is_of_a_chunk(&error) => {
                 let mut chunks = Vec::with_capacity(addresses.len());
                 let mut bytes = 0;
@@ -102,7 +105,7 @@ impl ChunkSource for Forgiving<'_> {
                     if bytes >= MOST_BYTES {
                         break;
                     }
-                    match self.source.get(&[*address]).await {
+                    match self.source.get_some(&[*address]).await {
                         Ok(chunk) => {
                             let chunk = chunk.into_iter().next().flatten();
                             bytes += chunk.as_ref().map_or(0, Bytes::len);
@@ -168,7 +171,10 @@ mod tests {
 
     #[async_trait]
     impl ChunkSource for Spotted {
-        async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+        async fn get_some(
+            &self,
+            addresses: &[ChunkAddress],
+        ) -> Result<Vec<Option<Bytes>>, SourceError> {
             match addresses.contains(&ChunkAddress::new([7; 20])) {
                 true => Err(SourceError::new(self.0, "seven")),
                 false => Ok(vec![Some(Bytes::from_static(b"x")); addresses.len()]),
@@ -181,7 +187,7 @@ mod tests {
         let addresses = [6, 7, 8].map(|byte| ChunkAddress::new([byte; 20]));
         let damaged = Spotted(ErrorKind::Corrupt);
         let damaged = Forgiving::new(&damaged, &Silent);
-        let chunks = damaged.get(&addresses).await.unwrap();
+        let chunks = damaged.get_some(&addresses).await.unwrap();
         let are_there: Vec<_> = chunks.iter().map(Option::is_some).collect();
         assert_eq!(are_there, [true, false, true]);
         assert_eq!(
@@ -192,7 +198,7 @@ mod tests {
 
         let gone = Spotted(ErrorKind::Unavailable);
         let error = Forgiving::new(&gone, &Silent)
-            .get(&addresses)
+            .get_some(&addresses)
             .await
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -12,9 +12,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_chunkstore::clock::Timestamp;
 use holdfast_chunkstore::hash::hash_chunk;
-use holdfast_chunkstore::{ChunkAddress, RootAddress, TableFileId};
+use holdfast_chunkstore::{RootAddress, TableFileId};
 use holdfast_client::backup::{self, Catalog, Draft, RecordedFile};
-use holdfast_client::remote::{Lot, Put, Remote as _, RemoteError, RemoteFile, Shelf};
+use holdfast_client::remote::{Drawn, Lot, Put, Remote as _, RemoteError, RemoteFile, Shelf};
 use holdfast_tests::bucket::Bucket;
 use holdfast_tests::dolt::Workshop;
 use holdfast_tests::process;
@@ -53,8 +53,12 @@ impl Shelf for Hasty {
         None
     }
 
-    async fn draw(&self, _file: &RemoteFile, _lot: Lot) -> Result<Vec<ChunkAddress>, RemoteError> {
-        Ok(Vec::new())
+    async fn draw(&self, _file: &RemoteFile, _from: u32, _lot: Lot) -> Result<Drawn, RemoteError> {
+        Ok(Drawn {
+            count: 0,
+            chunks: Vec::new(),
+            next: None,
+        })
     }
 }
 

@@ -218,9 +218,12 @@ mod tests {
 
     #[async_trait]
     impl ChunkSource for Counted<'_> {
-        async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+        async fn get_some(
+            &self,
+            addresses: &[ChunkAddress],
+        ) -> Result<Vec<Option<Bytes>>, SourceError> {
             self.chunks.fetch_add(addresses.len(), Ordering::Relaxed);
-            self.tiny.get(addresses).await
+            self.tiny.get_some(addresses).await
         }
     }
 

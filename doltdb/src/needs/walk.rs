@@ -84,7 +84,8 @@ impl Walk {
             let at = self.waiting.len().saturating_sub(BATCH);
             let mut batch = self.waiting.split_off(at);
             batch.retain(|address| !ghosts.contains(address));
-            let chunks = source::get(source, &batch).await?;
+            let chunks = source::first(source, &batch).await?;
+            self.waiting.extend(batch.split_off(chunks.len()));
             let mut walk = self;
             let take = move || {
                 for (address, chunk) in batch.into_iter().zip(chunks) {

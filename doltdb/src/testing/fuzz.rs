@@ -276,7 +276,10 @@ impl FourChunks {
 
 #[async_trait]
 impl ChunkSource for FourChunks {
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+    async fn get_some(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, SourceError> {
         let chunk = |address: &ChunkAddress| {
             let [.., last] = address.as_bytes();
             let root = Self::STORE_ROOTS.iter().position(|root| root == address);

@@ -259,7 +259,10 @@ impl TinyDb {
 
 #[async_trait]
 impl ChunkSource for TinyDb {
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+    async fn get_some(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, SourceError> {
         let chunks = addresses.iter();
         Ok(chunks
             .map(|address| self.chunks.get(address).cloned())

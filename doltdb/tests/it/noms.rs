@@ -175,7 +175,10 @@ fn crc(bytes: &[u8]) -> usize {
 
 #[async_trait]
 impl ChunkSource for Noms {
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+    async fn get_some(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, SourceError> {
         let chunks = addresses.iter();
         Ok(chunks
             .map(|address| self.chunks.get(address).cloned())

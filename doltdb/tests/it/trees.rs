@@ -42,10 +42,13 @@ impl<'a> Counting<'a> {
 
 #[async_trait]
 impl ChunkSource for Counting<'_> {
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+    async fn get_some(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, SourceError> {
         self.chunks.fetch_add(addresses.len(), Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
-        self.tiny.get(addresses).await
+        self.tiny.get_some(addresses).await
     }
 }
 

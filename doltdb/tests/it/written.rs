@@ -65,7 +65,7 @@ struct Chunks(BTreeMap<ChunkAddress, Bytes>);
 
 #[async_trait::async_trait]
 impl ChunkSource for Chunks {
-    async fn get(
+    async fn get_some(
         &self,
         addresses: &[ChunkAddress],
     ) -> Result<Vec<Option<Bytes>>, holdfast_doltdb::SourceError> {
@@ -82,7 +82,7 @@ fn clean_working_sets_are_dolts_to_the_byte() {
     for database in databases::all_made() {
         for (name, address) in datasets(&database.noms, database.noms.root) {
             let name = RefName::parse(std::str::from_utf8(&name).unwrap());
-            let chunk = block_on(database.noms.get(&[address]))
+            let chunk = block_on(database.noms.get_some(&[address]))
                 .unwrap()
                 .remove(0)
                 .unwrap();

@@ -147,14 +147,17 @@ struct Lenient<'a>(Source<'a>);
 
 #[async_trait]
 impl ChunkSource for Lenient<'_> {
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
-        match self.0.get(addresses).await {
+    async fn get_some(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, SourceError> {
+        match self.0.get_some(addresses).await {
             Err(error) if error.kind() == ErrorKind::Corrupt => {}
             answered => return answered,
         }
         let mut chunks = Vec::with_capacity(addresses.len());
         for address in addresses {
-            match self.0.get(&[*address]).await {
+            match self.0.get_some(&[*address]).await {
                 Ok(chunk) => chunks.push(chunk.into_iter().next().flatten()),
                 Err(error) if error.kind() == ErrorKind::Corrupt => chunks.push(None),
                 Err(error) => return Err(error),

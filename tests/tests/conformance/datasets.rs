@@ -13,7 +13,10 @@ struct Remote<'p>(&'p Peer);
 
 #[async_trait]
 impl ChunkSource for Remote<'_> {
-    async fn get(&self, addresses: &[ChunkAddress]) -> Result<Vec<Option<Bytes>>, SourceError> {
+    async fn get_some(
+        &self,
+        addresses: &[ChunkAddress],
+    ) -> Result<Vec<Option<Bytes>>, SourceError> {
         let mut chunks = Vec::new();
         for address in addresses {
             chunks.push(self.0.read(*address).await);

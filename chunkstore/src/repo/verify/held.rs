@@ -60,6 +60,7 @@ impl<'a> Held<'a> {
         let checker = Checker {
             children: Arc::new(NoChildren),
             pool: parts.pool.clone(),
+            decoded_limit: u64::MAX,
             sort: parts.spool.for_reads().sort_options(),
         };
         match checker.check(&declared, &spooled).await {
