@@ -125,6 +125,7 @@ impl ObjectStore for Dated {
 
 /// What there is at one moment.
 #[derive(Debug)]
+#[expect(dead_code, reason = "some are only printed")]
 struct Figures {
     pushes: u64,
     /// Files in the state: those that count, and those that do not.
