@@ -86,7 +86,7 @@ fn the_next_backup_finds_damage_in_the_vault() {
     let folder = workshop.folder().join("backups");
     let text = std::fs::read(folder.join("holdfast-backups/0000000001.json")).unwrap();
     let record: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    let file = folder.join(record["files"][0]["id"].as_str().unwrap());
+    let file = folder.join(record["files"]["whole"][0]["id"].as_str().unwrap());
     let honest = std::fs::read(&file).unwrap();
     let damage = |at: usize| {
         let mut bytes = honest.clone();
