@@ -179,7 +179,7 @@ fn damage_is_found() {
     let record = folder.join("holdfast-backups/0000000001.json");
     let record: serde_json::Value =
         serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
-    let file = folder.join(record["files"][0]["id"].as_str().unwrap());
+    let file = folder.join(record["files"]["whole"][0]["id"].as_str().unwrap());
     let mut bytes = std::fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

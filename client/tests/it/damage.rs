@@ -264,7 +264,7 @@ fn backup_verify_names_every_damaged_chunk_and_the_backups_that_need_it() {
     let folder = workshop.folder().join("backups");
     let text = std::fs::read(folder.join("holdfast-backups/0000000001.json")).unwrap();
     let record: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    let id = record["files"][0]["id"].as_str().unwrap();
+    let id = record["files"]["whole"][0]["id"].as_str().unwrap();
     let damaged = damage_two(&folder.join(id));
     let verify = ["backup", "verify", "./backups"];
     let lines = told(&workshop, workshop.folder(), &verify);

@@ -67,7 +67,7 @@ fn restored(workshop: &Workshop, from: &str, number: &str, into: &str) -> Databa
 fn first_file(vault: &Path) -> PathBuf {
     let text = std::fs::read(vault.join("holdfast-backups/0000000001.json")).unwrap();
     let record: Value = serde_json::from_slice(&text).unwrap();
-    vault.join(record["files"][0]["id"].as_str().unwrap())
+    vault.join(record["files"]["whole"][0]["id"].as_str().unwrap())
 }
 
 fn id(path: &Path) -> &str {

@@ -119,7 +119,7 @@ fn a_frozen_vault_is_listed_verified_restored_and_goes_on() {
         let listed = ok(&["backup", "list", "./vault"]);
         assert_eq!(listed.lines().count(), making::BACKUPS, "{listed}");
         for backup in ["1", "2", "3", "17"] {
-            let verified = ok(&["backup", "verify", "./vault", backup]);
+            let verified = ok(&["backup", "verify", "./vault", "--backup", backup]);
             assert!(verified.contains(" 0 problems"), "{verified}");
         }
         for (backup, expectation) in [("1", "first"), ("3", "third")] {
