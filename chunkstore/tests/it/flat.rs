@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use holdfast_chunkstore::RootAddress;
-use holdfast_chunkstore::clock::{Clock, Timestamp};
+use holdfast_chunkstore::clock::{Clock as _, Timestamp};
 use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::index::CachedIndex;
 use holdfast_chunkstore::index::rocks::{RocksIndex, RocksSettings};

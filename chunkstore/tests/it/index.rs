@@ -130,6 +130,16 @@ impl ChunkIndex for BreakableIndex {
         self.inner.locate_in_files(pool, files, addresses).await
     }
 
+    async fn forget_others(
+        &self,
+        pool: PoolId,
+        kept: &FileSet,
+        least: u64,
+    ) -> Result<u64, IndexError> {
+        self.check()?;
+        self.inner.forget_others(pool, kept, least).await
+    }
+
     fn generation(&self) -> u64 {
         self.inner.generation()
     }

@@ -108,11 +108,10 @@ impl Handle {
         let first = keys::chunk(forgetting.pool, &forgetting.next);
         let mut changed: Vec<ChunkKey> = Vec::new();
         let mut known = HashMap::new();
-        let mut read = 0;
-        for row in self
+        let rows = self
             .database
-            .iterator(IteratorMode::From(&first, Direction::Forward))
-        {
+            .iterator(IteratorMode::From(&first, Direction::Forward));
+        for (read, row) in rows.enumerate() {
             let (key, value) = row.map_err(failure::rocks(action))?;
             let Some(address) = keys::decode_chunk(forgetting.pool, &key) else {
                 return self
@@ -126,7 +125,6 @@ impl Handle {
                     .rewrite(forgetting, &changed, &mut known)
                     .map(|()| false);
             }
-            read += 1;
             let mut numbers = Vec::new();
             values::decode_places(&value, |number, _| numbers.push(number))
                 .map_err(failure::damaged(action))?;
