@@ -1,7 +1,7 @@
 //! Sorted records in a file without a name, found by the bytes that they begin with.
 //!
 //! # Memory
-//! The first bytes of each of [`BLOCK`] records. Everything here blocks.
+//! The first bytes of each of 64 records. Everything here blocks.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -61,7 +61,7 @@ impl<const N: usize> Lookup<N> {
         about_to_block();
         // Records with it may begin in the block before the first that begins with it.
         let begin = self.firsts.partition_point(|first| first < key);
-        let mut records = vec![[0; N]; BLOCK];
+        let mut records = [[0; N]; BLOCK];
         for block in begin.saturating_sub(1)..self.firsts.len() {
             if self.firsts[block] > *key {
                 break;

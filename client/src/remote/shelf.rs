@@ -34,7 +34,7 @@ pub trait Shelf: Send + Sync + fmt::Debug {
     /// Where a table file lies, if that is on this machine.
     fn path(&self, file: &RemoteFile) -> Option<PathBuf>;
 
-    /// Draws some of the chunks in a table file, at most [`MOST_DRAWN`] of them, from an entry of its index on; the first
+    /// Draws some of the chunks in a table file, some ten thousand of them at most, from an entry of its index on; the first
     /// is 0.
     async fn draw(&self, file: &RemoteFile, from: u32, lot: Lot) -> Result<Drawn, RemoteError>;
 }

@@ -148,7 +148,7 @@ fn told(workshop: &Workshop, folder: &Path, arguments: &[&str]) -> Vec<serde_jso
         .collect()
 }
 
-fn line_of<'a>(lines: &'a [serde_json::Value], chunk: ChunkAddress) -> &'a serde_json::Value {
+fn line_of(lines: &[serde_json::Value], chunk: ChunkAddress) -> &serde_json::Value {
     let chunk = chunk.to_string();
     let of_chunk = |line: &&serde_json::Value| line["chunk"] == chunk.as_str();
     lines
