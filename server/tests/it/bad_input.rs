@@ -346,7 +346,7 @@ async fn a_body_that_is_no_message_ends_the_call() {
     for (body, code, reason) in [
         (&b""[..], Code::Internal, "Missing request message"),
         (b"\0\0\0\0\x05hello", Code::Internal, "failed to decode"),
-        (b"\0\xff\xff\xff\xff", Code::OutOfRange, "too large"),
+        (b"\0\xff\xff\xff\xff", Code::OutOfRange, "ask for less"),
         (b"\x01\0\0\0\x01x", Code::Internal, "compressed-flag"),
         (
             b"\x07\0\0\0\x01x",
