@@ -6,11 +6,11 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use holdfast_chunkstore::clock::Timestamp;
+use holdfast_chunkstore::clock::{Clock as _, SystemClock, Timestamp};
 use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::{RootAddress, TableFileId};
 use holdfast_client::backup::{self, Catalog, Draft, RecordedFile};
@@ -18,6 +18,7 @@ use holdfast_client::remote::{Drawn, Lot, Put, Remote as _, RemoteError, RemoteF
 use holdfast_tests::bucket::Bucket;
 use holdfast_tests::dolt::Workshop;
 use holdfast_tests::process;
+use holdfast_tests::say;
 use holdfast_tests::world::World;
 
 use crate::holdfast::{LIMIT, command, holdfast};
@@ -125,12 +126,15 @@ fn measured(workshop: &Workshop, arguments: &[&str]) -> (String, Duration, u64) 
             std::thread::yield_now();
         }
     };
-    let begin = Instant::now();
+    let clock = SystemClock::new();
     let command = command(workshop, workshop.folder(), arguments);
     let (finished, most) = process::run_watched(command, "", LIMIT, watch);
-    let took = begin.elapsed();
+    let took = clock.monotonic();
     let printed = finished.expect_success();
-    eprintln!("{}: {took:.2?}, {most} MiB", arguments.join(" "));
+    say::line(format_args!(
+        "{}: {took:.2?}, {most} MiB",
+        arguments.join(" ")
+    ));
     (printed, took, most)
 }
 
