@@ -94,7 +94,7 @@ fn an_old_backup_of_a_joined_vault_is_restored_without_anything_newer() {
     assert_same(&old, &then);
     assert_eq!(old.log(), log);
     assert_nothing_newer(&old, head(&owner));
-    ok(&workshop, &["backup", "verify", "./vault", "2"]);
+    ok(&workshop, &["backup", "verify", "./vault", "--backup", "2"]);
     // The latest brings its files as they are.
     ok(&workshop, &["backup", "restore", "./vault", "new"]);
     let new = workshop.database("new");

@@ -332,7 +332,7 @@ fn what_commands_say_that_fail() {
                 "2000-01-01T00:00",
             ],
             &["backup", "restore", "./vault", "x", "-b", "nrth"],
-            &["backup", "verify", url, "1"],
+            &["backup", "verify", url, "--backup", "1"],
             &["mirror", "copy", url],
             &["move-out", url, "copy", "-b", "north"],
             &["push", "-C", "shallow", &nothing, "main"],
