@@ -41,8 +41,7 @@ impl<'a> Held<'a> {
             Fetched::Whole(spooled) => spooled,
             // That it could not be read just now says nothing of it.
             Fetched::Damaged(Damage::Unreadable, why) => {
-                tracing::warn!(file = %served.key, why, "could not read a merged file back: tried again later");
-                return Ok(false);
+                return Err(not_read_back(ErrorKind::Unavailable, why));
             }
             Fetched::Damaged(_, what) => {
                 repository.note_damage(file, what);
@@ -69,16 +68,15 @@ impl<'a> Held<'a> {
                 self.add(&found).await?;
                 Ok(true)
             }
-            Err(error) => {
-                match error.kind() {
-                    ErrorKind::Exhausted | ErrorKind::Unavailable => {
-                        let why = chain(&error);
-                        tracing::warn!(file = %served.key, why, "could not check a merged file: tried again later");
-                    }
-                    _ => drop(repository.note_damage(file, chain(&error))),
+            Err(error) => match error.kind() {
+                kind @ (ErrorKind::Exhausted | ErrorKind::Unavailable) => {
+                    Err(not_read_back(kind, error))
                 }
-                Ok(false)
-            }
+                _ => {
+                    repository.note_damage(file, chain(&error));
+                    Ok(false)
+                }
+            },
         }
     }
 
@@ -130,4 +128,15 @@ pub(crate) async fn add_addresses(
     let added = repository.shared.parts.pool.run(add).await;
     *set = added.map_err(sorting)?;
     Ok(())
+}
+
+fn not_read_back(
+    kind: ErrorKind,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> RepositoryError {
+    RepositoryError::Derive {
+        action: "read a merged file back",
+        kind,
+        source: source.into(),
+    }
 }
