@@ -25,7 +25,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tonic::Code;
 
-use crate::clock::Standing;
+use crate::clock::{Standing, WATCH};
 use crate::pushing::{add, database, pack, upload_request, upload_url};
 use crate::rig::{REPO, Rig, http_builder, metadata_request};
 use crate::transport::{get, health};
@@ -485,7 +485,7 @@ async fn wrong_tokens_are_counted_with_the_forwarded_peer() {
     tokio::select! {
         biased;
         code = &mut slowed => panic!("at once: {code:?}"),
-        () = clock.is_waited_for_by(1) => {}
+        () = clock.is_waited_for_by(WATCH + 1) => {}
     }
     assert_eq!(ask("192.0.2.8").await, Code::Unauthenticated, "at once");
     clock.pass(LONGEST);
