@@ -118,12 +118,12 @@ impl TrustedProxies {
         self.0.iter().any(|network| network.holds(address))
     }
 
-    /// Whether a request names addresses that it passed, and came from where nobody is trusted.
+    /// Whether a request names addresses that it passed, and came from no trusted proxy.
     pub fn is_untrusted_word(&self, connected: IpAddr, headers: &HeaderMap) -> bool {
         headers.contains_key(FORWARDED_FOR) && !self.trust(connected)
     }
 
-    /// The address of who makes a request: who connected, or the last address that the proxies name and that is none of
+    /// The address of the caller of a request: the one that connected, or the last address that the proxies name and that is none of
     /// theirs. What stands before that was written by the caller. Where a name is no address the proxy that wrote it
     /// counts.
     pub fn caller(&self, connected: IpAddr, headers: &HeaderMap) -> IpAddr {

@@ -185,7 +185,7 @@ mod tests {
             assert!(one.now_or_never().is_none());
         }
         assert!(begin(2).now_or_never().unwrap().is_ok());
-        // One that goes away while it waits holds up nobody.
+        // One that goes away while it waits holds up no other.
         drop(waiting.remove(0));
         drop(running);
         assert!(waiting.into_iter().all(|one| one.now_or_never().is_some()));

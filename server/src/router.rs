@@ -38,7 +38,7 @@ pub struct Router {
     pub proxies: TrustedProxies,
     /// What of each peer runs and waits.
     pub requests: Arc<Requests>,
-    /// Spaces what is said of callers that are named by who is not trusted.
+    /// Spaces what is said of callers that a proxy names which is not trusted.
     pub untrusted: Spaced,
     /// What a stopping server waits for.
     pub work: Arc<Work>,

@@ -9,7 +9,7 @@
 //! given one more after [`OFFERED`]; so after that, the life of an address, and [`MARGIN`], no address of them is good.
 //! Then they are released: from there on no server knows them. Their objects are deleted, and nothing but these: the
 //! bytes, the classic twins of an archive, the upload's note and the list beside it. The lists beside all checkpoints
-//! but the newest two are deleted too, as nobody begins to read there.
+//! but the newest two are deleted too, as no reader begins there.
 //!
 //! # Truth
 //! The log. A record releases, a later one says that the objects are deleted; what is between is a list in the state
@@ -186,7 +186,7 @@ impl Repository {
     }
 
     /// Releases files that were retired `keep` ago, and deletes the objects of those that were released: with `keep`
-    /// longer than [`OFFERED`], the life of an address and [`MARGIN`] together nobody can miss them.
+    /// longer than [`OFFERED`], the life of an address and [`MARGIN`] together no client can ask for them.
     pub async fn release_retired(&self, keep: Duration) -> Result<Expired, RepositoryError> {
         let _turn = self.shared.expiry.turn.lock().await;
         let mut expired = Expired::default();

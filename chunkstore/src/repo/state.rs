@@ -48,7 +48,7 @@ pub struct State {
     pub files: Arc<BTreeMap<UploadId, StoredFile>>,
     /// The files that were retired: they count no more, and addresses of them may still be good.
     pub retired: Arc<BTreeMap<UploadId, RetiredFile>>,
-    /// The files that were released: nobody may read them, and their objects may still be there.
+    /// The files that were released: they are served no more, and their objects may still be there.
     pub released: Arc<BTreeMap<UploadId, RetiredFile>>,
     /// Up to this record no objects are kept beside checkpoints.
     pub cleared: u64,

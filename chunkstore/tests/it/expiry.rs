@@ -1,4 +1,4 @@
-//! Merged files that nobody can ask for any more: released, deleted, and nothing else with them.
+//! Merged files of which no address is good any more: released, deleted, and nothing else with them.
 
 mod checkpoints;
 mod kept;

@@ -125,7 +125,6 @@ impl ObjectStore for Dated {
 
 /// What there is at one moment.
 #[derive(Debug)]
-#[expect(dead_code, reason = "some are only printed")]
 struct Figures {
     pushes: u64,
     /// Files in the state: those that count, and those that do not.
@@ -298,7 +297,11 @@ async fn pushes(count: u64) {
             continue;
         }
         let figures = world.figures(salt + 1).await;
-        eprintln!("{figures:?}");
+        let (log, resident) = (figures.log_bytes, figures.resident_mb);
+        eprintln!(
+            "{} pushes: {log} bytes of log, {resident} MB resident, {figures:?}",
+            figures.pushes
+        );
         assert!(
             figures.stored * 10 <= figures.live * 13 + figures.retired * 10 + 10_000,
             "the store keeps what nothing needs"

@@ -9,8 +9,8 @@ use holdfast_doltdb::RefName;
 use holdfast_doltdb::history::History;
 
 use super::backup_id::BackupId;
+use super::catalog::Catalog;
 use super::error::BackupError;
-use super::listing::Catalog;
 use crate::remote::{ListedFiles, Remote, RemoteSource, Shelf};
 use crate::transfer::datasets::Datasets;
 use crate::transfer::described;

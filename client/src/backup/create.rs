@@ -10,8 +10,8 @@ use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_doltdb::RefName;
 
 use super::backup_id::BackupId;
+use super::catalog::Catalog;
 use super::error::BackupError;
-use super::listing::Catalog;
 use super::mend::{Mended, VaultMender};
 use super::needing::needing;
 use super::origin::{BackupSource, Opened, Workplace};

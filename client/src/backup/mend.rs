@@ -18,8 +18,8 @@ use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{ChunkAddress, TableFileId};
 
 use super::backup_id::BackupId;
+use super::catalog::Catalog;
 use super::error::BackupError;
-use super::listing::Catalog;
 use super::needing::needing;
 use super::origin::Opened;
 use super::reliance::FileDamage;

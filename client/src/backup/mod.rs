@@ -7,7 +7,7 @@
 //! ```
 //!
 //! * Truth: the records. Each names a root, the files that hold everything below it, mostly as a change of an earlier
-//!   list, and the digest of the record before. The root of the store is that of the latest backup, for whoever knows no records.
+//!   list, and the digest of the record before. The root of the store is that of the latest backup, for programs that know no records.
 //! * Order: chunks durable and part of the store, then the record, created only if its number is free, then the root.
 //! * Crash: before the record, chunks that nothing names; before the root, a backup that is listed and can be restored
 //!   while Dolt still sees the one before. The next backup goes on from there.
@@ -18,6 +18,7 @@
 //!   forge.
 
 mod backup_id;
+mod catalog;
 mod chosen;
 mod create;
 mod error;
@@ -38,11 +39,12 @@ mod verify;
 mod walk;
 
 pub use backup_id::BackupId;
+pub use catalog::Catalog;
 pub use chosen::Which;
 pub use create::{BackupRequest, Created, Occupied, Outcome, create};
 pub use error::BackupError;
 pub(crate) use error::{AHEAD, LIVE};
-pub use listing::{Catalog, forget, list};
+pub use listing::{forget, list};
 pub use mend::Mended;
 pub use origin::BackupSource;
 pub(crate) use origin::{Opened, Workplace};

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashSet};
 use holdfast_chunkstore::TableFileId;
 
 use super::backup_id::BackupId;
+use super::catalog::Catalog;
 use super::error::BackupError;
 use super::files::Files;
-use super::listing::Catalog;
 use crate::remote::{RemoteFile, Shelf};
 
 /// Finds the backups that need each of some files, the newest first; the target lists `listed`.

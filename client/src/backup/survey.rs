@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use futures::{StreamExt as _, stream};
 
 use super::backup_id::BackupId;
+use super::catalog::{AT_ONCE, Catalog, Loaded};
 use super::error::BackupError;
-use super::listing::{AT_ONCE, Catalog, Loaded};
 use super::record::{BackupRecord, ListedBackup, RecordError};
 use super::spine;
 use crate::remote::Shelf;

@@ -12,7 +12,7 @@ use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::{RootAddress, TableFileId};
 
 use super::backup_id::BackupId;
-use super::listing::Catalog;
+use super::catalog::Catalog;
 use super::record::{Added, Draft, RecordedFile, digest};
 use crate::remote::{Drawn, Lot, Put, RemoteError, RemoteFile, Shelf};
 

@@ -12,9 +12,9 @@ use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
 use holdfast_doltdb::source::each;
 
 use super::backup_id::BackupId;
+use super::catalog::Catalog;
 use super::chosen::{Chosen, Which, choose};
 use super::error::BackupError;
-use super::listing::Catalog;
 use super::needing::needing;
 use super::record::RecordError;
 use super::survey::Survey;

@@ -97,7 +97,7 @@ impl fmt::Debug for NewKey {
 }
 
 impl NewKey {
-    /// Makes a key pair of a seed that nobody else has.
+    /// Makes a key pair of a random seed.
     pub fn of_seed(seed: &[u8; 32]) -> Result<Self, KeyError> {
         use ring::signature::KeyPair as _;
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| KeyError::Pair)?;

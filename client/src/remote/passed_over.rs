@@ -1,4 +1,4 @@
-//! Damaged files of a store that do not count for one who mends it.
+//! Damaged files of a store that do not count while it is mended.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -107,7 +107,7 @@ impl Budget {
         let wait = jittered(self.wait);
         self.wait = (self.wait * 3 / 2).min(LONGEST_WAIT);
         Some(match asked {
-            // All who were asked for the same do not come back together either.
+            // Clients that were told the same time do not come back together either.
             Some(asked) => wait.max(asked.min(LONGEST_ASKED) + jittered(FIRST_WAIT)),
             None => wait,
         })

@@ -56,7 +56,7 @@ pub enum UrlError {
         /// What was given.
         text: String,
     },
-    /// An address with what nobody would send.
+    /// An address with a part that is never sent.
     #[error("could not use an address with a user name or a password in it")]
     UserInfo,
     /// A bucket's address with keys in it.

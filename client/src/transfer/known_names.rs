@@ -14,7 +14,7 @@ pub struct KnownNames {
 }
 
 impl KnownNames {
-    /// Looks among names for those that are shown to someone who asked for `wanted`.
+    /// Looks among names for those that are shown where `wanted` is not found.
     pub fn near<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Self {
         let mut known = Self::default();
         let mut least = farthest(wanted);

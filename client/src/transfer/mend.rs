@@ -1,8 +1,8 @@
 //! What a store lost, written into it again from where it still is.
 //!
 //! The damaged files are passed over, all that some roots reach is walked through the store and the source together, and
-//! what the store has not is sent in new files. Files that are damaged stay listed until all is there: whoever is cut off
-//! before finds them again.
+//! what the store has not is sent in new files. Files that are damaged stay listed until all is there: a run that is cut
+//! off before leaves them for the next.
 //!
 //! # Memory
 //! The chunks of one file of [`FILE_BYTES`], and what [`Seen`] takes.

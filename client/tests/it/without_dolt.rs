@@ -1,4 +1,4 @@
-//! What people do who have no dolt at hand; a real dolt reads what was written, and writes the same.
+//! What is done without a dolt at hand; a real dolt reads what was written, and writes the same.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

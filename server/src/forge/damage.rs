@@ -19,7 +19,7 @@ const MOST_NAMED: usize = 20;
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// After so many such looks the store is listed again, that is once an hour: what is read from a bucket by presigned
-/// addresses, and what nobody reads, is noticed by the list alone.
+/// addresses, and what is not read, is noticed by the list alone.
 const LOOKS_PER_LIST: u32 = 60;
 
 impl Forge {

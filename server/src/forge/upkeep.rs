@@ -1,6 +1,6 @@
-//! Work that nobody waits for: small files are merged after a push, and files that nothing needs any more are released
+//! Work that no caller waits for: small files are merged after a push, and files that nothing needs any more are released
 //! and deleted: damaged ones, and what was merged away when no address of it is good any more. A repository for which
-//! it is too early is looked at again when it is time, also if nobody uses it.
+//! it is too early is looked at again when it is time, also where no request comes.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -10,11 +10,12 @@
 //! arrives is given back after the time that a message may take.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::peer::Peer;
 
 /// Room for messages that arrive, in KiB.
 const ARRIVING_KIB: u32 = 64 << 10;
@@ -35,7 +36,7 @@ const REMEMBERED: usize = 256;
 pub struct Budget {
     sizes: Sizes,
     all: Rooms,
-    peers: Mutex<HashMap<IpAddr, Rooms>>,
+    peers: Mutex<HashMap<Peer, Rooms>>,
 }
 
 /// How much room there is, in KiB.
@@ -90,7 +91,7 @@ impl Budget {
     }
 
     /// The part of a peer; a call whose peer is not known may take all.
-    pub fn share(&self, peer: Option<IpAddr>) -> Share {
+    pub fn share(&self, peer: Option<Peer>) -> Share {
         let parts = Sizes {
             arriving: self.sizes.arriving / PARTS,
             working: self.sizes.working / PARTS,
@@ -170,14 +171,16 @@ fn kib(len: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use futures::FutureExt as _;
 
     use super::*;
 
     const KIB: usize = 1 << 10;
 
-    fn peers() -> [Option<IpAddr>; 5] {
-        [1, 2, 3, 4, 5].map(|last| Some(IpAddr::from([10, 0, 0, last])))
+    fn peers() -> [Option<Peer>; 5] {
+        [1, 2, 3, 4, 5].map(|last| Some(Peer::of(IpAddr::from([10, 0, 0, last]))))
     }
 
     #[test]
@@ -229,7 +232,7 @@ mod tests {
         let budget = Budget::default();
         let kept = budget.share(peers()[0]);
         for number in 0..10 * u32::try_from(REMEMBERED).unwrap() {
-            drop(budget.share(Some(std::net::Ipv4Addr::from(number).into())));
+            drop(budget.share(Some(Peer::of(std::net::Ipv4Addr::from(number).into()))));
         }
         assert!(budget.peers.lock().len() <= REMEMBERED);
         assert!(budget.peers.lock().contains_key(&peers()[0].unwrap()));

@@ -34,7 +34,7 @@ pub struct Chunks {
 /// What is said of a call that the door did not let in.
 const NO_DOOR: &str = "a call that passed no door";
 
-/// A call, understood: who makes it, its message, and what it takes in memory.
+/// A call, understood: its caller, its message, and what it takes in memory.
 struct Call<T> {
     caller: Caller,
     message: T,

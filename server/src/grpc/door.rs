@@ -20,6 +20,7 @@ use super::{MAX_REQUEST, MAX_SMALL_MESSAGE};
 use crate::forge::access::{Action, Principal};
 use crate::forge::{Caller, Forge};
 use crate::origin::BaseUrl;
+use crate::peer::Peer;
 use crate::transport::Arrival;
 
 /// What the paths of the calls that deal with repositories begin with.
@@ -89,7 +90,7 @@ impl Door {
             Some(_) => &self.budget,
             None => &self.aside,
         };
-        let share = budget.share(arrival.map(|arrival| arrival.peer.ip()));
+        let share = budget.share(arrival.map(|arrival| Peer::of(arrival.peer.ip())));
         head.extensions.insert(share.clone());
         if let Some(action) = rule.action {
             let caller = self.caller(&head, base_url, action).await?;

@@ -1,4 +1,4 @@
-//! Whether the object store answers: asked once for all who want to know, and at most once a second.
+//! Whether the object store answers: asked once for all probes at once, and at most once a second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Readiness {
         {
             return outcome.clone();
         }
-        // Its end does not depend on who waits for it.
+        // It ends whether or not a probe waits for it.
         let asking = tasks.spawn(ask(Arc::clone(forge)));
         let outcome = asking.map(|end| end.unwrap_or_else(|_| Err(NO_ANSWER.into())));
         let outcome = outcome.boxed().shared();

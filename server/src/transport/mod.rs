@@ -326,12 +326,13 @@ impl<A: Answer> Connection<A> {
                 }
                 _ = beats.tick() => match pulse.beat(&self.patience) {
                     Verdict::Lives => !told_to_end && pulse.is_silent() && seat.is_wanted(),
-                    Verdict::Idle => !told_to_end,
+                    Verdict::Idle => true,
                     Verdict::Dead(reason) => return Err(reason.into()),
                 },
             };
             if end {
                 told_to_end = true;
+                pulse.tell_to_end();
                 connection.as_mut().graceful_shutdown();
             }
         }

@@ -71,7 +71,7 @@ pub(super) struct Seat {
     places: Arc<Places>,
     peer: Option<Peer>,
     number: u64,
-    /// Kept so that those who watch it see when the seat is gone.
+    /// Kept so that its receivers see when the seat is gone.
     sender: watch::Sender<Standing>,
     is_yielding: AtomicBool,
 }
@@ -245,7 +245,7 @@ mod tests {
             [Served, Served, Waits, Served],
             "in turn"
         );
-        // One that goes away while it waits holds up nobody.
+        // One that goes away while it waits holds up no other.
         drop(seats.remove(2));
         drop(seats);
         assert!(places.state.lock().peers.is_empty());

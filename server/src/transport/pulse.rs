@@ -72,8 +72,9 @@ struct State {
     next: u64,
     /// The requests that run: for how many beats each has been waiting for its client to read on.
     running: HashMap<u64, Arc<AtomicU32>>,
-    /// For how many beats nothing has run.
+    /// For how many beats nothing has run, since the connection was told to end at the latest.
     silent: u32,
+    is_told_to_end: bool,
 }
 
 /// One request, from its head to the end of its answer's body.
@@ -106,6 +107,14 @@ impl Pulse {
         state.next > 0 && state.running.is_empty()
     }
 
+    /// The connection is told to end. Its client has as long as for a first request to do so where nothing runs: one
+    /// that does not read is never heard of again, and would hold a stopping server until all is cut.
+    pub(super) fn tell_to_end(&self) {
+        let mut state = self.state.lock();
+        state.is_told_to_end = true;
+        state.silent = 0;
+    }
+
     /// Counts a beat, and tells what has lasted too long.
     pub(super) fn beat(&self, patience: &Patience) -> Verdict {
         let mut state = self.state.lock();
@@ -115,11 +124,10 @@ impl Pulse {
                 silent if state.next == 0 && silent > patience.first_request => {
                     Verdict::Dead("no request came")
                 }
-                // It was told some beats ago, and something keeps it.
-                silent if silent > patience.idle + patience.first_request => {
+                silent if state.is_told_to_end && silent > patience.first_request => {
                     Verdict::Dead("nothing runs on it")
                 }
-                silent if silent > patience.idle => Verdict::Idle,
+                silent if !state.is_told_to_end && silent > patience.idle => Verdict::Idle,
                 _ => Verdict::Lives,
             };
         }
@@ -217,6 +225,8 @@ mod tests {
         drop(running);
         assert_eq!(beats(&pulse, 5), [Verdict::Lives; 5]);
         assert_eq!(beats(&pulse, 2), [Verdict::Idle; 2]);
+        pulse.tell_to_end();
+        assert_eq!(beats(&pulse, 2), [Verdict::Lives; 2]);
         assert_eq!(pulse.beat(&PATIENCE), Verdict::Dead("nothing runs on it"));
         drop(pulse.begin());
         assert_eq!(pulse.beat(&PATIENCE), Verdict::Lives);

@@ -81,6 +81,7 @@ async fn what_a_server_keeps_is_its_owners_alone() {
     let mut found = Vec::new();
     seen_by_others(data.path(), &mut found);
     assert!(found.is_empty(), "{found:?}");
+    drop(client);
     server.stop();
 }
 

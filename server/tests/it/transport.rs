@@ -9,6 +9,7 @@ use holdfast_server::peer::TrustedProxies;
 use holdfast_server::transport::{
     Answer, Arrival, ConnectionLimits, Drain, Listener, Patience, ResponseBody,
 };
+use http_body_util::BodyExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -462,6 +463,24 @@ impl Answer for Endless {
     }
 }
 
+/// Answers everything with a body that ends.
+struct Short;
+
+impl Answer for Short {
+    async fn answer(
+        self: Arc<Self>,
+        _arrival: Arrival,
+        _request: http::Request<hyper::body::Incoming>,
+    ) -> http::Response<ResponseBody> {
+        let body = http_body_util::Empty::new().map_err(|never| match never {});
+        http::Response::new(ResponseBody::new(body))
+    }
+
+    fn is_probe(&self, _request: &http::Request<hyper::body::Incoming>) -> bool {
+        false
+    }
+}
+
 /// A port with little patience.
 struct Port {
     address: std::net::SocketAddr,
@@ -472,13 +491,18 @@ struct Port {
 
 impl Port {
     async fn open() -> Self {
+        let (sender, asked) = tokio::sync::mpsc::channel(1);
+        Self::of(Endless(sender), asked, 10).await
+    }
+
+    /// One with another application and another number of beats for connections on which nothing runs.
+    async fn of(app: impl Answer, asked: tokio::sync::mpsc::Receiver<()>, idle: u32) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, drain) = (listener.local_addr().unwrap(), Drain::default());
-        let (sender, asked) = tokio::sync::mpsc::channel(1);
         let listener = Listener {
             listener,
             tls: None,
-            app: Arc::new(Endless(sender)),
+            app: Arc::new(app),
             limits: ConnectionLimits {
                 in_all: 10,
                 per_peer: 10,
@@ -488,7 +512,7 @@ impl Port {
                 beat: Duration::from_millis(10),
                 first_request: 3,
                 unread: 10,
-                idle: 10,
+                idle,
             },
             drain: drain.clone(),
         };
@@ -557,4 +581,25 @@ async fn a_stream_that_is_not_read_is_cut_with_its_connection() {
     port.ends_with_its_connections().await;
     assert!(running.await.is_ok());
     drop(answer);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_more_does_not_hold_a_server_that_stops() {
+    let (_sender, asked) = tokio::sync::mpsc::channel(1);
+    let port = Port::of(Short, asked, u32::MAX - 10).await;
+    let stream = TcpStream::connect(port.address).await.unwrap();
+    let (mut sender, mut connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let request =
+        http::Request::get("http://x/x").body(http_body_util::Empty::<bytes::Bytes>::new());
+    let answer = sender.send_request(request.unwrap());
+    tokio::select! {
+        answer = answer => drop(answer.unwrap()),
+        ended = &mut connection => panic!("before it answered: {ended:?}"),
+    }
+    // From here on nothing reads what the server says; the connection stays open.
+    port.ends_with_its_connections().await;
+    drop((sender, connection));
 }

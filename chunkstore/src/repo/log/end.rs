@@ -62,7 +62,7 @@ impl Log {
             let sequence = meta.key.name().parse::<u64>();
             sequence.is_ok_and(|sequence| sequence > last)
         };
-        // Somebody may have written on since; but he began with the next record.
+        // Another server may have written on since, but then it began with the next record.
         if listed.iter().any(is_later) && !self.exists(last + 1).await? {
             return Err(self.lost(last + 1, "later records are there"));
         }
@@ -105,7 +105,7 @@ impl Log {
         Ok(meta.map_err(object("ask how old a record is"))?.modified)
     }
 
-    /// A hint that cannot be written is missed by nobody.
+    /// A hint that cannot be written costs a longer search, no more.
     pub(super) async fn leave_hint(&self, sequence: u64) {
         if let Err(error) = self
             .objects

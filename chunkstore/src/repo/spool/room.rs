@@ -2,8 +2,8 @@
 //!
 //! A file that is received takes room as its bytes come, whatever length was declared, so that one whose bytes do not
 //! come takes none. Where all is taken, or the share of its sender, it waits. Room that comes free goes to the oldest
-//! file that it is of use to. Files that all wait for each other would wait for ever: when nothing has moved for
-//! [`STUCK`], the youngest of them that has room gives it up, and so the oldest ends in any case.
+//! file that it is of use to. Files that have all room between them and all wait for more would wait for ever: the
+//! youngest of them gives up at once, and so the oldest ends in any case.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -14,10 +14,8 @@ use tokio::sync::oneshot;
 use super::error::SpoolError;
 use crate::clock::Clock;
 
-/// How long nothing moves before one of the files that wait gives up for the others.
-pub(super) const STUCK: Duration = Duration::from_secs(60);
-/// After how many such times a file gives up that waits for what does not wait itself.
-pub(super) const STUCK_TIMES: u32 = 10;
+/// How long nothing moves before a file gives up that waits for one which does not wait itself.
+pub(super) const STUCK: Duration = Duration::from_secs(600);
 /// Received files leave one part in so many to what finishes them: to sorting, and to reads.
 const LEFT_TO_CHECKS: u64 = 16;
 
@@ -49,7 +47,7 @@ pub(super) struct Owner {
     pub(super) share: Share,
 }
 
-/// Room, and who has it.
+/// Room, and which uploads hold it.
 #[derive(Debug)]
 pub(super) struct Room {
     max: u64,
@@ -84,7 +82,16 @@ struct Taken {
 #[derive(Debug)]
 struct Wait {
     wanted: u64,
-    granted: oneshot::Sender<()>,
+    turn: oneshot::Sender<Turn>,
+}
+
+/// How a wait ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// The room is taken for the file.
+    Granted,
+    /// The file has to give its room to others.
+    GiveUp,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +102,7 @@ struct OfSender {
 }
 
 /// What room is lacking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Lacking {
     /// None.
     Nothing,
@@ -194,37 +201,34 @@ impl Room {
         wanted: u64,
         clock: &dyn Clock,
     ) -> Result<(), SpoolError> {
-        let (granted, mut is_granted) = oneshot::channel();
+        let (turn, mut told) = oneshot::channel();
         let waiting = Waiting { room: self, number };
         {
             let mut state = self.state.lock();
             if let Some(taken) = state.files.get_mut(&number) {
-                taken.waits = Some(Wait { wanted, granted });
+                taken.waits = Some(Wait { wanted, turn });
             }
             state.waiting.insert(number);
-            state.serve(self.for_received());
+            state.settle(self.for_received());
         }
-        let mut times = 0;
         let mut seen = self.moves(number, wanted);
-        loop {
+        let turn = loop {
             tokio::select! {
                 biased;
-                _ = &mut is_granted => break,
+                turn = &mut told => break turn.unwrap_or(Turn::GiveUp),
                 () = clock.sleep(STUCK) => {}
             }
             let now = self.moves(number, wanted);
-            times = if now == seen { times + 1 } else { 0 };
-            seen = now;
-            let state = self.state.lock();
-            let gives_up = times >= STUCK_TIMES || times > 0 && state.is_to_yield(number, seen.0);
-            if gives_up && state.waiting.contains(&number) {
-                let error = self.budget(&state, wanted);
-                drop(state);
-                return Err(error);
+            if now == seen {
+                break Turn::GiveUp;
             }
-        }
+            seen = now;
+        };
         drop(waiting);
-        Ok(())
+        match turn {
+            Turn::Granted => Ok(()),
+            Turn::GiveUp => Err(self.budget(&self.state.lock(), wanted)),
+        }
     }
 
     /// What a file lacks, and how often that has moved.
@@ -272,7 +276,7 @@ impl Room {
                 state.senders.remove(&sender);
             }
         }
-        state.serve(self.for_received());
+        state.settle(self.for_received());
     }
 
     fn budget(&self, state: &State, wanted: u64) -> SpoolError {
@@ -314,6 +318,12 @@ impl State {
         }
     }
 
+    /// Gives room to those that wait; where none of the files can move any more, one gives up.
+    fn settle(&mut self, max: u64) {
+        self.serve(max);
+        self.untie(max);
+    }
+
     /// Gives room to those that wait, the oldest first. One that waits for its sender's holds up no other sender's.
     fn serve(&mut self, max: u64) {
         let mut held_up = HashSet::new();
@@ -336,37 +346,60 @@ impl State {
                 Lacking::Nothing => {
                     self.take(number, wanted);
                     self.waiting.remove(&number);
-                    let waits = self
-                        .files
-                        .get_mut(&number)
-                        .and_then(|taken| taken.waits.take());
-                    // One that waits no more ends, and gives back what it was given.
-                    let _is_told = waits.is_some_and(|wait| wait.granted.send(()).is_ok());
+                    self.tell(number, Turn::Granted);
                 }
             }
         }
     }
 
-    /// Whether a file is the youngest with room among those that wait for the same, and not the oldest of them.
-    fn is_to_yield(&self, number: u64, lacking: Lacking) -> bool {
-        let waits_for_it = |other: &u64| match lacking {
+    /// Of files that have all room of their kind and all wait, the youngest gives up; the oldest never does.
+    fn untie(&mut self, max: u64) {
+        let mut lacking = HashSet::new();
+        for number in &self.waiting {
+            if let Some(wait) = self
+                .files
+                .get(number)
+                .and_then(|taken| taken.waits.as_ref())
+            {
+                lacking.insert(self.lacking(*number, wait.wanted, max));
+            }
+        }
+        let yielding: BTreeSet<u64> = lacking
+            .into_iter()
+            .filter_map(|lacking| self.yields(lacking))
+            .collect();
+        for number in yielding {
+            self.waiting.remove(&number);
+            self.tell(number, Turn::GiveUp);
+        }
+    }
+
+    /// The youngest file with room where all that have some of what is lacking wait, unless it is the oldest that waits.
+    fn yields(&self, lacking: Lacking) -> Option<u64> {
+        let concerned = |taken: &Taken| match lacking {
             Lacking::Nothing => false,
             Lacking::OfAll => true,
-            Lacking::OfSender(sender) => self
-                .files
-                .get(other)
-                .and_then(|taken| taken.owner)
-                .is_some_and(|owner| owner.sender == sender),
+            Lacking::OfSender(sender) => taken.owner.is_some_and(|owner| owner.sender == sender),
         };
-        let has_room = |other: &&u64| {
-            self.files
-                .get(other)
-                .is_some_and(|taken| taken.reserved > 0)
-        };
-        let mut all = self.waiting.iter().filter(|other| waits_for_it(other));
-        let oldest = all.next();
-        let youngest = all.rev().find(has_room);
-        oldest != Some(&number) && youngest == Some(&number)
+        let (mut oldest, mut youngest) = (None, None);
+        for (number, taken) in self.files.iter().filter(|(_, taken)| concerned(taken)) {
+            match taken.waits {
+                Some(_) => oldest = oldest.or(Some(*number)),
+                None if taken.reserved > 0 => return None,
+                None => {}
+            }
+            if taken.reserved > 0 {
+                youngest = Some(*number);
+            }
+        }
+        youngest.filter(|_| oldest != youngest)
+    }
+
+    /// Ends the waiting of a file. One that waits no more ends, and gives back what it was given.
+    fn tell(&mut self, number: u64, turn: Turn) {
+        let taken = self.files.get_mut(&number);
+        let wait = taken.and_then(|taken| taken.waits.take());
+        let _is_told = wait.is_some_and(|wait| wait.turn.send(turn).is_ok());
     }
 }
 
@@ -383,7 +416,7 @@ impl Drop for Waiting<'_> {
             if let Some(taken) = state.files.get_mut(&self.number) {
                 taken.waits = None;
             }
-            state.serve(self.room.for_received());
+            state.settle(self.room.for_received());
         }
     }
 }

@@ -1,5 +1,6 @@
 use super::super::testing::{Memory, chain, extend, files, first_form, id, root};
 use super::*;
+use crate::backup::files::Files;
 
 #[test]
 fn what_is_forgotten_is_not_listed_and_still_counts() {

@@ -1,4 +1,4 @@
-//! Who gets room, who waits, and who gives up.
+//! Which upload gets room, which waits, and which gives up.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -227,19 +227,60 @@ async fn of_files_that_wait_for_each_other_the_youngest_gives_up() {
     let mut of_old = Box::pin(old.room_for(MIB));
     let mut of_young = Box::pin(young.room_for(MIB));
     assert!((&mut of_old).now_or_never().is_none());
-    assert!((&mut of_young).now_or_never().is_none());
     // That others move is of no use to them.
     let mut other = place.receive(2, 16).await;
     assert!(takes(&mut other, 3));
-    place.pass(STUCK - Duration::from_millis(1));
-    assert!((&mut of_young).now_or_never().is_none());
-    place.pass(Duration::from_millis(1));
-    assert!((&mut of_old).now_or_never().is_none());
-    let refused = of_young.now_or_never().unwrap().unwrap_err();
+    let refused = (&mut of_young).now_or_never().unwrap().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Exhausted);
+    assert!((&mut of_old).now_or_never().is_none());
+    drop(of_young);
     drop(young);
     of_old.await.unwrap();
     assert!(takes(&mut old, 4));
+}
+
+#[tokio::test]
+async fn none_gives_up_while_one_of_them_receives() {
+    let place = Place::new();
+    let [mut old, mut young] = two_that_wait_for_each_other(&place).await;
+    let mut of_old = Box::pin(old.room_for(MIB));
+    assert!((&mut of_old).now_or_never().is_none());
+    place.pass(STUCK - Duration::from_millis(1));
+    assert!((&mut of_old).now_or_never().is_none());
+    // It was received whole, or its client went away.
+    drop(std::mem::replace(&mut young, place.receive(1, 12).await));
+    of_old.await.unwrap();
+    assert!(takes(&mut old, 3) && takes(&mut young, 4));
+}
+
+#[tokio::test]
+async fn files_that_share_all_room_give_up_one_by_one_until_the_oldest_ends() {
+    let place = Place::new();
+    let mut files = Vec::new();
+    for sender in 0..5 {
+        files.push(place.receive(sender, 16).await);
+    }
+    assert!(files.iter_mut().all(|file| takes(file, 6)));
+    let mut waiting: Vec<_> = files
+        .into_iter()
+        .map(|mut file| Box::pin(async move { file.room_for(10 * MIB).await.map(|()| file) }))
+        .collect();
+    let mut refused = Vec::new();
+    let mut whole = Vec::new();
+    while !waiting.is_empty() {
+        let mut still = Vec::new();
+        for (number, mut one) in std::mem::take(&mut waiting).into_iter().enumerate() {
+            match (&mut one).now_or_never() {
+                Some(Ok(file)) => whole.push(file.slot.number),
+                Some(Err(_)) => refused.push(number),
+                None => still.push(one),
+            }
+        }
+        waiting = still;
+    }
+    assert_eq!(whole.len() + refused.len(), 5);
+    assert_eq!((whole[0], place.taken()), (1, 0), "the oldest ends first");
+    assert!(whole.len() > 1, "{refused:?}");
 }
 
 #[tokio::test]
@@ -252,10 +293,8 @@ async fn one_without_room_does_not_give_up_for_others() {
     let mut of_fresh = Box::pin(fresh.room_for(MIB));
     assert!((&mut of_fresh).now_or_never().is_none());
     assert!((&mut of_old).now_or_never().is_none());
-    assert!((&mut of_young).now_or_never().is_none());
-    place.pass(STUCK);
-    assert!((&mut of_fresh).now_or_never().is_none());
     assert!((&mut of_young).now_or_never().unwrap().is_err());
+    assert!((&mut of_fresh).now_or_never().is_none());
     assert!((&mut of_old).now_or_never().is_none());
     drop(of_young);
     drop(young);
@@ -270,10 +309,10 @@ async fn what_waits_for_a_file_that_never_ends_is_refused_in_the_end() {
     assert!(takes(&mut slow, 16));
     let mut file = place.receive(1, 4).await;
     let mut waiting = Box::pin(file.room_for(MIB));
-    for _ in 0..STUCK_TIMES {
-        assert!((&mut waiting).now_or_never().is_none());
-        place.pass(STUCK);
-    }
+    assert!((&mut waiting).now_or_never().is_none());
+    place.pass(STUCK - Duration::from_millis(1));
+    assert!((&mut waiting).now_or_never().is_none());
+    place.pass(Duration::from_millis(1));
     let refused = waiting.now_or_never().unwrap().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Exhausted);
     drop(slow);
