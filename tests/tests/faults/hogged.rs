@@ -87,6 +87,8 @@ fn dolt_works_beside_a_peer_that_takes_all_that_it_gets() {
     let scene = Scene::new(&dolt, &forge.dolt_settings(), forge.base_url());
     let owner = scene.published("owner", "prod");
     assert_copied(&scene, &owner);
+    // The uploads whose clients are gone are read to their ends now, and those that wait for each other's room give up.
+    forge.logs().expect("no room");
     drop(hog);
     forge.finish();
 }
