@@ -162,9 +162,9 @@ fn pushes_pulls_and_backups_in_turns_stay_few_files() {
     limited(&workshop, &["clone", &url, "copy"]).expect_success();
     let copy = workshop.database("copy");
     let clock = SystemClock::new();
-    let all_turns = match std::env::var("HOLDFAST_TURNS") {
-        Ok(count) => count.parse().expect("HOLDFAST_TURNS is a number"),
-        Err(_) => TURNS,
+    let all_turns = match std::env::var_os("HOLDFAST_TURNS") {
+        Some(count) => count.to_str().unwrap().parse().unwrap(),
+        None => TURNS,
     };
     for turn in (0..all_turns).step_by(AT_ONCE as usize) {
         let turns = turn..all_turns.min(turn + AT_ONCE);

@@ -22,6 +22,7 @@ mod hostile;
 mod limits;
 mod locations;
 mod logs;
+mod memory;
 mod peers;
 mod process;
 mod pushing;
