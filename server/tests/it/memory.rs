@@ -102,6 +102,8 @@ fn reset_most(process: u32) {
 async fn merging_takes_no_more_memory_than_it_may_whatever_it_merges() {
     let data = TempDir::new().unwrap();
     let mut command = holdfastd(data.path());
+    // As deploy/ and ./dev serve start it.
+    let command = command.env("MALLOC_MMAP_THRESHOLD_", "131072");
     let server = Daemon::start_by(command.args(["serve", "--log-filter", "info"]));
     let (process, http) = (server.process.id(), http_builder().build().unwrap());
     let mut client = server.client().await;
