@@ -30,12 +30,15 @@ pub fn children(chunk: &[u8], visit: &mut impl FnMut(ChunkAddress)) -> Result<()
     let kind = message.kind();
     let fault = DecodeError::in_message(kind);
     match kind {
-        MessageKind::StoreRoot | MessageKind::StashList => {
-            match table.bytes(0, "address_map").map_err(fault)? {
-                None | Some([]) => Ok(()),
-                Some(node) => tree_children(node, MessageKind::AddressMap, visit),
-            }
+        // Dolt writes the map of an empty store too, and panics where there is none.
+        MessageKind::StoreRoot => {
+            let map = table.required_bytes(0, "address_map").map_err(fault)?;
+            tree_children(map, MessageKind::AddressMap, visit)
         }
+        MessageKind::StashList => match table.bytes(0, "address_map").map_err(fault)? {
+            None | Some([]) => Ok(()),
+            Some(node) => tree_children(node, MessageKind::AddressMap, visit),
+        },
         MessageKind::RootValue => root_value(table, visit),
         MessageKind::Table => self::table(table, visit),
         MessageKind::AddressMap

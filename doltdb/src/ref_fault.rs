@@ -1,7 +1,7 @@
 //! What makes a ref one that Dolt cannot use: its name, or the kind of chunk that it stands for.
 //!
-//! One such ref is enough to stop Dolt, which reads all refs of a remote before it takes any. Places (prefixes) that
-//! are not known here are taken as they are: a newer Dolt may keep something there.
+//! One such ref is enough to stop Dolt, which reads all refs of a remote before it takes any. A place below `refs/` that
+//! is not known here may be one of a newer Dolt; each older one stops there with "unknown ref type".
 
 use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
@@ -35,6 +35,12 @@ pub enum RefFault {
     /// Its name.
     #[error(transparent)]
     Name(#[from] RefNameError),
+    /// The place that its name puts it in.
+    #[error("the ref {name:?} is in no place that Dolt knows, such as refs/heads/ or refs/tags/")]
+    Place {
+        /// The full name, cut at 200 characters.
+        name: String,
+    },
     /// What it stands for.
     #[error("the ref {name:?} stands for {}, and its place asks for {}", words(*found), words(Some(*wanted)))]
     Kind {
@@ -80,12 +86,23 @@ impl RefName {
         }
     }
 
-    /// Refuses the name of a place without the name of anything in it.
+    /// Refuses the name of a place without the name of anything in it, and what Dolt takes for no name.
     fn check_other(&self, name: &str) -> Result<(), RefNameError> {
         let is_remote = |name: &str| name.strip_prefix("refs/remotes/").is_some();
         match PLACES.contains(&name) || is_remote(name) {
             true => Err(self.refused("is the name of a place, and of nothing in it")),
-            false => Ok(()),
+            false => self.check_found(),
+        }
+    }
+
+    /// Checks that a ref is in a place that Dolt knows: it stops at others below `refs/`, and passes over what is
+    /// elsewhere.
+    pub fn check_place(&self) -> Result<(), RefFault> {
+        match self {
+            Self::Other(name) if name.starts_with("refs/") => Err(RefFault::Place {
+                name: name.chars().take(200).collect(),
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -207,14 +224,38 @@ mod tests {
             assert!(RefName::parse(name).check_placed().is_err(), "{name}");
             assert!(RefName::parse(name).check_usable().is_err(), "{name}");
         }
-        for name in [
-            "refs/new/a//b",
-            "new",
-            "refs/heads",
-            "workingSets/workspaces/a b",
-        ] {
+        for name in ["refs/new/a/b", "new", "workingSets/workspaces/a"] {
             assert_eq!(RefName::parse(name).check_placed(), Ok(()), "{name}");
             assert_eq!(RefName::parse(name).check_usable(), Ok(()), "{name}");
+        }
+        for name in ["refs/new/a//b", "r fs/heads/main", "workingSets/x y", ""] {
+            assert!(RefName::parse(name).check_placed().is_err(), "{name}");
+            assert!(RefName::parse(name).check_usable().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_place_below_refs_that_dolt_does_not_know_is_told() {
+        for name in [
+            "refs/tacs/v1",
+            "refs/lheads/side",
+            "refs/heads",
+            "refs/new/a",
+        ] {
+            let fault = RefName::parse(name).check_place().unwrap_err();
+            assert!(
+                fault
+                    .to_string()
+                    .contains(&format!("{name:?} is in no place"))
+            );
+        }
+        for name in [
+            "refs/heads/a",
+            "refs/tuples/k",
+            "workingSets/workspaces/w",
+            "else",
+        ] {
+            assert_eq!(RefName::parse(name).check_place(), Ok(()), "{name}");
         }
     }
 

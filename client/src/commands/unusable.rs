@@ -28,6 +28,10 @@ pub(super) async fn find(
     while let Some(named) = refs.next().await? {
         all.push(named);
     }
+    let elsewhere: Vec<_> = all
+        .iter()
+        .filter_map(|(name, _)| Some((name.clone(), name.check_place().err()?)))
+        .collect();
     let unusable = unusable_refs(source, all).await?;
     let line = |(name, fault): (RefName, _)| {
         let remedy = match (looked.store(), name.dolt_removal()) {
@@ -36,5 +40,5 @@ pub(super) async fn find(
         };
         format!("{fault}; dolt cannot use it{remedy}")
     };
-    Ok(unusable.into_iter().map(line).collect())
+    Ok(unusable.into_iter().chain(elsewhere).map(line).collect())
 }

@@ -55,8 +55,15 @@ impl Usable {
         self.passed_over.extend(unusable);
     }
 
-    /// Tells what is passed over of a store; nothing of what only its own machinery keeps.
+    /// Tells what is passed over of a store, and what stops Dolt there; nothing of what only its own machinery keeps.
     pub(crate) fn warn(&self, of: &str, observer: &dyn Observer) {
+        for fault in self
+            .datasets
+            .iter()
+            .filter_map(|(name, _)| name.check_place().err())
+        {
+            observer.warn(&format!("{of}: {fault}; dolt may stop at it"));
+        }
         for (_, fault) in self.passed_over.iter().filter(|(name, _)| is_shown(name)) {
             observer.warn(&passed_over(of, fault));
         }

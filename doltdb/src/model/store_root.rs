@@ -11,7 +11,8 @@ pub struct StoreRoot<'a> {
 }
 
 impl<'a> StoreRoot<'a> {
-    /// Decodes the chunk of a store root; the map inside is not looked at.
+    /// Decodes the chunk of a store root; the map inside is not looked at. Without one it reads as empty, so that a
+    /// store which has such a root can be given another; [`crate::children::children`] refuses it.
     pub fn decode(chunk: &'a [u8]) -> Result<Self, DecodeError> {
         let message = Message::expect(chunk, MessageKind::StoreRoot)?;
         let dataset_map = message

@@ -60,8 +60,9 @@ pub(super) async fn find(
         let next = refs.next().await?;
         let is_end = next.is_none();
         if let Some((name, address)) = next {
-            match name.check_usable() {
-                Err(fault) => unusable.push(told(&name, &fault.into())),
+            let usable = name.check_usable().map_err(RefFault::from);
+            match usable.and_then(|()| name.check_place()) {
+                Err(fault) => unusable.push(told(&name, &fault)),
                 Ok(()) if name.kind().is_some() => batch.push((name, address)),
                 Ok(()) => {}
             }

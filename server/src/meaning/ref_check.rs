@@ -9,6 +9,8 @@ use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::repo::{ReadChunks, RefMove, RepositoryError};
 use holdfast_doltdb::{MessageKind, RefFault, RefName};
 
+use super::ACCEPTING;
+
 /// How many chunks are asked for at once.
 const BATCH: usize = 4096;
 /// How many refs an answer names.
@@ -28,6 +30,9 @@ impl Refused {
             return ControlFlow::Break(());
         }
         let mut text = fault.to_string();
+        if let RefFault::Place { .. } = fault {
+            text.push_str(&format!("; {ACCEPTING}"));
+        }
         if let Some(command) = name.dolt_removal() {
             text.push_str(&format!(
                 "; if it is in your database, this removes it: {command}"
@@ -51,7 +56,7 @@ impl Refused {
 }
 
 /// Finds the refs among some moves that Dolt could not use. Where chunks of unknown kinds are taken, a ref may stand
-/// for one.
+/// for one, and in an unknown place.
 pub(super) async fn check(
     chunks: &dyn ReadChunks,
     moves: &[RefMove],
@@ -64,12 +69,17 @@ pub(super) async fn check(
         let name = RefName::parse(&moved.name);
         // What is there under a name that nothing new may have goes on: only what comes to be is judged by its name.
         let placed = match moved.old {
-            None => name.check_placed(),
+            None => name.check_placed().map_err(RefFault::from),
             Some(_) => Ok(()),
         };
+        // A repository that takes what a newer Dolt writes has its places too.
+        let placed = placed.and_then(|()| match accept_unknown || moved.old.is_some() {
+            true => Ok(()),
+            false => name.check_place(),
+        });
         match placed {
             Err(fault) => {
-                if refused.add(&name, &fault.into()).is_break() {
+                if refused.add(&name, &fault).is_break() {
                     return Ok(refused);
                 }
             }

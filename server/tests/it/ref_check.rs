@@ -8,7 +8,8 @@ use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::repo::check::{ChildrenRefused, FindChildren};
 use holdfast_chunkstore::repo::{Meaning, MovesError, ReadChunks, RefMove, Repositories};
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
-use holdfast_doltdb::testing::TinyDb;
+use holdfast_doltdb::model::StoreRoot;
+use holdfast_doltdb::testing::{TinyDb, messages};
 use holdfast_server::commands::Form;
 use holdfast_server::commands::verify::verify;
 use holdfast_server::meaning::DoltMeaning;
@@ -70,6 +71,10 @@ async fn a_commit_that_brings_a_ref_that_dolt_could_not_use_is_refused_by_name()
         ("refs/tags/x", commit, "dolt tag -d 'x'"),
         ("refs/remotes/origin", commit, "\"refs/remotes/origin\""),
         ("workingSets/heads/main", commit, "a working set"),
+        // Each of these stops every dolt that clones.
+        ("refs/tacs/v1", tag, "in no place that Dolt knows"),
+        ("refs/lheads/side", commit, "accept_unknown_chunks"),
+        ("r fs/heads/main", commit, "a space or a character"),
     ] {
         let mut bad = good.clone();
         let fresh = bad.set(&[(name, Some(value))]);
@@ -78,9 +83,39 @@ async fn a_commit_that_brings_a_ref_that_dolt_could_not_use_is_refused_by_name()
         assert!(text.contains(words), "{text}");
         assert!(!text.contains(char::is_control), "{text:?}");
     }
-    // A tag that stands for a tag, and what lies in a place that is not known.
-    let fresh = good.set(&[("refs/tags/v2", Some(tag)), ("refs/new/a//b", Some(tag))]);
+    // A tag that stands for a tag, and what Dolt passes over: a name that is not below refs/.
+    let fresh = good.set(&[("refs/tags/v2", Some(tag)), ("new/a", Some(tag))]);
     send(&rig, &mut client, &good, &fresh).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_repository_that_takes_what_a_newer_dolt_writes_takes_its_places() {
+    let rig = Rig::start(&[("accept_unknown_chunks", "true")]).await;
+    let mut client = rig.client().await;
+    let (mut good, _, tag) = database();
+    push(&rig, &mut client, &good).await;
+    let fresh = good.set(&[("refs/new/a", Some(tag))]);
+    send(&rig, &mut client, &good, &fresh).await.unwrap();
+    let fresh = good.set(&[("refs/new/a b", Some(tag))]);
+    send(&rig, &mut client, &good, &fresh).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_root_without_a_map_of_refs_is_refused() {
+    let rig = Rig::start(&[]).await;
+    let mut client = rig.client().await;
+    let (good, _, _) = database();
+    push(&rig, &mut client, &good).await;
+    // Bytes at which Dolt panics, and which read as no refs elsewhere.
+    let root = messages::store_root(&[]);
+    assert!(StoreRoot::decode(&root).unwrap().dataset_map.is_none());
+    let packed = pack(&[root.into()]);
+    let url = upload_url(&mut client, &packed).await.unwrap();
+    let answer = put(&rig, &url, &packed.bytes).await;
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    assert_eq!(status, 400, "{text}");
+    assert!(text.contains("too few for a message"), "{text}");
 }
 
 /// A server as it was before it looked at refs.
