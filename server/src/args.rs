@@ -110,7 +110,7 @@ impl Arguments {
                 Ok(text) => gathered.add_file(&name, &text),
                 Err(error) => gathered.complaints.push(crate::settings::Complaint::new(
                     name,
-                    format!("read the settings file: {error}"),
+                    format!("could not read the settings file: {error}"),
                 )),
             }
         }

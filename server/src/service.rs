@@ -33,7 +33,7 @@ const UNTRUSTED_QUIET: Duration = Duration::from_hours(1);
 #[non_exhaustive]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("could not listen on {listen}")]
+    #[error("could not listen on {listen}, which the setting listen names")]
     Listen {
         /// The address.
         listen: String,

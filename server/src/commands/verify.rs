@@ -179,9 +179,29 @@ fn write_text(verified: &Verified, out: &mut dyn Write) -> std::io::Result<()> {
         // The fault has the name in it, with everything escaped that a terminal would obey.
         writeln!(out, "    unusable-ref  {}", unusable.fault)?;
     }
-    match &verified.needing {
-        Some(needing) => write_needing(needing, out),
+    if let Some(needing) = &verified.needing {
+        write_needing(needing, out)?;
+    }
+    match next_step(&verified.report) {
+        Some(step) => writeln!(out, "    next  {step}"),
         None => Ok(()),
+    }
+}
+
+/// What puts right what was found, where something does.
+fn next_step(report: &Report) -> Option<&'static str> {
+    let is_found = |wanted: &[Damage]| {
+        let mut found = report.findings.iter().map(|finding| finding.damage);
+        found.any(|damage| wanted.contains(&damage))
+    };
+    if is_found(&[Damage::LogGap, Damage::LogRecord, Damage::LogChain]) {
+        Some(
+            "put the named records back from a copy of the store: nothing can be read without them",
+        )
+    } else if lacks_chunks(report) {
+        Some("`holdfast push --repair` from a whole clone sends what is lost again")
+    } else {
+        None
     }
 }
 

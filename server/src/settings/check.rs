@@ -127,7 +127,10 @@ impl Checker {
         if access.open_to_the_network && !access.open {
             self.complain("open_to_the_network", "has no meaning without open");
         }
-        if !access.open && access.admin_token.is_none() {
+        // Where the file that may hold it is not read, that is said already.
+        let is_told =
+            !self.gathered.complaints.is_empty() || self.optional("admin_token_file").is_some();
+        if !access.open && access.admin_token.is_none() && !is_told {
             self.complain(
                 "admin_token",
                 "must be set, here or by admin_token_file, or open for a server that anybody may write to",

@@ -43,7 +43,7 @@ fn json(output: &Output) -> Value {
 }
 
 /// A store of two pushes, and the database that was pushed.
-async fn two_pushes() -> (TempDir, TinyDb) {
+pub(crate) async fn two_pushes() -> (TempDir, TinyDb) {
     let data = TempDir::new().unwrap();
     let daemon = Daemon::start(data.path());
     let mut pushed = database();
@@ -353,12 +353,12 @@ async fn a_history_with_a_hole_says_so() {
     assert!(said.contains("holdfastd: "), "{said}");
 }
 
-fn record(data: &Path, sequence: usize) -> PathBuf {
+pub(crate) fn record(data: &Path, sequence: usize) -> PathBuf {
     files(data, "/log/")[sequence - 1].clone()
 }
 
 /// The objects whose path has `part`, in the order of their names.
-fn files(data: &Path, part: &str) -> Vec<PathBuf> {
+pub(crate) fn files(data: &Path, part: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     walk(&data.join("store"), &mut |path| {
         if path.to_str().unwrap().contains(part) {
@@ -389,7 +389,7 @@ fn copy(from: &Path, to: &Path) {
     });
 }
 
-fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     fs::remove_file(path).unwrap();
 }
 
@@ -399,7 +399,7 @@ fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-fn flip(path: &Path) {
+pub(crate) fn flip(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

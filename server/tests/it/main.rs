@@ -31,3 +31,4 @@ mod retired;
 mod rig;
 mod settings;
 mod transport;
+mod words;
