@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::forge::{Forge, ForgeError};
 use crate::grpc::Reflection;
 use crate::http::Plane;
+use crate::http::outgoing::Outgoing;
 use crate::http::readiness::Readiness;
 use crate::lock::DirectoryLock;
 use crate::requests::Requests;
@@ -116,6 +117,7 @@ impl Service {
             forge,
             ready: AtomicBool::new(true),
             readiness: Readiness::default(),
+            outgoing: Outgoing::default(),
             tasks: TaskTracker::new(),
         });
         http.forge.watch_for_damage();

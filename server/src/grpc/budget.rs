@@ -1,13 +1,14 @@
 //! Memory for messages: one budget for all that are being received, decoded and answered.
 //!
 //! ```text
-//! head of a message ─▶ room to arrive: its length ─▶ whole ─▶ room to work: what decoding and answering take
+//! head of a message ─▶ room to arrive: twice what came ─▶ whole ─▶ room to work: what decoding and answering take
 //! ```
 //!
 //! A call that finds no room waits, in the order of arrival; nothing is refused for want of room. Each peer gets a part
-//! of the budget only, so that one that fills its part keeps no other waiting. A call waits for room to work while it
-//! holds room to arrive, and never the other way round, so nothing waits for itself; what is held for a message that
-//! arrives is given back after the time that a message may take.
+//! of the budget only, so that one that fills its part keeps no other waiting. What a message declares takes no room: only
+//! what came of it does, so that a sender holds little more than it has sent. A call waits for room to work while it
+//! holds room to arrive, and never the other way round; messages that all wait for room to go on, and what is held for
+//! one that stops, are ended after the time that a message may take.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ const ARRIVING_KIB: u32 = 64 << 10;
 const WORKING_KIB: u32 = 256 << 10;
 /// A peer gets one part of so many.
 const PARTS: u32 = 4;
-/// What a message takes at least, in KiB.
+/// What is taken at least to work on a message, in KiB.
 const LEAST_KIB: u32 = 16;
 /// How many bytes decoding and answering take for each byte of a message: a hash of 20 bytes becomes a value in a list,
 /// an address, a place, an entry of a table and a part of the answer.
@@ -124,9 +125,14 @@ pub struct Share {
 }
 
 impl Share {
-    /// Takes room for a message of so many bytes to arrive.
-    pub async fn take_to_arrive(self, len: usize) {
-        self.take(Use::Arriving, kib(len)).await;
+    /// How many KiB a message takes of which so many bytes are to be here: no more than the call may take.
+    pub fn arriving_kib(&self, len: usize) -> u32 {
+        kib(len).clamp(1, self.most.arriving)
+    }
+
+    /// Takes so many KiB more for a message to arrive.
+    pub async fn take_to_arrive(self, kib: u32) {
+        self.take(Use::Arriving, kib).await;
     }
 
     /// Takes room to decode and answer a message of so many bytes that is here.
@@ -147,12 +153,11 @@ impl Share {
     }
 
     async fn take(self, wanted: Use, kib: u32) {
-        let most = match wanted {
-            Use::Arriving => self.most.arriving,
-            Use::Working => self.most.working,
+        let kib = match wanted {
+            Use::Arriving => kib,
+            // What needs more than there is takes all there is.
+            Use::Working => kib.max(LEAST_KIB).min(self.most.working),
         };
-        // What needs more than there is takes all there is.
-        let kib = kib.max(LEAST_KIB).min(most);
         let of = |rooms: &Rooms| match wanted {
             Use::Arriving => Arc::clone(&rooms.arriving),
             Use::Working => Arc::clone(&rooms.working),
@@ -188,15 +193,12 @@ mod tests {
         let budget = Budget::new(400, 400);
         let [greedy, modest, ..] = peers();
         let full = budget.share(greedy);
-        full.clone()
-            .take_to_arrive(100 * KIB)
-            .now_or_never()
-            .unwrap();
+        full.clone().take_to_arrive(100).now_or_never().unwrap();
         let next = budget.share(greedy);
         let mut waiting = Box::pin(next.clone().take_to_arrive(1));
         assert!(waiting.as_mut().now_or_never().is_none());
         let other = budget.share(modest);
-        other.take_to_arrive(100 * KIB).now_or_never().unwrap();
+        other.take_to_arrive(100).now_or_never().unwrap();
         full.give_back();
         waiting.now_or_never().unwrap();
     }
@@ -216,11 +218,7 @@ mod tests {
     fn an_answer_takes_the_place_of_its_message() {
         let budget = Budget::new(400, 400);
         let share = budget.share(peers()[0]);
-        share
-            .clone()
-            .take_to_arrive(50 * KIB)
-            .now_or_never()
-            .unwrap();
+        share.clone().take_to_arrive(50).now_or_never().unwrap();
         share.clone().take_to_work(50 * KIB).now_or_never().unwrap();
         share.take_to_answer(90 * KIB).now_or_never().unwrap();
         assert_eq!(budget.all.arriving.available_permits(), 400);

@@ -2,7 +2,7 @@
 //! memory.
 //!
 //! A message is held back until all of it is here and counted, so the decoder makes room for nothing else. A sender
-//! that is slow, or stops, holds room for one message, and for as long as a message may take.
+//! that is slow, or stops, holds room for twice what it sent of one message, and for as long as a message may take.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -21,7 +21,7 @@ use super::budget::Share;
 use crate::transport::BodyError;
 
 /// How long a message may take to arrive, and where a call has one, until it begins and from there to the end of the
-/// call. While it waits for room its time stands still.
+/// call. While it is whole and waits for room its time stands still.
 const ARRIVAL: Duration = Duration::from_mins(2);
 
 /// The length of what comes before each message: a flag and the length.
@@ -47,6 +47,8 @@ pub struct Intake<B> {
     message: BytesMut,
     /// What has arrived and was not looked at.
     arrived: Bytes,
+    /// How many KiB were taken for the message to arrive.
+    taken_kib: u32,
     /// How many messages were handed on.
     handed_on: u64,
     limit: Option<Limit>,
@@ -60,10 +62,10 @@ pub struct Intake<B> {
 enum Stage {
     /// Its head comes.
     Head,
-    /// There is no room for it yet. With its length, its head included.
-    Waiting(BoxFuture<'static, ()>, usize),
     /// It comes. With its length, its head included.
     Arriving(usize),
+    /// There is no room yet for what came. With its length, its head included.
+    Growing(BoxFuture<'static, ()>, usize),
     /// It is here, and there is no room yet to work on it.
     Whole(BoxFuture<'static, ()>),
 }
@@ -94,6 +96,7 @@ impl<B> Intake<B> {
             stage: Stage::Head,
             message: BytesMut::new(),
             arrived: Bytes::new(),
+            taken_kib: 0,
             handed_on: 0,
             limit: None,
             gives_back: false,
@@ -126,15 +129,31 @@ impl<B> Intake<B> {
                     };
                     let len = usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX);
                     self.check_head(len)?;
-                    let room = self.share.clone().take_to_arrive(len).boxed();
-                    self.stage = Stage::Waiting(room, HEAD_LEN + len);
+                    self.taken_kib = 0;
+                    self.stage = Stage::Arriving(HEAD_LEN + len);
                 }
-                Stage::Waiting(room, len) => {
-                    ready!(room.poll_unpin(context));
-                    self.stage = Stage::Arriving(*len);
+                Stage::Growing(room, len) => {
+                    let len = *len;
+                    if room.poll_unpin(context).is_pending() {
+                        // What holds nothing keeps no other waiting.
+                        if self.message.len() > HEAD_LEN {
+                            self.poll_limit(context)?;
+                        }
+                        return Poll::Pending;
+                    }
+                    self.stage = Stage::Arriving(len);
                 }
                 Stage::Arriving(len) => {
                     let len = *len;
+                    let here = (self.message.len() + self.arrived.len()).min(len);
+                    // As much as the buffer may grow to.
+                    let kib = self.share.arriving_kib(len.min(2 * here));
+                    if let Some(more @ 1..) = kib.checked_sub(self.taken_kib) {
+                        self.taken_kib = kib;
+                        let room = self.share.clone().take_to_arrive(more);
+                        self.stage = Stage::Growing(room.boxed(), len);
+                        continue;
+                    }
                     self.take_arrived(len);
                     if self.message.len() < len {
                         return Poll::Ready(Ok(None));
@@ -177,7 +196,8 @@ impl<B> Intake<B> {
 
     /// Fails if a message takes too long; to be called before waiting for more of it.
     fn poll_limit(&mut self, context: &mut Context<'_>) -> Result<(), Status> {
-        let of = (self.handed_on, matches!(self.stage, Stage::Arriving(_)));
+        let is_begun = matches!(self.stage, Stage::Arriving(_) | Stage::Growing(..));
+        let of = (self.handed_on, is_begun);
         if self.limit.as_ref().is_none_or(|limit| limit.of != of) {
             let end = Box::pin(tokio::time::sleep(ARRIVAL));
             self.limit = Some(Limit { of, end });
@@ -324,6 +344,43 @@ mod tests {
             drop(share);
             assert_eq!(read(&mut second), 5 + LEN);
         }
+    }
+
+    #[tokio::test]
+    async fn a_message_takes_room_for_what_came_of_it_and_not_for_what_it_declares() {
+        let budget = Budget::new(1500, 100_000);
+        let mut stopped: Vec<_> = (0..100)
+            .map(|_| intake(&message()[..3000], Messages::One, &budget))
+            .collect();
+        for one in &mut stopped {
+            assert_eq!(read(one), 0);
+            assert_eq!(one.taken_kib, 6);
+        }
+        let mut whole = intake(b"\0\0\0\0\x02\x12\0", Messages::One, &budget);
+        assert_eq!(read(&mut whole), 7);
+        // A head alone takes nothing that would be missed.
+        let mut heads: Vec<_> = (0..800)
+            .map(|_| intake(&message()[..5], Messages::One, &budget))
+            .collect();
+        assert!(heads.iter_mut().all(|head| read(head) == 0));
+        assert_eq!(
+            read(&mut intake(b"\0\0\0\0\x02\x12\0", Messages::One, &budget)),
+            7
+        );
+    }
+
+    #[tokio::test]
+    async fn messages_that_all_wait_for_room_to_go_on_have_so_long_as_a_message_may_take() {
+        let budget = Budget::new(1500, 100_000);
+        let mut both = [0, 1].map(|_| intake(&message()[..700_000], Messages::One, &budget));
+        for one in &mut both {
+            assert_eq!(read(one), 0);
+            assert!(one.limit.is_some());
+        }
+        assert!(
+            both.iter()
+                .any(|one| matches!(one.stage, Stage::Growing(..)))
+        );
     }
 
     #[tokio::test]

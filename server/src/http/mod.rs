@@ -10,6 +10,7 @@
 //! Anything else is a 404.
 
 pub mod answer;
+pub mod outgoing;
 pub mod pace;
 pub mod range;
 pub mod readiness;
@@ -27,6 +28,7 @@ use crate::forge::Forge;
 use crate::forge::addresses::Addresses;
 use crate::peer::Peer;
 use crate::transport::ResponseBody;
+use outgoing::Outgoing;
 use readiness::Readiness;
 
 /// Everything that HTTP addresses need.
@@ -38,6 +40,8 @@ pub struct Plane {
     pub ready: AtomicBool,
     /// What the store answered last.
     pub readiness: Readiness,
+    /// Memory for what is read and not sent yet.
+    pub outgoing: Outgoing,
     /// Refused uploads whose rest is read and dropped, and what asks the store whether it answers.
     pub tasks: TaskTracker,
 }
@@ -66,7 +70,7 @@ impl Plane {
         let writes = matches!(*request.method(), Method::PUT | Method::POST);
         match request.uri().path() {
             path if Addresses::is_download(path) => match reads {
-                true => self.download(request).await,
+                true => self.download(peer, request).await,
                 false => answer::method_not_allowed("GET, HEAD"),
             },
             path if Addresses::is_upload(path) => match writes {

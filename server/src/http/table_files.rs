@@ -30,8 +30,12 @@ const DISCARD_TIME: Duration = Duration::from_secs(60);
 
 impl Plane {
     /// Answers GET and HEAD of a stored file.
-    pub(super) async fn download(&self, request: Request<Incoming>) -> Response<ResponseBody> {
-        match self.try_download(&request).await {
+    pub(super) async fn download(
+        &self,
+        peer: Peer,
+        request: Request<Incoming>,
+    ) -> Response<ResponseBody> {
+        match self.try_download(peer, &request).await {
             Ok(response) => response,
             Err(error) => refuse(&error, request.extensions()),
         }
@@ -39,6 +43,7 @@ impl Plane {
 
     async fn try_download(
         &self,
+        peer: Peer,
         request: &Request<Incoming>,
     ) -> Result<Response<ResponseBody>, ForgeError> {
         let uri = request.uri();
@@ -88,12 +93,13 @@ impl Plane {
             }
             body => body?,
         };
+        let len = range.end - range.start;
+        let stream = self.outgoing.held(peer, len, stream);
         let stream = stream.map_ok(Frame::data).map_err(|source| {
             tracing::warn!(cause = error::one_line(&source), "a download broke off");
             BodyError::from(source)
         });
         let body = StreamBody::new(stream).boxed_unsync();
-        let len = range.end - range.start;
         Ok(if is_part {
             let content_range = format!("bytes {}-{}/{object_len}", range.start, range.end - 1);
             file(StatusCode::PARTIAL_CONTENT, len, Some(&content_range), body)

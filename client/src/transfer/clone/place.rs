@@ -99,10 +99,13 @@ impl Place {
         }
         self.check_free()?;
         let directory = self.paths.directory();
-        let before = match is_empty(directory)? {
+        let before = match is_unused(&self.paths)? {
             true => Before::Nothing,
             false => Before::Unfinished,
         };
+        for folder in [directory.to_owned(), self.paths.dolt(), self.folder()] {
+            remove_temporary(&folder)?;
+        }
         for needed in [directory.to_owned(), self.parts(), self.store()] {
             durable::create_root(&needed).map_err(io("make", &needed))?;
         }
@@ -141,7 +144,7 @@ impl Place {
     pub(crate) fn check_free(&self) -> Result<(), TransferError> {
         let directory = self.paths.directory();
         let is_unfinished = self.is_same() && !self.is_whole();
-        match is_unfinished || is_empty(directory)? {
+        match is_unfinished || is_unused(&self.paths)? {
             true => Ok(()),
             false => Err(TransferError::Occupied {
                 path: directory.to_owned(),
@@ -206,11 +209,13 @@ impl Place {
 
     /// Removes the marker and what was kept of a clone that is whole.
     fn clear(&self) -> Result<(), TransferError> {
-        // What is whole is told by this from what the same command may go on with.
-        remove(&self.origin_file())?;
+        // Dolt passes over a directory with the marker, and the same command clears one with the origin: in this order
+        // a whole database is never one that Dolt does not see and we refuse.
         if self.form == Form::Database {
             remove(&self.paths.unfinished())?;
         }
+        // What is whole is told by this from what the same command may go on with.
+        remove(&self.origin_file())?;
         if self.is_moved() {
             remove(&self.parts())?;
             return Ok(remove(&self.incoming())?);
@@ -229,7 +234,7 @@ impl Place {
 /// unfinished, which [`Place::prepare`] looks at. Blocks.
 pub(crate) fn lock_unfinished(paths: &DatabasePaths) -> Result<FolderLock, TransferError> {
     let directory = paths.directory();
-    let check = || match paths.clone_origin().exists() || is_empty(directory)? {
+    let check = || match paths.clone_origin().exists() || is_unused(paths)? {
         true => Ok(()),
         false => Err(TransferError::Occupied {
             path: directory.to_owned(),
@@ -261,171 +266,69 @@ fn is_of_a_file(name: &OsStr) -> bool {
     id.parse::<TableFileId>().is_ok()
 }
 
-fn is_empty(directory: &Path) -> Result<bool, TransferError> {
-    match std::fs::read_dir(directory) {
-        Ok(entries) => {
-            let is_lock = |entry: std::io::Result<std::fs::DirEntry>| {
-                entry.is_ok_and(|entry| FolderLock::is_named(&entry.file_name()))
-            };
-            Ok({ entries }.all(is_lock))
+/// Whether a directory holds nothing, or only what a clone makes before it says of what: empty directories of ours, the
+/// marker, the lock and temporary files. Whatever cut it off there, the next clone begins in it.
+fn is_unused(paths: &DatabasePaths) -> Result<bool, TransferError> {
+    let bare = paths.directory().join("holdfast");
+    let (store, folder) = (paths.store(), paths.holdfast());
+    let of_ours = [
+        paths.dolt(),
+        folder.join("parts"),
+        folder.join("incoming"),
+        folder,
+        store,
+        bare.join("parts"),
+        bare.join("incoming"),
+        bare,
+    ];
+    let mut open = vec![paths.directory().to_owned()];
+    while let Some(directory) = open.pop() {
+        let entries = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(io("list", &directory)(error).into()),
+        };
+        for entry in entries {
+            let entry = entry.map_err(io("list", &directory))?;
+            let (path, name) = (entry.path(), entry.file_name());
+            if of_ours.contains(&path) && path.is_dir() {
+                open.push(path);
+            } else if !(FolderLock::is_named(&name)
+                || is_temporary(&name)
+                || path == paths.unfinished())
+            {
+                return Ok(false);
+            }
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(io("list", directory)(error).into()),
     }
+    Ok(true)
+}
+
+/// Whether [`replace_file`] gives such a name to what is not whole yet.
+fn is_temporary(name: &OsStr) -> bool {
+    let suffix = name
+        .to_str()
+        .and_then(|name| name.strip_prefix("holdfast-"));
+    suffix.is_some_and(|suffix| {
+        suffix.len() == 6 && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
+/// Removes the files that a clone which was cut off had not written whole.
+fn remove_temporary(directory: &Path) -> Result<(), TransferError> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io("list", directory)(error).into()),
+    };
+    for entry in entries {
+        let entry = entry.map_err(io("list", directory))?;
+        if is_temporary(&entry.file_name()) && !entry.path().is_dir() {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place(directory: &Path, form: Form) -> Place {
-        Place {
-            paths: DatabasePaths::new(directory),
-            form,
-            origin: "http://host.test/acme/prod".to_owned(),
-            is_move: false,
-        }
-    }
-
-    fn land(place: &Place) {
-        let landed = place.store().join(TableFileId::new([7; 20]).to_string());
-        durable::write_over(&landed, "begun", 0o600, b"a table file").unwrap();
-    }
-
-    #[test]
-    fn what_a_clone_made_is_removed_and_nothing_else() {
-        for form in [Form::Database, Form::Bare] {
-            let above = tempfile::tempdir().unwrap();
-            let directory = above.path().join("clone");
-            let place = place(&directory, form);
-            let lock = place.lock().unwrap();
-            let before = place.prepare().unwrap();
-            assert_eq!(before, Before::Nothing);
-            land(&place);
-            place.undo(before).unwrap();
-            drop(lock);
-            assert!(!directory.exists(), "{form:?}");
-
-            std::fs::create_dir(&directory).unwrap();
-            let lock = place.lock().unwrap();
-            let before = place.prepare().unwrap();
-            assert_eq!(before, Before::Nothing);
-            land(&place);
-            // The user writes there meanwhile.
-            durable::write_over(&directory.join("notes"), "begun", 0o600, b"notes").unwrap();
-            place.undo(before).unwrap();
-            drop(lock);
-            let left: Vec<_> = std::fs::read_dir(&directory)
-                .unwrap()
-                .map(|entry| entry.unwrap().file_name())
-                .collect();
-            assert_eq!(left, ["notes"], "{form:?}");
-        }
-    }
-
-    #[test]
-    fn what_an_earlier_clone_left_stays() {
-        let above = tempfile::tempdir().unwrap();
-        let place = place(&above.path().join("clone"), Form::Database);
-        let _lock = place.lock().unwrap();
-        place.prepare().unwrap();
-        land(&place);
-        let before = place.prepare().unwrap();
-        assert_eq!(before, Before::Unfinished);
-        place.undo(before).unwrap();
-        assert!(is_of_a_file(
-            &std::fs::read_dir(place.store())
-                .unwrap()
-                .next()
-                .unwrap()
-                .unwrap()
-                .file_name()
-        ));
-        assert_eq!(place.prepare().unwrap(), Before::Unfinished);
-    }
-
-    #[test]
-    fn a_directory_in_which_another_works_is_left_as_it_is() {
-        let above = tempfile::tempdir().unwrap();
-        let directory = above.path().join("clone");
-        let first = place(&directory, Form::Bare);
-        let lock = first.lock().unwrap();
-        let listed = || {
-            let entries = std::fs::read_dir(&directory).unwrap();
-            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
-            names.sort();
-            names
-        };
-        let mut other = place(&directory, Form::Database);
-        // Before anything was made, when something was, and whatever the other is to make.
-        for _ in 0..2 {
-            let before = listed();
-            for origin in [&first.origin, "http://host.test/acme/other"] {
-                other.origin = origin.to_owned();
-                let error = other.lock().unwrap_err();
-                assert!(matches!(error, TransferError::Lock { .. }), "{error}");
-                assert_eq!(listed(), before);
-            }
-            first.prepare().unwrap();
-        }
-        drop(lock);
-        let error = other.lock().unwrap_err();
-        assert!(matches!(error, TransferError::Occupied { .. }), "{error}");
-        drop(first.lock().unwrap());
-    }
-
-    #[test]
-    fn the_lock_of_a_killed_clone_is_not_in_the_way() {
-        let directory = tempfile::tempdir().unwrap();
-        let left = directory.path().join(".holdfast-lock");
-        durable::write_over(&left, "begun", 0o600, b"4711").unwrap();
-        let place = place(directory.path(), Form::Bare);
-        place.check_free().unwrap();
-        let _lock = place.lock().unwrap();
-        assert_eq!(place.prepare().unwrap(), Before::Nothing);
-    }
-
-    #[test]
-    fn what_was_cut_off_after_it_was_whole_is_cleared() {
-        let above = tempfile::tempdir().unwrap();
-        let place = place(&above.path().join("clone"), Form::Database);
-        let lock = place.lock().unwrap();
-        place.prepare().unwrap();
-        replace_file(&place.paths.repo_state(), b"{}").unwrap();
-        drop(lock);
-        let _lock = place.lock().unwrap();
-        let error = place.prepare().unwrap_err();
-        assert!(matches!(error, TransferError::Occupied { .. }), "{error}");
-        assert!(!place.paths.unfinished().exists());
-        assert!(!place.paths.holdfast().exists());
-    }
-
-    #[test]
-    fn a_move_is_known_by_its_own_mark_alone() {
-        let above = tempfile::tempdir().unwrap();
-        let mut moved = place(&above.path().join("moved"), Form::Database);
-        moved.is_move = true;
-        let _lock = moved.lock().unwrap();
-        moved.prepare().unwrap();
-        assert!(!moved.is_moved());
-        moved.finish(&RepoState::alone("main")).unwrap();
-        assert!(moved.is_moved());
-        assert!(!moved.incoming().exists());
-        let error = moved.check_free().unwrap_err();
-        assert!(matches!(error, TransferError::Occupied { .. }), "{error}");
-        let mut other = moved.clone();
-        other.origin = "http://host.test/acme/other".to_owned();
-        assert!(!other.is_moved());
-
-        let cloned = place(&above.path().join("cloned"), Form::Database);
-        let lock = cloned.lock().unwrap();
-        cloned.prepare().unwrap();
-        cloned.finish(&RepoState::alone("main")).unwrap();
-        drop(lock);
-        assert!(!cloned.paths.holdfast().exists());
-        let mut same = cloned.clone();
-        same.is_move = true;
-        let error = same.lock().unwrap_err();
-        assert!(matches!(error, TransferError::Occupied { .. }), "{error}");
-    }
-}
+mod tests;

@@ -286,8 +286,9 @@ impl Planner<'_> {
     /// Whether a branch of the remote is not where the last fetch saw it. Of a remote that nothing follows nothing was
     /// seen.
     fn is_stale(&self, branch: &str, old: Option<ChunkAddress>) -> bool {
+        // No fetch from a bare address is remembered: what is there was not seen.
         let Some(remote) = &self.request.remote_name else {
-            return false;
+            return old.is_some();
         };
         let seen = self.local.get(&RefName::RemoteBranch {
             remote: remote.clone(),

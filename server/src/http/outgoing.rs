@@ -1,0 +1,184 @@
+//! Memory for the bytes of downloads: what was read from the store and not yet taken by a client.
+//!
+//! A piece is read when there is room for it and for the one that the store reads ahead, and gives its room back when
+//! its last byte was handed to the system. Each peer has a part of the room, so that clients which do not read keep
+//! others of their peer waiting and no other peer, until their connections are cut.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use holdfast_chunkstore::objects::MAX_PIECE_BYTES;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::peer::Peer;
+
+/// Room for all downloads, in KiB.
+const ALL_KIB: u32 = 256 << 10;
+/// A peer gets one part of so many.
+const PARTS: u32 = 8;
+/// From how many peers on those of which nothing is held are forgotten.
+const REMEMBERED: usize = 256;
+
+/// The memory that the bytes of all downloads may take.
+#[derive(Debug)]
+pub struct Outgoing {
+    part_kib: u32,
+    all: Arc<Semaphore>,
+    peers: Mutex<HashMap<Peer, Arc<Semaphore>>>,
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self::new(ALL_KIB)
+    }
+}
+
+/// Bytes with the room that they take.
+struct Held {
+    bytes: Bytes,
+    _room: [OwnedSemaphorePermit; 2],
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Outgoing {
+    /// Room of so many KiB.
+    fn new(all_kib: u32) -> Self {
+        Self {
+            part_kib: (all_kib / PARTS).max(1),
+            all: Arc::new(Semaphore::new(all_kib as usize)),
+            peers: Mutex::default(),
+        }
+    }
+
+    fn part(&self, peer: Peer) -> Arc<Semaphore> {
+        let mut peers = self.peers.lock();
+        if peers.len() >= REMEMBERED {
+            peers.retain(|_, part| Arc::strong_count(part) > 1);
+        }
+        let part = peers.entry(peer);
+        let new = || Arc::new(Semaphore::new(self.part_kib as usize));
+        Arc::clone(part.or_insert_with(new))
+    }
+
+    /// The same stream of `len` bytes, each piece of which is asked for when there is room for it.
+    pub(super) fn held<E, S>(
+        &self,
+        peer: Peer,
+        len: u64,
+        pieces: S,
+    ) -> impl Stream<Item = Result<Bytes, E>> + Send + use<E, S>
+    where
+        E: Send,
+        S: Stream<Item = Result<Bytes, E>> + Send,
+    {
+        let (part, all, most) = (self.part(peer), Arc::clone(&self.all), self.part_kib);
+        stream::unfold((Box::pin(pieces), len), move |(mut pieces, left)| {
+            let rooms = [Arc::clone(&part), Arc::clone(&all)];
+            async move {
+                let wanted = left.min(2 * MAX_PIECE_BYTES as u64).div_ceil(1 << 10);
+                let kib = u32::try_from(wanted).unwrap_or(most).clamp(1, most);
+                let [part, all] = rooms;
+                let part = part.acquire_many_owned(kib).await.ok()?;
+                let all = all.acquire_many_owned(kib).await.ok()?;
+                let piece = pieces.next().await?;
+                let piece = piece.map(|bytes| {
+                    let _room = [part, all];
+                    Bytes::from_owner(Held { bytes, _room })
+                });
+                let sent = piece.as_ref().map_or(0, |piece| piece.len() as u64);
+                Some((piece, (pieces, left.saturating_sub(sent))))
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::net::IpAddr;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn peer(last: u8) -> Peer {
+        Peer::of(IpAddr::from([10, 0, 0, last]))
+    }
+
+    /// A download of so many whole pieces.
+    fn download(
+        outgoing: &Outgoing,
+        of: u8,
+        count: usize,
+    ) -> impl Stream<Item = Result<Bytes, Infallible>> + Unpin + use<> {
+        let pieces = stream::repeat_with(|| Ok(vec![1; MAX_PIECE_BYTES].into())).take(count);
+        let len = (count * MAX_PIECE_BYTES) as u64;
+        Box::pin(outgoing.held(peer(of), len, pieces))
+    }
+
+    #[test]
+    fn what_a_client_does_not_take_is_not_read_and_keeps_no_other_peer_waiting() {
+        // A part has room for two pieces and what is read ahead of each.
+        let outgoing = Outgoing::new(32 << 10);
+        let mut unread: Vec<_> = (0..1_000).map(|_| download(&outgoing, 1, 30)).collect();
+        let held: Vec<_> = unread
+            .iter_mut()
+            .filter_map(|download| download.next().now_or_never())
+            .collect();
+        assert_eq!(held.len(), 2);
+        let mut other = download(&outgoing, 2, 4);
+        for _ in 0..4 {
+            let piece = other.next().now_or_never().unwrap().unwrap().unwrap();
+            assert_eq!(piece.len(), MAX_PIECE_BYTES);
+        }
+        assert!(other.next().now_or_never().unwrap().is_none());
+        drop((held, unread));
+        let mut next = download(&outgoing, 1, 1);
+        assert!(next.next().now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_part_of_a_piece_gives_its_room_back_with_its_last_byte() {
+        let outgoing = Outgoing::new(16 << 10);
+        let mut download = download(&outgoing, 1, 2);
+        let mut piece = download.next().now_or_never().unwrap().unwrap().unwrap();
+        let _sent = piece.split_to(MAX_PIECE_BYTES / 2);
+        assert!(download.next().now_or_never().is_none());
+        drop((piece, _sent));
+        assert!(download.next().now_or_never().is_some());
+    }
+
+    #[test]
+    fn short_ranges_take_what_they_have() {
+        let outgoing = Outgoing::new(8 << 10);
+        let held: Vec<_> = (0..1_024)
+            .map(|_| {
+                let piece = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"chunk"))]);
+                let mut download = Box::pin(outgoing.held(peer(1), 5, piece));
+                download.next().now_or_never().unwrap()
+            })
+            .collect();
+        assert_eq!(held.len(), 1_024);
+        let piece = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"chunk"))]);
+        let mut one_more = Box::pin(outgoing.held(peer(1), 5, piece));
+        assert!(one_more.next().now_or_never().is_none());
+    }
+
+    #[test]
+    fn peers_that_hold_nothing_are_forgotten() {
+        let outgoing = Outgoing::default();
+        for number in 0..10 * u32::try_from(REMEMBERED).unwrap() {
+            let address = std::net::Ipv4Addr::from(number);
+            drop(outgoing.part(Peer::of(address.into())));
+        }
+        assert!(outgoing.peers.lock().len() <= REMEMBERED);
+    }
+}
