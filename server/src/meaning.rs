@@ -235,6 +235,7 @@ mod tests {
             ("refs/remotes/origin/x", Tag, "dolt branch -D -r 'origin/x'"),
             ("workingSets/heads/x", Commit, "a working set"),
             ("refs/stashes/x", Commit, "a list of stashes"),
+            ("refs/new/a", Tag, "accept_unknown_chunks"),
         ] {
             let refused = refusal(&[("refs/heads/good", Commit), (name, kind)]).await;
             let refused = refused.unwrap();
@@ -246,7 +247,6 @@ mod tests {
                 ("refs/heads/a/b", Commit),
                 ("refs/tags/@", Tag),
                 ("refs/internal/create", Commit),
-                ("refs/new/a//b", Tag),
                 ("new", Commit),
             ])
             .await,

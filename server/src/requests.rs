@@ -21,6 +21,8 @@ use crate::transport::{BodyError, ResponseBody};
 
 /// How many wait for each one that runs.
 const WAITING_FOR_ONE: usize = 4;
+/// How many of all peers wait: with the longest heads they take some 400 MiB.
+const WAITING_IN_ALL: usize = 32 << 10;
 /// How long after a line on requests that wait the next one is left out.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -30,6 +32,7 @@ pub struct Requests {
     per_peer: usize,
     peers: Mutex<HashMap<Peer, OfPeer>>,
     waiting: Spaced,
+    places_to_wait: Semaphore,
 }
 
 #[derive(Debug)]
@@ -64,6 +67,7 @@ impl Requests {
             per_peer: per_peer.min(Semaphore::MAX_PERMITS),
             peers: Mutex::default(),
             waiting: Spaced::new(QUIET),
+            places_to_wait: Semaphore::new(WAITING_IN_ALL),
         })
     }
 
@@ -73,6 +77,7 @@ impl Requests {
         let turn = match Arc::clone(&turns).try_acquire_owned() {
             Ok(turn) => turn,
             Err(_) => {
+                let _place = self.places_to_wait.try_acquire().map_err(|_| TooMany)?;
                 if let Some(left_out) = self.waiting.turn() {
                     tracing::info!(
                         %peer,

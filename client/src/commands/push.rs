@@ -303,7 +303,7 @@ fn remedy(reason: Rejection) -> &'static str {
         }
         Rejection::FetchFirst => "`holdfast fetch` first, merge what came, and push again",
         Rejection::StaleLease => {
-            "`holdfast fetch REMOTE`, look at what came, and push to the remote by its name, not its address"
+            "`holdfast fetch`, look at what came, and run the same command again, with the remote's name and not its address"
         }
         Rejection::TagExists => "name another tag, or move the one there with --force",
         Rejection::UncommittedChanges => {

@@ -127,7 +127,7 @@ mod tests {
             ("refs/heads/a//b", commit),
             ("refs/heads/z", tag),
             ("refs/tags/x", commit),
-            ("refs/new/a//b", tag),
+            ("refs/new/a/b", tag),
         ]);
         let datasets = block_on(Datasets::read(&tiny, tiny.root())).unwrap();
         let usable = block_on(Usable::by_kind(&tiny, datasets, |_, _| true)).unwrap();
@@ -136,7 +136,7 @@ mod tests {
             .iter()
             .map(|(name, _)| name.to_string())
             .collect();
-        assert_eq!(names, ["refs/heads/main", "refs/new/a//b", "refs/tags/v1"]);
+        assert_eq!(names, ["refs/heads/main", "refs/new/a/b", "refs/tags/v1"]);
         assert_eq!(usable.passed_over.len(), 3);
         let asked = |name: &str| usable.check_asked("there", &RefName::parse(name));
         assert!(asked("refs/heads/z").is_err());

@@ -20,14 +20,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -70,7 +71,14 @@ const CONCURRENT_STREAMS: u32 = 256;
 const RESET_STREAMS: usize = 2048;
 
 /// The longest head of a request of HTTP/2, in bytes: requests that wait hold theirs in memory.
-const HEADERS: u32 = 16 << 10;
+const HEADERS: u32 = 8 << 10;
+
+/// The most fields that the head of a request has; dolt sends some ten. Short ones take many times their length.
+const HEADER_FIELDS: usize = 64;
+
+/// How many requests wait on a connection that has no place yet. With 1,024 such connections and the longest heads that
+/// is half a GiB.
+const WAITING_ON_ONE: usize = 32;
 
 /// How much of answers is kept until the client takes it, beside the piece that was read last: in bytes, for
 /// each stream of HTTP/2, and for each connection of HTTP/1.1, which also has that much for what it reads.
@@ -290,16 +298,28 @@ impl<A: Answer> Connection<A> {
         let weak = Arc::downgrade(&seat);
         let pulse = Arc::new(Pulse::default());
         let (requests, standing) = (Arc::clone(&pulse), seat.standing());
+        let waiting = Arc::new(Semaphore::new(WAITING_ON_ONE));
         let service = hyper::service::service_fn(move |request| {
             let running = requests.begin();
             let standing = (!app.is_probe(&request)).then(|| standing.clone());
+            let refusal = refuse_head(&request);
+            let waiting = Arc::clone(&waiting);
             let has_one_request = request.version() < Version::HTTP_2;
             let (answer, seat) = (
                 Arc::clone(&app).answer(arrival, request),
                 Weak::clone(&weak),
             );
             async move {
-                if let Some(standing) = standing {
+                if let Some(refusal) = refusal {
+                    return Ok(refusal.map(|body| Noticed::new(body, running)));
+                }
+                if let Some(standing) = standing
+                    && !is_served(&standing)
+                {
+                    let Ok(_turn) = waiting.try_acquire() else {
+                        let refusal = refusal_of(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_WAIT);
+                        return Ok(refusal.map(|body| Noticed::new(body, running)));
+                    };
                     has_place(standing).await?;
                 }
                 let mut answer = answer.await;
@@ -339,10 +359,34 @@ impl<A: Answer> Connection<A> {
     }
 }
 
+/// What is said to a request of a connection on which too many wait.
+const TOO_MANY_WAIT: &str = "too many requests wait on this connection: try again in some seconds";
+
+/// Refuses a request whose head has too many fields.
+fn refuse_head<B>(request: &Request<B>) -> Option<Response<ResponseBody>> {
+    let is_too_long = request.headers().len() > HEADER_FIELDS;
+    is_too_long.then(|| {
+        let text = "the head of this request has more than 64 fields";
+        refusal_of(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text)
+    })
+}
+
+fn refusal_of(status: StatusCode, text: &'static str) -> Response<ResponseBody> {
+    let body = Full::new(bytes::Bytes::from_static(text.as_bytes()));
+    let body = body.map_err(|never| match never {}).boxed_unsync();
+    let mut refusal = Response::new(body);
+    *refusal.status_mut() = status;
+    refusal
+}
+
 /// A connection ended before it had a place.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection ended before it was served")]
 struct NoPlace;
+
+fn is_served(standing: &watch::Receiver<Standing>) -> bool {
+    *standing.borrow() == Standing::Served
+}
 
 /// Waits until a connection has a place.
 async fn has_place(mut standing: watch::Receiver<Standing>) -> Result<(), NoPlace> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::channel::mpsc;
-use futures::{FutureExt as _, SinkExt as _};
+use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
 use holdfast_chunkstore::clock::Clock as _;
 use holdfast_chunkstore::objects::ObjectStore;
 use holdfast_chunkstore::testing::faults::{FaultPlan, FaultyStore};
@@ -150,6 +150,46 @@ async fn connections_of_one_peer_wait_and_another_peer_works_on() {
     assert!(status_line(&mut third).now_or_never().is_none());
     taken.pop();
     assert_eq!(status_line(&mut third).await, "403");
+}
+
+#[tokio::test]
+async fn on_a_connection_that_waits_a_few_requests_wait_and_the_rest_are_refused() {
+    let rig = Rig::start(&[("network.max_connections_per_peer", "1")]).await;
+    let mut taken = busy(&rig, &[2]).await;
+    let waiting = hyper_util::rt::TokioIo::new(connect(&rig, 2).await);
+    rig.has_logged(&["a connection waits", "127.0.0.2"]).await;
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (sender, connection) = hyper::client::conn::http2::handshake(executor, waiting)
+        .await
+        .unwrap();
+    let running = tokio::spawn(connection);
+    let mut asked: futures::stream::FuturesUnordered<_> = (0..40)
+        .map(|_| {
+            let request = http::Request::get(format!("http://x{REFUSED}"));
+            let body = http_body_util::Empty::<Bytes>::new();
+            sender.clone().send_request(request.body(body).unwrap())
+        })
+        .collect();
+    for _ in 0..8 {
+        let refused = asked.next().await.unwrap().unwrap();
+        assert_eq!(refused.status(), 503);
+    }
+    assert!(asked.next().now_or_never().is_none());
+    taken.pop();
+    while let Some(answer) = asked.next().await {
+        assert_eq!(answer.unwrap().status(), 403);
+    }
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_head_of_very_many_fields_is_refused() {
+    let rig = Rig::start(&[]).await;
+    let mut request = client(2).get(format!("{}{REFUSED}", rig.url()));
+    for number in 0..65 {
+        request = request.header(format!("x-{number}"), "");
+    }
+    assert_eq!(request.send().await.unwrap().status(), 431);
 }
 
 #[tokio::test]

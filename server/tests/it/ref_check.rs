@@ -114,7 +114,7 @@ async fn a_root_without_a_map_of_refs_is_refused() {
     let answer = put(&rig, &url, &packed.bytes).await;
     let status = answer.status();
     let text = answer.text().await.unwrap();
-    assert_eq!(status, 400, "{text}");
+    assert!(status.is_client_error(), "{status} {text}");
     assert!(text.contains("too few for a message"), "{text}");
 }
 
