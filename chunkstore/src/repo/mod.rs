@@ -27,6 +27,7 @@ mod served;
 mod side;
 pub mod spool;
 pub mod state;
+pub mod turns;
 pub mod twin;
 mod twins;
 mod upload_names;

@@ -233,7 +233,8 @@ impl Repository {
             .await
             .map_err(UploadError::from)?;
         let begun = Upload::begin(upload, declared, spool, object);
-        Ok(begun.with_decoded_limit(parts.spool.decoded_limit()))
+        let begun = begun.with_decoded_limit(parts.spool.decoded_limit());
+        Ok(begun.with_leases(parts.spool.leases(), sender))
     }
 
     pub(crate) async fn check(
