@@ -14,6 +14,7 @@ mod locate;
 pub mod log;
 pub mod merge;
 pub mod name;
+mod one_id;
 pub mod parts;
 mod read;
 pub mod receive;

@@ -154,6 +154,10 @@ impl Incoming {
     /// any server.
     pub async fn finish(self) -> Result<StoredFile, UploadFailure> {
         let verified = self.repository.check(self.upload).await?;
+        if let Err(error) = self.repository.check_id(verified.checked()).await {
+            verified.abandon().await;
+            return Err(error);
+        }
         self.repository
             .keep(verified, &self.actor, Leave::Find)
             .await
