@@ -90,7 +90,11 @@ fn unless_only_full(error: ProbeError, objects: &dyn ObjectStore) -> Result<(), 
 
 /// Picks the parts of a server, and locks its data directory.
 pub async fn server_parts(settings: &Settings) -> Result<Parts, PartsError> {
-    let held = DirectoryLock::take(&settings.data)?;
+    let mut held = DirectoryLock::take(&settings.data)?;
+    if matches!(settings.store, StoreSettings::Local) {
+        // Another data directory may lead to it by a link.
+        held = held.and(&settings.data.join("store"))?;
+    }
     reading::remove_left(&settings.data);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let objects = objects(settings, Access::Exclusive, &clock).await?;
