@@ -22,6 +22,7 @@ use crate::meaning::DoltMeaning;
 use crate::reading::{self, ReadingDirectory};
 use crate::service::Parts;
 use crate::settings::{AcceptUnknown, Settings, StoreSettings};
+use crate::transport::Patience;
 use crate::waiting;
 
 /// A cause of any kind.
@@ -118,6 +119,7 @@ pub async fn server_parts(settings: &Settings) -> Result<Parts, PartsError> {
             meaning: Arc::new(meaning),
         },
         process: rand::RngExt::random(&mut random),
+        patience: Patience::default(),
         held: Some(held),
     })
 }
