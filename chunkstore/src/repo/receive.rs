@@ -304,7 +304,7 @@ async fn verify(
     spooled: SpooledFile,
     checker: &Checker,
 ) -> Result<Verified, UploadError> {
-    let findings = checker.check(declared, &spooled).await?;
+    let findings = Box::pin(checker.check(declared, &spooled)).await?;
     let summary = StoredFile {
         upload: id,
         id: declared.id,
