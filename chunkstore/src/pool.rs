@@ -45,6 +45,11 @@ impl BlockingPool {
         }
     }
 
+    /// How many calls run at once.
+    pub fn threads(&self) -> usize {
+        crate::format::to_usize(self.threads)
+    }
+
     /// Waits until no call runs, also of those whose futures were dropped.
     pub async fn quiet(&self) {
         let all = self.permits.acquire_many(self.threads).await;

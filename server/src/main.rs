@@ -83,6 +83,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         for note in notes {
             say(&format!("holdfastd: note: {note}"));
         }
+        if let Some(warning) = settings.access.short_token() {
+            say(&format!("holdfastd: warning: {warning}"));
+        }
         say("holdfastd: the settings are in order");
         return Ok(ExitCode::SUCCESS);
     }
@@ -94,6 +97,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     telemetry::logs::begin(&settings.log).context("could not read log.filter")?;
     for note in notes {
         tracing::info!("{note}");
+    }
+    if let Some(warning) = settings.access.short_token() {
+        tracing::warn!("{warning}");
     }
     match &arguments.task {
         Task::Serve { .. } => block_on(serve(&settings)),

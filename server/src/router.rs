@@ -18,6 +18,7 @@ use crate::peer::{Peer, TrustedProxies};
 use crate::requests::{Requests, TooMany};
 use crate::spaced::Spaced;
 use crate::telemetry::request::{self, RequestId, RequestIds, Traffic, Watch};
+use crate::telemetry::strangers::Strangers;
 use crate::transport::{Answer, Arrival, ResponseBody};
 use crate::work::Work;
 
@@ -40,6 +41,8 @@ pub struct Router {
     pub requests: Arc<Requests>,
     /// Spaces what is said of callers that a proxy names which is not trusted.
     pub untrusted: Spaced,
+    /// Spaces what is said of requests of callers that showed nothing.
+    pub strangers: Arc<Strangers>,
     /// What a stopping server waits for.
     pub work: Arc<Work>,
     /// The time.
@@ -56,7 +59,8 @@ impl Answer for Router {
         let id = self.ids.of(request.headers());
         let span = request::span(&id, &request);
         let traffic = traffic(request.uri().path());
-        let watch = Watch::new(span.clone(), Arc::clone(&self.clock), traffic, &self.work);
+        let mut watch = Watch::new(span.clone(), Arc::clone(&self.clock), traffic, &self.work);
+        let known = watch.space(&self.strangers, Peer::of(arrival.peer.ip()));
         let answered = async {
             let running = match self.is_probe(&request) {
                 true => None,
@@ -68,6 +72,7 @@ impl Answer for Router {
             let mut request = request;
             request.extensions_mut().insert(arrival);
             request.extensions_mut().insert(RequestId(id.clone()));
+            request.extensions_mut().insert(known);
             (self.route(arrival, request).await, running)
         };
         let (response, running) = answered.instrument(span).await;

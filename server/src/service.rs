@@ -72,6 +72,8 @@ pub struct Parts {
     pub repositories: repo::Parts,
     /// A random number: what this process's request ids begin with.
     pub process: u32,
+    /// How long connections may do nothing.
+    pub patience: Patience,
     /// What stays held while the server runs: the lock of its data directory.
     pub held: Option<DirectoryLock>,
 }
@@ -131,6 +133,7 @@ impl Service {
             proxies: settings.network.trusted_proxies.clone(),
             requests: Requests::new(settings.network.max_requests_per_peer),
             untrusted: Spaced::new(UNTRUSTED_QUIET),
+            strangers: Arc::default(),
             work: Arc::clone(&work),
             clock: Arc::clone(&clock),
         };
@@ -143,7 +146,7 @@ impl Service {
                 per_peer: settings.network.max_connections_per_peer,
             },
             proxies: settings.network.trusted_proxies.clone(),
-            patience: Patience::default(),
+            patience: parts.patience,
             drain: drain.clone(),
         };
         Ok(Handle {

@@ -22,6 +22,7 @@ use crate::meaning::DoltMeaning;
 use crate::reading::{self, ReadingDirectory};
 use crate::service::Parts;
 use crate::settings::{AcceptUnknown, Settings, StoreSettings};
+use crate::transport::Patience;
 use crate::waiting;
 
 /// A cause of any kind.
@@ -90,7 +91,11 @@ fn unless_only_full(error: ProbeError, objects: &dyn ObjectStore) -> Result<(), 
 
 /// Picks the parts of a server, and locks its data directory.
 pub async fn server_parts(settings: &Settings) -> Result<Parts, PartsError> {
-    let held = DirectoryLock::take(&settings.data)?;
+    let mut held = DirectoryLock::take(&settings.data)?;
+    if matches!(settings.store, StoreSettings::Local) {
+        // Another data directory may lead to it by a link.
+        held = held.and(&settings.data.join("store"))?;
+    }
     reading::remove_left(&settings.data);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let objects = objects(settings, Access::Exclusive, &clock).await?;
@@ -114,6 +119,7 @@ pub async fn server_parts(settings: &Settings) -> Result<Parts, PartsError> {
             meaning: Arc::new(meaning),
         },
         process: rand::RngExt::random(&mut random),
+        patience: Patience::default(),
         held: Some(held),
     })
 }

@@ -15,7 +15,7 @@ use crate::address::{ChunkAddress, RootAddress, TableFileId};
 use crate::error::ErrorKind;
 use crate::id::UploadId;
 use crate::repo::error::{MeaningError, RepositoryError};
-use crate::repo::file::StoredFile;
+use crate::repo::file::{FileKind, StoredFile};
 use crate::repo::locate::Named;
 use crate::repo::log::{Appended, Deletions, Draft};
 use crate::repo::parts::MovesError;
@@ -192,7 +192,8 @@ impl Repository {
         (sound.first().copied(), damaged)
     }
 
-    /// The note of the file that a request means: the newest that has as many chunks.
+    /// The note of the file that a request means: the newest that has as many chunks, and of those a table file, which has its
+    /// id by right.
     async fn newest_note(
         &self,
         state: &State,
@@ -213,10 +214,10 @@ impl Repository {
             return Ok(note);
         }
         let notes = self.notes(wanted.id).await?;
-        let newest = notes
-            .iter()
-            .filter(is_sound)
-            .max_by_key(|note| (note.file.chunks == wanted.chunks, note.time));
+        let newest = notes.iter().filter(is_sound).max_by_key(|note| {
+            let is_table = note.file.kind == FileKind::Table;
+            (note.file.chunks == wanted.chunks, is_table, note.time)
+        });
         let note = newest.ok_or(RepositoryError::NotUploaded { id: wanted.id })?;
         check_count(wanted, note.file.chunks)?;
         Ok(Arc::clone(note))

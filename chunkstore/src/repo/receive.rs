@@ -27,7 +27,8 @@ use crate::pool::BlockingPool;
 use crate::repo::check::{Checker, ChildrenRefused, FindChildren, UploadError};
 use crate::repo::entries::FileEntries;
 use crate::repo::file::{DeclaredFile, StoredFile};
-use crate::repo::spool::{SpoolError, SpoolFile, SpooledFile};
+use crate::repo::spool::{Sender, SpoolError, SpoolFile, SpooledFile};
+use crate::repo::turns::SharedTurns;
 use crate::sort::{SortOptions, Sorted};
 
 /// An upload in one of its states: [`Receiving`], then [`Verified`].
@@ -45,6 +46,7 @@ pub struct Receiving {
     spool: SpoolFile,
     sort: SortOptions,
     decoded_limit: u64,
+    leases: Option<(SharedTurns, Sender)>,
 }
 
 /// All bytes are there and were checked.
@@ -113,8 +115,16 @@ impl Upload<Receiving> {
                 spool,
                 sort,
                 decoded_limit: u64::MAX,
+                leases: None,
             },
         }
+    }
+
+    /// Lets the check have its turns on the pool as one of those of its sender.
+    #[must_use]
+    pub fn with_leases(mut self, leases: &SharedTurns, sender: Sender) -> Self {
+        self.state.leases = Some((leases.clone(), sender));
+        self
     }
 
     /// Bounds how many bytes the chunks may have together, decoded.
@@ -156,6 +166,7 @@ impl Upload<Receiving> {
             pool: pool.clone(),
             sort: state.sort,
             decoded_limit: state.decoded_limit,
+            leases: state.leases,
         };
         let verified = match end(state.spool, object.as_mut()).await {
             Ok(spooled) => verify(id, &declared, spooled, &checker).await,
@@ -219,6 +230,7 @@ impl MadeFile {
             sort: self.sort,
             // What went into it was taken in.
             decoded_limit: u64::MAX,
+            leases: None,
         };
         let (declared, spooled) = (self.declared, self.spooled);
         let verified = match hand_over(&spooled, object.as_mut(), pool).await {
@@ -292,7 +304,7 @@ async fn verify(
     spooled: SpooledFile,
     checker: &Checker,
 ) -> Result<Verified, UploadError> {
-    let findings = checker.check(declared, &spooled).await?;
+    let findings = Box::pin(checker.check(declared, &spooled)).await?;
     let summary = StoredFile {
         upload: id,
         id: declared.id,

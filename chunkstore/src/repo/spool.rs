@@ -25,11 +25,12 @@ use tokio::task::JoinHandle;
 
 pub use self::error::SpoolError;
 pub(crate) use self::error::is_full;
-pub use self::room::Sender;
 use self::room::{Owner, Room, Share};
 use crate::clock::Clock;
 use crate::pool::BlockingPool;
 use crate::repo::file::{Md5, Sha256};
+pub use crate::repo::turns::Sender;
+use crate::repo::turns::{Portion, SharedTurns};
 use crate::sort::{SortOptions, SpillRoom, SpilledRoom};
 
 /// How the name of every spool file ends.
@@ -73,6 +74,8 @@ pub struct SpoolDir {
 struct Shared {
     path: PathBuf,
     pool: BlockingPool,
+    /// Turns of the checks of received files on the threads of the pool.
+    leases: SharedTurns,
     room: Room,
 }
 
@@ -102,6 +105,7 @@ impl SpoolDir {
         }
         let shared = Shared {
             path,
+            leases: SharedTurns::new(pool.threads(), Portion::All),
             pool,
             room: Room::new(options.max_total_bytes),
         };
@@ -175,6 +179,12 @@ impl SpoolDir {
     /// The threads that write the spool's files.
     pub fn pool(&self) -> &BlockingPool {
         &self.shared.pool
+    }
+
+    /// Turns of the checks of received files on those threads: no more of them wait there than can run, so that what else
+    /// is to be done need not wait behind all that one sender sent.
+    pub fn leases(&self) -> &SharedTurns {
+        &self.shared.leases
     }
 
     /// Reserves room for `expected_len` bytes and makes an empty file for them.

@@ -154,6 +154,10 @@ impl Incoming {
     /// any server.
     pub async fn finish(self) -> Result<StoredFile, UploadFailure> {
         let verified = self.repository.check(self.upload).await?;
+        if let Err(error) = self.repository.check_id(verified.checked()).await {
+            verified.abandon().await;
+            return Err(error);
+        }
         self.repository
             .keep(verified, &self.actor, Leave::Find)
             .await
@@ -233,7 +237,8 @@ impl Repository {
             .await
             .map_err(UploadError::from)?;
         let begun = Upload::begin(upload, declared, spool, object);
-        Ok(begun.with_decoded_limit(parts.spool.decoded_limit()))
+        let begun = begun.with_decoded_limit(parts.spool.decoded_limit());
+        Ok(begun.with_leases(parts.spool.leases(), sender))
     }
 
     pub(crate) async fn check(

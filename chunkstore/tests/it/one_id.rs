@@ -11,9 +11,9 @@ use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::repo::log::{Appended, Deletions, Draft, Log};
 use holdfast_chunkstore::repo::verify::{Damage, Stage, VerifyProgress};
 use holdfast_chunkstore::repo::{
-    Act, Committed, FileKind, Proposal, Repository, RepositoryError, View,
+    Act, Committed, FileKind, Proposal, Repository, RepositoryError, UploadFailure, View,
 };
-use holdfast_chunkstore::testing::generate::{Compression, Made, archive_of};
+use holdfast_chunkstore::testing::generate::{Compression, Made, archive_of, table_file_of};
 use holdfast_chunkstore::testing::worlds::{acme, actor, named, parent, parts, root_of, upload};
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use tempfile::TempDir;
@@ -88,6 +88,70 @@ async fn a_request_that_names_two_files_by_one_id_is_refused() {
     );
     assert!(repository.add(&both, &actor()).await.is_err());
     assert_eq!(repository.state().await.unwrap().files.len(), 1);
+}
+
+fn leaves(salt: u64) -> Vec<Vec<u8>> {
+    let leaf = |leaf| format!("leaf {leaf} of {salt}").into_bytes();
+    (0..5).map(leaf).collect()
+}
+
+#[tokio::test]
+async fn what_comes_under_the_id_of_a_named_file_holds_its_chunks_or_is_refused() {
+    let table = table_file_of(leaves(1));
+    let with_id = |mut made: Made| {
+        made.written.id = table.written.id;
+        made
+    };
+    let archive = |salt, compression| with_id(archive_of(leaves(salt), compression));
+    let fewer = with_id(archive_of(leaves(1)[1..].to_vec(), Compression::Snappy));
+    let squatting = archive(2, Compression::Snappy);
+    for (first, kind) in [(&table, FileKind::Table), (&squatting, FileKind::Archive)] {
+        let scratch = TempDir::new().unwrap();
+        let repository = acme(parts(store(), scratch.path(), 1)).await;
+        upload(&repository, first, kind).await.unwrap();
+        repository.add(&[named(first)], &actor()).await.unwrap();
+        for (second, kind, salt) in [
+            (&table, FileKind::Table, 1),
+            (&archive(1, Compression::Zstd), FileKind::Archive, 1),
+            (&archive(2, Compression::Zstd), FileKind::Archive, 2),
+            (&fewer, FileKind::Archive, 0),
+        ] {
+            let is_same = salt == if first.file == table.file { 1 } else { 2 };
+            let sent = upload(&repository, second, kind).await;
+            assert_eq!(sent.is_ok(), is_same, "{kind:?} {salt}: {sent:?}");
+            if let Err(refused) = sent {
+                assert_eq!(refused.kind(), ErrorKind::Refused);
+                let taken = table.written.id.to_string();
+                let UploadFailure::Upload(refused) = refused else {
+                    panic!("{refused:?}");
+                };
+                assert!(refused.one_line().contains(&taken), "{refused}");
+            }
+        }
+        // What was refused left nothing that a request might mean.
+        repository.add(&[named(first)], &actor()).await.unwrap();
+        assert_eq!(repository.state().await.unwrap().files.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_archive_does_not_take_the_id_of_a_table_file_that_waits_to_be_named() {
+    let scratch = TempDir::new().unwrap();
+    let repository = acme(parts(store(), scratch.path(), 1)).await;
+    let table = table_file_of(leaves(1));
+    let mut squatting = archive_of(leaves(2), Compression::Snappy);
+    squatting.written.id = table.written.id;
+    // Before it: of the two the table file is meant.
+    upload(&repository, &squatting, FileKind::Archive)
+        .await
+        .unwrap();
+    upload(&repository, &table, FileKind::Table).await.unwrap();
+    let refused = upload(&repository, &squatting, FileKind::Archive).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Refused);
+    repository.add(&[named(&table)], &actor()).await.unwrap();
+    let state = repository.state().await.unwrap();
+    let kinds: Vec<_> = state.files.values().map(|file| file.kind).collect();
+    assert_eq!(kinds, [FileKind::Table]);
 }
 
 #[tokio::test]

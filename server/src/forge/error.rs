@@ -244,10 +244,17 @@ pub const DAMAGED: &str = "damaged";
 /// What a client, to whom wrong bytes came, sets in the metadata of a call that names a file.
 pub const CHECK: &str = "holdfast-check";
 
-/// Logs an error where it ends. What clients do wrong is no fault of the server's.
+/// Logs an error where it ends. What clients do wrong is no fault of the server's. Why a caller is not let in stands in the
+/// one line of its request, which is left out where there are many.
 pub fn log(error: &ForgeError) {
     let cause = error.one_line();
     match error.kind() {
+        ErrorKind::Unauthenticated => {
+            tracing::Span::current().record("refused", cause.as_str());
+        }
+        _ if matches!(error, ForgeError::Address(_)) => {
+            tracing::Span::current().record("refused", cause.as_str());
+        }
         _ if error.is_refused_by_store() => {
             tracing::error!(
                 cause,
@@ -269,7 +276,6 @@ pub fn log(error: &ForgeError) {
         | ErrorKind::Conflict
         | ErrorKind::Dangling
         | ErrorKind::Refused
-        | ErrorKind::Unauthenticated
         | ErrorKind::Denied => tracing::info!(cause, "request refused"),
     }
 }

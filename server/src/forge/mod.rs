@@ -19,9 +19,9 @@ pub mod upload;
 
 use std::sync::Arc;
 
-use holdfast_chunkstore::RootAddress;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::repo::{Actor, RepoName, Repositories, Repository, View};
+use holdfast_chunkstore::{ErrorKind, RootAddress};
 use tokio_util::sync::CancellationToken;
 
 use crate::origin::BaseUrl;
@@ -116,6 +116,12 @@ impl Forge {
     /// Whether somebody may do something; the answer is the same for every repository.
     pub fn check(&self, principal: Principal, action: Action) -> Result<(), ForgeError> {
         self.access.check(principal, action)
+    }
+
+    /// Whether a caller without the token may do less than one with it.
+    pub fn asks_for_token(&self) -> bool {
+        let refused = self.check(Principal::Anyone, Action::Write).err();
+        refused.is_some_and(|error| error.kind() == ErrorKind::Unauthenticated)
     }
 
     /// Tells what a client asks first.

@@ -22,6 +22,7 @@ pub struct Arriving {
     pub file: DeclaredFile,
     repo: RepoName,
     incoming: Option<Incoming>,
+    sender: Sender,
     turns: Turns,
     refusals: Arc<Refusals>,
     clock: Arc<dyn Clock>,
@@ -46,7 +47,7 @@ impl Arriving {
         let Some(incoming) = self.incoming else {
             return Ok(());
         };
-        let _turn = self.turns.take().await;
+        let _turn = self.turns.take(self.sender).await;
         let StoredFile {
             id, len, chunks, ..
         } = incoming.finish().await.inspect_err(|failure| {
@@ -114,6 +115,7 @@ impl Forge {
             file,
             repo,
             incoming,
+            sender,
             turns: self.turns.clone(),
             refusals: Arc::clone(&self.refusals),
             clock: Arc::clone(self.clock()),

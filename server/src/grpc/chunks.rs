@@ -18,6 +18,7 @@ use super::door::MAX_FILES;
 use super::status::status;
 use super::streams::{self, ChunkLocations, DownloadLocations};
 use crate::forge::{Caller, Forge, ForgeError, error};
+use crate::transport::ClientWait;
 
 /// How many bytes a file of an answer takes, once as a value and once as it is sent, if its address has 1,000.
 const LISTED_LEN: usize = 4 << 10;
@@ -39,17 +40,20 @@ struct Call<T> {
     caller: Caller,
     message: T,
     share: Share,
+    wait: ClientWait,
 }
 
 impl Chunks {
     fn call<T>(request: Request<T>) -> Result<Call<T>, Status> {
         let (_, extensions, message) = request.into_parts();
         let (caller, share) = (extensions.get::<Caller>(), extensions.get::<Share>());
+        let wait = extensions.get::<ClientWait>().cloned();
         match (caller.cloned(), share.cloned()) {
             (Some(caller), Some(share)) => Ok(Call {
                 caller,
                 message,
                 share,
+                wait: wait.unwrap_or_default(),
             }),
             _ => Err(Status::internal(NO_DOOR)),
         }
@@ -166,6 +170,7 @@ impl Chunks {
             caller,
             message,
             share,
+            ..
         } = call;
         let name = named(&message)?;
         drop(message);
@@ -266,12 +271,14 @@ impl ChunkStoreService for Chunks {
             caller,
             message,
             share,
+            wait,
         } = Self::call(request)?;
         let answerer = DownloadLocations::new(Arc::clone(&self.forge), caller);
         Ok(Response::new(streams::answers(
             message,
             answerer,
             share,
+            wait,
             self.stopping.clone(),
         )))
     }
@@ -287,12 +294,14 @@ impl ChunkStoreService for Chunks {
             caller,
             message,
             share,
+            wait,
         } = Self::call(request)?;
         let answerer = ChunkLocations::new(Arc::clone(&self.forge), caller);
         Ok(Response::new(streams::answers(
             message,
             answerer,
             share,
+            wait,
             self.stopping.clone(),
         )))
     }

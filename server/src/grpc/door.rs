@@ -9,6 +9,7 @@ use http::request::Parts;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::aside::{AsideCall, AsideCalls};
 use super::bounds::Bounds;
 use super::budget::{Budget, Share};
 use super::clear_text::ClearTextTokens;
@@ -16,12 +17,14 @@ use super::failed_tokens::FailedTokens;
 use super::identity;
 use super::intake::{Intake, Messages};
 use super::status::status;
+use super::waiting::Awaited;
 use super::{MAX_REQUEST, MAX_SMALL_MESSAGE};
 use crate::forge::access::{Action, Principal};
 use crate::forge::{Caller, Forge};
 use crate::origin::BaseUrl;
 use crate::peer::Peer;
-use crate::transport::Arrival;
+use crate::telemetry::request::Known;
+use crate::transport::{Arrival, ClientWait};
 
 /// What the paths of the calls that deal with repositories begin with.
 pub const CHUNK_STORE: &str = "/dolt.services.remotesapi.v1alpha1.ChunkStoreService/";
@@ -35,6 +38,8 @@ const MAX_PRESENCE: usize = 1 << 18;
 pub const MAX_LOCATIONS: usize = 1 << 16;
 /// The most files that one message may name; dolt names as many as one push uploads.
 pub const MAX_FILES: usize = 10_000;
+/// What asks for the health of this server once.
+const CHECK: &str = "/grpc.health.v1.Health/Check";
 /// Room for the messages of calls that deal with no repository, in KiB.
 const ASIDE_KIB: u32 = 4 << 10;
 /// The field of the messages that say what a client can do.
@@ -47,10 +52,22 @@ pub struct Door {
     budget: Budget,
     /// For calls that deal with no repository, so that probes are answered when all else is full.
     aside: Budget,
+    aside_calls: Arc<AsideCalls>,
     failed: FailedTokens,
     clear_text: ClearTextTokens,
     /// Set when the port closes.
     closing: CancellationToken,
+}
+
+/// A call that was let in.
+#[derive(Debug)]
+pub struct Admitted<B> {
+    /// Its handler finds the caller among the extensions, and reads its messages through the bounds of the call.
+    pub request: Request<Intake<Awaited<B>>>,
+    /// What its messages take in memory; it is among the extensions too.
+    pub share: Share,
+    /// Held until the end of the answer.
+    pub aside: Option<AsideCall>,
 }
 
 /// What the door knows of a call by its path.
@@ -69,6 +86,7 @@ impl Door {
         Self {
             budget: Budget::default(),
             aside: Budget::new(ASIDE_KIB, 16 * ASIDE_KIB),
+            aside_calls: Arc::default(),
             failed: FailedTokens::new(Arc::clone(clock)),
             clear_text: ClearTextTokens::new(Arc::clone(clock)),
             closing,
@@ -76,16 +94,23 @@ impl Door {
         }
     }
 
-    /// Lets a call in: its handler finds the caller among the extensions, and reads its messages through the
-    /// bounds of the call. What they take in memory is the share's, which is among the extensions too.
+    /// Lets a call in, which tells `wait` when it waits for its client.
     pub async fn admit<B>(
         &self,
         base_url: BaseUrl,
         request: Request<B>,
-    ) -> Result<(Request<Intake<B>>, Share), Status> {
+        wait: &ClientWait,
+    ) -> Result<Admitted<B>, Status> {
         let (mut head, body) = request.into_parts();
         let rule = rule(head.uri.path());
         let arrival = head.extensions.get::<Arrival>();
+        let mut aside = None;
+        if rule.action.is_none() {
+            wait.is_aside();
+            let lasts = arrival.filter(|_| head.uri.path() != CHECK);
+            let peer = lasts.map(|arrival| Peer::of(arrival.peer.ip()));
+            aside = peer.map(|peer| self.aside_calls.begin(peer)).transpose()?;
+        }
         let budget = match rule.action {
             Some(_) => &self.budget,
             None => &self.aside,
@@ -96,12 +121,17 @@ impl Door {
             let caller = self.caller(&head, base_url, action).await?;
             head.extensions.insert(caller);
         }
+        let body = Awaited::new(body, wait.clone());
         let body = Intake::new(body, rule.messages, rule.bounds, share.clone());
         let body = match rule.action {
             Some(_) => body,
             None => body.giving_back().until(&self.closing),
         };
-        Ok((Request::from_parts(head, body), share))
+        Ok(Admitted {
+            request: Request::from_parts(head, body),
+            share,
+            aside,
+        })
     }
 
     /// Finds out who makes a call, and whether the call is allowed. What a wrong token is answered may wait.
@@ -116,6 +146,14 @@ impl Door {
         let peer = arrival
             .filter(|_| shows_token)
             .map(|arrival| arrival.peer.ip());
+        // Before the token is compared: else a peer that does not wait for its refusals could try as many as it likes.
+        if let Some(peer) = peer
+            && self.failed.is_crowded(peer)
+        {
+            return Err(Status::unavailable(
+                "too many wrong tokens came from this address: try again in some seconds",
+            ));
+        }
         let caller = identity::caller(&self.forge, &head.headers, base_url);
         let allowed = caller.and_then(|caller| {
             let allowed = self.forge.check(caller.principal, action);
@@ -124,6 +162,15 @@ impl Door {
         match allowed {
             Ok(caller) => {
                 let is_known = caller.principal == Principal::Administrator;
+                // What everybody may read is read with a wrong token as well, and might tell it from the right one.
+                if let Some(peer) = peer
+                    && !is_known
+                    && self.forge.asks_for_token()
+                    && !identity::shows_login(&head.headers)
+                {
+                    self.failed.slow(peer).await;
+                }
+                Known::note(&head.extensions);
                 if let Some(arrival) = arrival.filter(|_| is_known)
                     && self.clear_text.is_to_be_said(arrival, &head.headers)
                 {
@@ -139,12 +186,6 @@ impl Door {
                 if let Some(peer) = peer
                     && error.kind() == ErrorKind::Unauthenticated
                 {
-                    // A right token is never refused for wrong ones: behind a proxy all callers are one peer.
-                    if self.failed.is_crowded(peer) {
-                        return Err(Status::unavailable(
-                            "too many wrong tokens came from this address: try again in some seconds",
-                        ));
-                    }
                     self.failed.slow(peer).await;
                 }
                 Err(status(&error))

@@ -1,9 +1,10 @@
 //! Callers that show wrong tokens are slowed, each network peer by itself.
 //!
-//! The first failures of a peer cost nothing: a password was mistyped, or a job has an old one. After them each refusal waits, longer each
-//! time, up to [`LONGEST`]. A right token is answered at once, whatever else comes from the same peer, unless
-//! [`MOST_WAITING`] refusals wait: then nothing with a token is looked at until one of them is over, so that a peer
-//! that does not wait for its refusals gains nothing. A peer that fails no more for a while is forgotten.
+//! The first failures of a peer cost nothing: a password was mistyped, or a job has an old one. After them each refusal
+//! waits, longer each time, up to [`LONGEST`]; a right token is answered at once beside them. When [`MOST_WAITING`]
+//! refusals of a peer wait, nothing from there with a token, right or wrong, is looked at until one of them is over: it is
+//! told to come again. So a peer that does not wait for its refusals tries no more tokens than one that does. A peer that
+//! fails no more for a while is forgotten.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;

@@ -27,6 +27,15 @@ pub fn shows_token(headers: &HeaderMap) -> bool {
     shown.is_ok_and(|shown| shown != Credentials::Nothing)
 }
 
+/// Whether a call shows what `dolt login` made for some other server, a signed JSON token: dolt sends it to all servers.
+pub fn shows_login(headers: &HeaderMap) -> bool {
+    let Ok(Credentials::Bearer { token }) = credentials(headers) else {
+        return false;
+    };
+    // The text of `{"`.
+    token.starts_with("eyJ") && token.split('.').filter(|part| !part.is_empty()).count() == 3
+}
+
 /// Reads the `authorization` of a call. What is neither Basic nor Bearer counts as nothing.
 pub fn credentials(headers: &HeaderMap) -> Result<Credentials, ForgeError> {
     let malformed = || ForgeError::Unauthenticated {
@@ -83,6 +92,23 @@ mod tests {
         let not_text = format!("Basic {}", BASE64.encode(b"me:\xff"));
         for header in ["Basic", "Basic !!!", &no_colon, &not_text] {
             assert!(read(Some(header)).is_err(), "{header}");
+        }
+    }
+
+    #[test]
+    fn what_dolt_login_made_is_told_from_a_token() {
+        for (authorization, is_login) in [
+            (Some("Bearer eyJhbGciOi.eyJhdWQi.c2ln"), true),
+            (Some("Bearer eyJhbGciOi"), false),
+            (Some("Bearer a.b.c"), false),
+            (Some("Basic eyJhbGciOi.eyJhdWQi.c2ln"), false),
+            (None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(text) = authorization {
+                headers.insert(AUTHORIZATION, text.parse().unwrap());
+            }
+            assert_eq!(shows_login(&headers), is_login, "{authorization:?}");
         }
     }
 

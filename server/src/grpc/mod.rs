@@ -1,5 +1,6 @@
 //! The gRPC services: Dolt's remotes API, health and reflection.
 
+pub mod aside;
 mod bounds;
 pub mod budget;
 pub mod chunks;
@@ -12,6 +13,7 @@ pub mod identity;
 pub mod intake;
 pub mod status;
 pub mod streams;
+pub mod waiting;
 
 use std::sync::Arc;
 
@@ -29,8 +31,9 @@ use tower::Service as _;
 
 use crate::forge::Forge;
 use crate::origin::BaseUrl;
-use crate::transport::{BodyError, Drain, ResponseBody};
-use door::Door;
+use crate::transport::{BodyError, ClientWait, Drain, ResponseBody};
+use door::{Admitted, Door};
+use waiting::Ending;
 
 /// The longest answer, in bytes: the most that Dolt takes. A longer one ends the call with OutOfRange, which no client
 /// asks for again.
@@ -63,18 +66,30 @@ impl Services {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BodyError>,
     {
-        let (request, share) = match self.door.admit(base_url, request).await {
+        let wait = request.extensions().get::<ClientWait>();
+        let wait = wait.cloned().unwrap_or_default();
+        let admitted = self.door.admit(base_url, request, &wait).await;
+        let Admitted {
+            request,
+            share,
+            aside,
+        } = match admitted {
             Ok(admitted) => admitted,
             Err(status) => return refusal(status),
         };
-        let Ok(response) = self.routes.clone().call(request).await;
-        // Message and answer are in memory until the answer is on its way.
+        let mut routes = self.routes.clone();
+        let response = tokio::select! {
+            biased;
+            Ok(response) = routes.call(request) => response,
+            () = wait.given_up() => return refusal(waiting::place_given_up()),
+        };
+        // Message and answer are in memory until the answer is on its way, and the call lasts as long as its answer.
         response.map(|body| {
             let held = move |error: Status| {
-                drop(share.clone());
+                let _held = (&share, &aside);
                 error.into()
             };
-            body.map_err(held).boxed_unsync()
+            Ending::new(body, &wait).map_err(held).boxed_unsync()
         })
     }
 }

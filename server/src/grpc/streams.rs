@@ -1,11 +1,10 @@
 //! The two streams of chunk locations.
 //!
-//! Each request is answered by exactly one response, in order: dolt counts them. A stream ends when the client
-//! has closed its half and everything is answered, or with an error; it never ends well before that. Every
-//! message is interpreted without the ones before it, and those that wait are authorised at the moment they are
-//! answered. What they take in memory is given back when their answers were taken off. When the server is asked to
-//! stop, a stream goes on as long as requests come; one that stays silent longer than dolt lets its own be
-//! idle is ended.
+//! Each request is answered by exactly one response, in order: dolt counts them. A stream ends when the client has
+//! closed its half and everything is answered, or with an error; it never ends well before that. Every message is
+//! interpreted without the ones before it, and those that wait are authorised at the moment they are answered. What
+//! they take in memory is given back when their answers were taken off. When the server is asked to stop, a stream goes
+//! on as long as requests come; one that stays silent longer than dolt lets its own be idle is ended.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use super::convert;
 use super::door::MAX_LOCATIONS;
 use super::status::status;
 use crate::forge::{Caller, Forge, ForgeError};
+use crate::transport::ClientWait;
 
 /// How long a stream may be silent while the server stops. Dolt closes its half after 15 seconds.
 const SILENCE_WHILE_STOPPING: Duration = Duration::from_secs(20);
@@ -73,16 +73,17 @@ pub fn answers<A: Answerer>(
     incoming: Streaming<A::Request>,
     answerer: A,
     share: Share,
+    wait: ClientWait,
     stopping: CancellationToken,
 ) -> BoxStream<'static, Result<A::Response, Status>> {
     let start = Some((incoming, answerer));
     stream::unfold(start, move |state| {
-        let (share, stopping) = (share.clone(), stopping.clone());
+        let (share, wait, stopping) = (share.clone(), wait.clone(), stopping.clone());
         async move {
             let (mut incoming, mut answerer) = state?;
-            // The last answers were taken off.
-            share.give_back();
+            share.give_back(); // The last answers were taken off.
             let Waiting { requests, ended } = waiting::<A>(&mut incoming, &stopping).await;
+            let _work = wait.work();
             let Answers { responses, error } = match requests.is_empty() {
                 true => Answers::default(),
                 false => answerer.answer(requests).await,

@@ -20,7 +20,7 @@ use super::{Plane, answer, status};
 use crate::forge::error::{self, ForgeError};
 use crate::origin;
 use crate::peer::Peer;
-use crate::telemetry::request::RequestId;
+use crate::telemetry::request::{Known, RequestId};
 use crate::transport::{BodyError, ResponseBody};
 
 /// How much of a refused upload is read and dropped, so that the client gets to read the refusal.
@@ -48,6 +48,7 @@ impl Plane {
     ) -> Result<Response<ResponseBody>, ForgeError> {
         let uri = request.uri();
         let key = self.forge.check_download(uri.path(), uri.query())?;
+        Known::note(request.extensions());
         let is_head = request.method() == Method::HEAD;
         let wanted = match request.headers().get(RANGE) {
             Some(header) if !is_head => match range::parse(header.to_str().unwrap_or_default()) {
@@ -138,6 +139,7 @@ impl Plane {
         let sender = Sender(peer.number());
         let arriving = self.forge.begin_upload(path, query, client, sender);
         let mut arriving = arriving.await?;
+        Known::note(&head.extensions);
         let declared = arriving.file.clone();
         if let (Some(sent), Some(declared)) = (sent_md5, declared.md5)
             && sent != declared

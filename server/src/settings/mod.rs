@@ -131,6 +131,23 @@ pub struct AccessSettings {
     pub admin_token: Option<Secret>,
 }
 
+/// The fewest characters of a token that cannot be guessed.
+const LEAST_TOKEN: usize = 16;
+
+impl AccessSettings {
+    /// What is to be said of a token that can be guessed, and how to make one that cannot.
+    pub fn short_token(&self) -> Option<String> {
+        let token = self.admin_token.as_ref()?;
+        let is_short = token.reveal().chars().count() < LEAST_TOKEN;
+        is_short.then(|| {
+            format!(
+                "admin_token has fewer than {LEAST_TOKEN} characters and can be guessed: make one with \
+                 `openssl rand -hex 32`"
+            )
+        })
+    }
+}
+
 /// Who may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {

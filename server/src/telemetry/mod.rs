@@ -4,3 +4,4 @@
 pub(crate) mod lines;
 pub mod logs;
 pub mod request;
+pub mod strangers;

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tracing::Span;
 
+use super::strangers::Strangers;
+use crate::peer::Peer;
 use crate::transport::{BodyError, ResponseBody};
 use crate::work::{Running, Work};
 
@@ -60,16 +62,42 @@ impl RequestIds {
     }
 }
 
+/// How much of a path is logged, in characters; more than any path of ours has.
+const PATH_LEN: usize = 256;
+/// How much of a method is logged, in characters.
+const METHOD_LEN: usize = 16;
+
 /// Opens the span of a request. The query is left out: addresses of data carry their signature there.
 pub fn span<B>(id: &str, request: &Request<B>) -> Span {
     tracing::info_span!(
         "request",
         id,
-        method = %request.method(),
-        path = request.uri().path(),
+        method = first(request.method().as_str(), METHOD_LEN),
+        path = first(request.uri().path(), PATH_LEN),
         repo = tracing::field::Empty,
         principal = tracing::field::Empty,
+        refused = tracing::field::Empty,
     )
+}
+
+/// The first characters of a text that a caller chose, which may be as long as the head of a request.
+fn first(text: &str, len: usize) -> &str {
+    text.char_indices()
+        .nth(len)
+        .map_or(text, |(end, _)| &text[..end])
+}
+
+/// Whether the caller of a request may do what it asks for; among its extensions. Clones are of one request.
+#[derive(Debug, Clone, Default)]
+pub struct Known(Arc<AtomicBool>);
+
+impl Known {
+    /// Notes, where a request has one among its extensions, that its caller may do what it asks for.
+    pub fn note(extensions: &http::Extensions) {
+        if let Some(Self(is_known)) = extensions.get() {
+            is_known.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What a request is about.
@@ -110,6 +138,9 @@ pub struct Watch {
     /// How long the body shall be, where its head says so; it is not asked for an end then.
     len_bytes: Option<u64>,
     complete: bool,
+    caller: Known,
+    /// What spaces the lines about callers that are not known.
+    strangers: Option<(Arc<Strangers>, Peer)>,
 }
 
 impl Watch {
@@ -127,7 +158,16 @@ impl Watch {
             sent_bytes: 0,
             len_bytes: None,
             complete: false,
+            caller: Known::default(),
+            strangers: None,
         }
+    }
+
+    /// Leaves out lines about a request of a peer that is refused or broken off, if there were some already and its
+    /// caller is not known. That is noted in what is returned.
+    pub fn space(&mut self, strangers: &Arc<Strangers>, peer: Peer) -> Known {
+        self.strangers = Some((Arc::clone(strangers), peer));
+        self.caller.clone()
     }
 
     /// Puts the id into the answer's head, and goes on watching its body.
@@ -150,15 +190,22 @@ impl Watch {
         Response::from_parts(head, ResponseBody::new(body))
     }
 
-    /// Whether an operator wants to know of it without asking. What comes by the hundred in a single fetch he
-    /// does not, unless it went wrong; and clients break off streams as a matter of course.
-    fn is_notable(&self, complete: bool) -> bool {
+    /// Whether an operator wants to know of it without asking: then how many such lines were left out. What comes by the
+    /// hundred in a single fetch is told only if it went wrong; and clients break off streams as a matter of course.
+    fn is_notable(&self, complete: bool) -> Option<u64> {
         let refused =
             self.grpc.is_some_and(|code| code != 0) || self.status.is_some_and(|code| code >= 400);
-        match self.traffic {
+        let is_notable = match self.traffic {
             Traffic::Call => true,
             Traffic::Data => refused || !complete,
             Traffic::Stream | Traffic::Aside => refused,
+        };
+        match &self.strangers {
+            _ if !is_notable => None,
+            Some((strangers, peer)) if !self.caller.0.load(Ordering::Relaxed) => {
+                strangers.turn(*peer)
+            }
+            _ => Some(0),
         }
     }
 }
@@ -208,8 +255,11 @@ impl Drop for Watch {
         // The status of every gRPC call is 200.
         let status = status.filter(|_| grpc.is_none());
         match self.is_notable(complete) {
-            true => tracing::info!(status, grpc, millis, sent_bytes, "{how}"),
-            false => tracing::debug!(status, grpc, millis, sent_bytes, "{how}"),
+            Some(0) => tracing::info!(status, grpc, millis, sent_bytes, "{how}"),
+            Some(left_out) => {
+                tracing::info!(status, grpc, millis, sent_bytes, left_out, "{how}");
+            }
+            None => tracing::debug!(status, grpc, millis, sent_bytes, "{how}"),
         }
     }
 }
@@ -274,15 +324,21 @@ mod tests {
     use super::*;
     use crate::telemetry::lines::Lines;
 
-    /// The lines at INFO that a request leaves which is answered so, or not at all.
-    fn lines(traffic: Traffic, answer: Option<Response<ResponseBody>>) -> String {
+    /// The lines at INFO that something leaves.
+    fn written(act: impl FnOnce()) -> String {
         let lines = Lines::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::INFO)
             .with_writer(lines.clone())
             .with_ansi(false)
             .finish();
-        tracing::subscriber::with_default(subscriber, || {
+        tracing::subscriber::with_default(subscriber, act);
+        lines.text()
+    }
+
+    /// The lines that a request leaves which is answered so, or not at all.
+    fn lines(traffic: Traffic, answer: Option<Response<ResponseBody>>) -> String {
+        written(|| {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
             let work = Work::new(Arc::clone(&clock));
             let request = Request::builder().uri("/x").body(()).unwrap();
@@ -290,8 +346,7 @@ mod tests {
             if let Some(answer) = answer {
                 drop(watch.follow("mine-1", answer));
             }
-        });
-        lines.text()
+        })
     }
 
     fn answer(status: u16) -> Option<Response<ResponseBody>> {
@@ -305,6 +360,48 @@ mod tests {
         let line = lines(Traffic::Call, None);
         assert!(line.contains("id=\"mine-1\""), "{line}");
         assert!(line.contains("broken off before its answer"), "{line}");
+    }
+
+    #[test]
+    fn a_long_path_and_a_long_method_are_cut() {
+        let request = Request::builder()
+            .method("M".repeat(9000).as_str())
+            .uri(format!("/{}", "a".repeat(9000)));
+        let lines = written(|| {
+            let span = span("mine-1", &request.body(()).unwrap());
+            span.in_scope(|| tracing::info!("here"));
+        });
+        assert!(lines.contains(&"a".repeat(PATH_LEN - 1)), "{lines}");
+        assert!(lines.len() < 500, "{lines}");
+        assert_eq!(first("äöü", 2), "äö");
+        assert_eq!(first("äöü", 3), "äöü");
+    }
+
+    #[test]
+    fn refused_strangers_leave_one_line_in_a_while_and_known_callers_all() {
+        let strangers = Arc::new(Strangers::default());
+        let peer = |last| Peer::of([10, 0, 0, last].into());
+        let count = |last, is_known: bool| {
+            let text = written(|| {
+                for _ in 0..5 {
+                    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+                    let work = Work::new(Arc::clone(&clock));
+                    let mut request = Request::builder().uri("/x").body(()).unwrap();
+                    let span = span("mine-1", &request);
+                    let mut watch = Watch::new(span, clock, Traffic::Call, &work);
+                    let known = watch.space(&strangers, peer(last));
+                    request.extensions_mut().insert(known);
+                    if is_known {
+                        Known::note(request.extensions());
+                    }
+                    drop(watch.follow("mine-1", answer(404).unwrap()));
+                }
+            });
+            text.lines().count()
+        };
+        assert_eq!((count(1, false), count(1, false)), (1, 0));
+        assert_eq!(count(1, true), 5);
+        assert_eq!(count(2, false), 1, "a peer of another group");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! speak HTTP/2 all the same. Closing stops accepting and tells each connection to end after what runs on it;
 //! what is left when the time is up is cut.
 
+mod client_wait;
 mod places;
 mod pulse;
 pub mod tls;
@@ -35,6 +36,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::peer::{Peer, TrustedProxies};
 use crate::spaced::Spaced;
+pub use client_wait::{ClientWait, GivenUp};
 pub use places::ConnectionLimits;
 use places::{Places, Seat, Standing};
 pub use pulse::Patience;
@@ -299,8 +301,9 @@ impl<A: Answer> Connection<A> {
         let pulse = Arc::new(Pulse::default());
         let (requests, standing) = (Arc::clone(&pulse), seat.standing());
         let waiting = Arc::new(Semaphore::new(WAITING_ON_ONE));
-        let service = hyper::service::service_fn(move |request| {
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             let running = requests.begin();
+            request.extensions_mut().insert(running.wait());
             let standing = (!app.is_probe(&request)).then(|| standing.clone());
             let refusal = refuse_head(&request);
             let waiting = Arc::clone(&waiting);
@@ -345,7 +348,7 @@ impl<A: Answer> Connection<A> {
                     return Err("cut after the drain time-out".into());
                 }
                 _ = beats.tick() => match pulse.beat(&self.patience) {
-                    Verdict::Lives => !told_to_end && pulse.is_silent() && seat.is_wanted(),
+                    Verdict::Lives => !told_to_end && is_wanted(&seat, &pulse),
                     Verdict::Idle => true,
                     Verdict::Dead(reason) => return Err(reason.into()),
                 },
@@ -377,6 +380,19 @@ fn refusal_of(status: StatusCode, text: &'static str) -> Response<ResponseBody> 
     let mut refusal = Response::new(body);
     *refusal.status_mut() = status;
     refusal
+}
+
+/// Whether another connection waits for the place of this one, on which nothing runs, or streams that wait for their
+/// clients. These are told to end.
+fn is_wanted(seat: &Seat, pulse: &Pulse) -> bool {
+    let is_wanted = match pulse.is_silent() {
+        true => seat.is_wanted(),
+        false => seat.is_wanted_from_streams(pulse.is_idle()),
+    };
+    if is_wanted {
+        pulse.give_up();
+    }
+    is_wanted
 }
 
 /// A connection ended before it had a place.

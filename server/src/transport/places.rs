@@ -61,6 +61,8 @@ struct State {
 struct OfPeer {
     served: usize,
     yielding: usize,
+    /// On how many that are served and do not end only idle streams run.
+    idle: usize,
     /// In the order in which they came.
     waiting: BTreeMap<u64, watch::Sender<Standing>>,
 }
@@ -74,6 +76,8 @@ pub(super) struct Seat {
     /// Kept so that its receivers see when the seat is gone.
     sender: watch::Sender<Standing>,
     is_yielding: AtomicBool,
+    /// Whether it is counted as idle.
+    is_idle: AtomicBool,
 }
 
 impl Places {
@@ -115,6 +119,7 @@ impl Places {
             number,
             sender,
             is_yielding: AtomicBool::new(false),
+            is_idle: AtomicBool::new(false),
         }
     }
 
@@ -186,11 +191,57 @@ impl Seat {
         let of_peer = state.peers.entry(self.peer).or_default();
         let by_own = of_peer.served >= per_peer && of_peer.waiting.len() > of_peer.yielding;
         if by_any || by_own {
-            of_peer.yielding += 1;
-            state.yielding += 1;
-            self.is_yielding.store(true, Ordering::Relaxed);
+            self.yield_place(state);
         }
         by_any || by_own
+    }
+
+    /// The same for a connection on which streams run. Where they are idle its place is given up to a peer that has fewer,
+    /// by the peer that has the most.
+    pub(super) fn is_wanted_from_streams(&self, is_idle: bool) -> bool {
+        let limits = self.places.limits;
+        let per_peer = self.places.per_peer(self.peer);
+        let mut state = self.places.state.lock();
+        if self.is_yielding.load(Ordering::Relaxed) || *self.sender.borrow() != Standing::Served {
+            return self.is_yielding.load(Ordering::Relaxed);
+        }
+        let state = &mut *state;
+        let of_peer = state.peers.entry(self.peer).or_default();
+        let was_idle = self.is_idle.swap(is_idle, Ordering::Relaxed);
+        of_peer.idle = of_peer.idle + usize::from(is_idle) - usize::from(was_idle);
+        if !is_idle {
+            return false;
+        }
+        let by_own = of_peer.served >= per_peer && of_peer.waiting.len() > of_peer.yielding;
+        let by_any = || {
+            let has = state.peers.get(&self.peer).map_or(0, OfPeer::keeps);
+            let is_full = state.served >= limits.in_all && state.waiting > state.yielding;
+            let mut waiting = state.peers.iter().filter(|(_, of)| !of.waiting.is_empty());
+            let mut idle = state.peers.values().filter(|of| of.idle > 0);
+            is_full
+                && waiting.any(|(peer, of)| of.served < has.min(self.places.per_peer(*peer)))
+                && idle.all(|of| of.keeps() <= has)
+        };
+        let is_wanted = by_own || by_any();
+        if is_wanted {
+            self.yield_place(state);
+        }
+        is_wanted
+    }
+
+    fn yield_place(&self, state: &mut State) {
+        let of_peer = state.peers.entry(self.peer).or_default();
+        of_peer.yielding += 1;
+        of_peer.idle -= usize::from(self.is_idle.swap(false, Ordering::Relaxed));
+        state.yielding += 1;
+        self.is_yielding.store(true, Ordering::Relaxed);
+    }
+}
+
+impl OfPeer {
+    /// How many places it has when those that end are gone.
+    fn keeps(&self) -> usize {
+        self.served - self.yielding
     }
 }
 
@@ -204,6 +255,7 @@ impl Drop for Seat {
         of_peer.served -= usize::from(was_served);
         let is_yielding = *self.is_yielding.get_mut();
         of_peer.yielding -= usize::from(is_yielding);
+        of_peer.idle -= usize::from(*self.is_idle.get_mut());
         if of_peer.served == 0 && of_peer.waiting.is_empty() {
             state.peers.remove(&self.peer);
         }
@@ -305,6 +357,47 @@ mod tests {
         assert!(!idle[0].is_wanted());
         drop((idle, other, waiting));
         assert_eq!(places.state.lock().yielding, 0);
+    }
+
+    #[test]
+    fn idle_streams_give_up_places_of_the_peer_that_has_the_most() {
+        let places = places(5, 5, 100);
+        let of_one: Vec<_> = (0..3).map(|_| places.enter(peer(1))).collect();
+        let of_two: Vec<_> = (0..2).map(|_| places.enter(peer(2))).collect();
+        let all_idle = |seats: &[Seat]| -> Vec<bool> {
+            let wanted = seats.iter().map(|seat| seat.is_wanted_from_streams(true));
+            wanted.collect()
+        };
+        assert_eq!(all_idle(&of_two), [false; 2], "no other waits");
+        assert_eq!(all_idle(&of_one), [false; 3]);
+        let waiting = [places.enter(peer(3)), places.enter(peer(3))];
+        assert!(
+            !of_one[0].is_wanted_from_streams(false),
+            "something is done"
+        );
+        assert_eq!(all_idle(&of_two), [false; 2], "another has more");
+        // Both have two from then on.
+        assert_eq!(all_idle(&of_one), [true, true, false]);
+        assert_eq!(all_idle(&of_two), [false; 2]);
+        drop(of_one);
+        assert_eq!(standings(&waiting), [Served, Served]);
+        let more: Vec<_> = (0..3).map(|_| places.enter(peer(3))).collect();
+        assert_eq!(standings(&more), [Served, Waits, Waits]);
+        assert_eq!(all_idle(&of_two), [false; 2], "the other has more already");
+        drop((of_two, waiting, more));
+        assert_eq!(places.state.lock().yielding, 0);
+        assert!(places.state.lock().peers.is_empty());
+    }
+
+    #[test]
+    fn idle_streams_give_up_places_to_connections_of_their_own_peer() {
+        let places = places(10, 2, 100);
+        let streams = [places.enter(peer(1)), places.enter(peer(1))];
+        let waiting = places.enter(peer(1));
+        assert!(streams[0].is_wanted_from_streams(true));
+        assert!(!streams[1].is_wanted_from_streams(true), "one is enough");
+        drop(streams);
+        assert_eq!(*waiting.standing().borrow(), Served);
     }
 
     #[tokio::test]

@@ -15,6 +15,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
+use tokio_util::sync::CancellationToken;
+
+use super::client_wait::{ClientWait, Idle};
 use super::{BodyError, ResponseBody};
 
 /// How long a connection may do nothing.
@@ -30,6 +33,9 @@ pub struct Patience {
     /// How many beats a connection is kept on which nothing runs. A Go client closes after 90 seconds, except
     /// for gRPC, which comes again when it is told to go.
     pub idle: u32,
+    /// How many beats streams may wait for their clients on a connection whose place another one waits for. Dolt closes
+    /// a stream of its own after 15 seconds.
+    pub idle_streams: u32,
 }
 
 impl Default for Patience {
@@ -39,6 +45,7 @@ impl Default for Patience {
             first_request: 3,
             unread: 12,
             idle: 30,
+            idle_streams: 3,
         }
     }
 }
@@ -65,16 +72,31 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Pulse {
     state: Mutex<State>,
+    /// Set when idle streams shall end.
+    given_up: CancellationToken,
 }
 
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    /// The requests that run: for how many beats each has been waiting for its client to read on.
-    running: HashMap<u64, Arc<AtomicU32>>,
+    /// The requests that run.
+    running: HashMap<u64, Course>,
+    /// Whether requests ran at the last beat, and all were idle for long enough.
+    is_idle: bool,
     /// For how many beats nothing has run, since the connection was told to end at the latest.
     silent: u32,
     is_told_to_end: bool,
+    /// For how many beats nothing may run, where its place was given up.
+    given_up_for: Option<u32>,
+}
+
+/// How one request goes.
+#[derive(Debug)]
+struct Course {
+    /// For how many beats it has been waiting for its client to read on.
+    unread: Arc<AtomicU32>,
+    /// Whether it waits for its client to send more.
+    wait: ClientWait,
 }
 
 /// One request, from its head to the end of its answer's body.
@@ -83,6 +105,7 @@ pub(super) struct Running {
     pulse: Arc<Pulse>,
     number: u64,
     unread: Arc<AtomicU32>,
+    wait: ClientWait,
 }
 
 impl Pulse {
@@ -93,11 +116,17 @@ impl Pulse {
         state.next += 1;
         state.silent = 0;
         let unread = Arc::new(AtomicU32::new(0));
-        state.running.insert(number, Arc::clone(&unread));
+        let wait = ClientWait::new(self.given_up.clone());
+        let course = Course {
+            unread: Arc::clone(&unread),
+            wait: wait.clone(),
+        };
+        state.running.insert(number, course);
         Running {
             pulse: Arc::clone(self),
             number,
             unread,
+            wait,
         }
     }
 
@@ -105,6 +134,20 @@ impl Pulse {
     pub(super) fn is_silent(&self) -> bool {
         let state = self.state.lock();
         state.next > 0 && state.running.is_empty()
+    }
+
+    /// Whether requests run, and all of them have been waiting for their client for so long that another one may have the
+    /// connection's place.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state.lock().is_idle
+    }
+
+    /// The connection gives its place to another one that waits: streams on which nothing is to be done end, and then it
+    /// has one beat to end itself. Where nothing runs all was sent long ago, and it has the rest of this one.
+    pub(super) fn give_up(&self) {
+        let mut state = self.state.lock();
+        state.given_up_for = Some(u32::from(!state.running.is_empty()));
+        self.given_up.cancel();
     }
 
     /// The connection is told to end. Its client has as long as for a first request to do so where nothing runs: one
@@ -118,20 +161,28 @@ impl Pulse {
     /// Counts a beat, and tells what has lasted too long.
     pub(super) fn beat(&self, patience: &Patience) -> Verdict {
         let mut state = self.state.lock();
+        let is_idle = |course: &Course| match course.wait.beat() {
+            Idle::For(beats) => beats >= patience.idle_streams,
+            Idle::Aside => true,
+        };
+        // Each of them counts the beat.
+        let idle = state.running.values().filter(|course| is_idle(course));
+        state.is_idle = !state.running.is_empty() && idle.count() == state.running.len();
         if state.running.is_empty() {
             state.silent += 1;
+            let last = state.given_up_for.unwrap_or(patience.first_request);
             return match state.silent {
                 silent if state.next == 0 && silent > patience.first_request => {
                     Verdict::Dead("no request came")
                 }
-                silent if state.is_told_to_end && silent > patience.first_request => {
+                silent if state.is_told_to_end && silent > last => {
                     Verdict::Dead("nothing runs on it")
                 }
                 silent if !state.is_told_to_end && silent > patience.idle => Verdict::Idle,
                 _ => Verdict::Lives,
             };
         }
-        for unread in state.running.values() {
+        for Course { unread, .. } in state.running.values() {
             let beats = unread.load(Ordering::Relaxed);
             if beats > patience.unread {
                 return Verdict::Dead("an answer is not read");
@@ -144,6 +195,13 @@ impl Pulse {
             }
         }
         Verdict::Lives
+    }
+}
+
+impl Running {
+    /// Where the request says that it waits for its client.
+    pub(super) fn wait(&self) -> ClientWait {
+        self.wait.clone()
     }
 }
 
@@ -204,6 +262,7 @@ mod tests {
         first_request: 2,
         unread: 3,
         idle: 5,
+        idle_streams: 2,
     };
 
     fn beats(pulse: &Pulse, count: u32) -> Vec<Verdict> {
@@ -230,6 +289,39 @@ mod tests {
         assert_eq!(pulse.beat(&PATIENCE), Verdict::Dead("nothing runs on it"));
         drop(pulse.begin());
         assert_eq!(pulse.beat(&PATIENCE), Verdict::Lives);
+    }
+
+    #[test]
+    fn one_whose_place_is_given_up_has_a_beat_to_end() {
+        for (has_stream, lives) in [(false, 0), (true, 1)] {
+            let pulse = Arc::new(Pulse::default());
+            let running = Some(pulse.begin()).filter(|_| has_stream);
+            pulse.give_up();
+            pulse.tell_to_end();
+            drop(running);
+            assert_eq!(beats(&pulse, lives), vec![Verdict::Lives; lives as usize]);
+            assert_eq!(pulse.beat(&PATIENCE), Verdict::Dead("nothing runs on it"));
+        }
+    }
+
+    #[test]
+    fn a_connection_is_idle_when_all_its_requests_are() {
+        let pulse = Arc::new(Pulse::default());
+        assert!(!pulse.is_idle());
+        let idle = |count| {
+            beats(&pulse, count);
+            pulse.is_idle()
+        };
+        let stream = pulse.begin();
+        assert!(!idle(3), "it waits for us");
+        stream.wait().waits();
+        assert!(!idle(1) && idle(1));
+        let other = pulse.begin();
+        assert!(!idle(1));
+        other.wait().is_aside();
+        assert!(idle(1));
+        drop((stream, other));
+        assert!(!idle(1), "nothing runs");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use futures::FutureExt as _;
 use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::objects::{ObjectKey, ObjectStore as _};
 use holdfast_proto::remotesapi as wire;
+use holdfast_proto::remotesapi::chunk_store_service_client::ChunkStoreServiceClient;
 use holdfast_server::grpc::clear_text::ClearTextTokens;
 use holdfast_server::grpc::failed_tokens::{FREE, FailedTokens, LONGEST, MEMORY, MOST_WAITING};
 use holdfast_server::transport::Arrival;
@@ -178,29 +179,70 @@ async fn wrong_tokens_are_slowed_and_right_ones_are_not() {
     assert!(ask(&rig, Some(&basic("wrong"))).await.is_err());
 }
 
+/// Lets so many refusals of 127.0.0.1 wait that no more may.
+macro_rules! crowd {
+    ($rig:expr, $clock:expr) => {{
+        for _ in 0..FREE {
+            ask($rig, Some("Bearer wrong")).await.unwrap_err();
+        }
+        let waiting = (0..MOST_WAITING).map(|_| ask($rig, Some("Bearer wrong")));
+        let mut waiting = futures::future::join_all(waiting);
+        tokio::select! {
+            biased;
+            answers = &mut waiting => panic!("at once: {answers:?}"),
+            () = $clock.is_waited_for_by(WATCH + MOST_WAITING) => {}
+        }
+        waiting
+    }};
+}
+
 #[tokio::test]
-async fn a_right_token_is_answered_beside_any_number_of_wrong_ones() {
+async fn no_token_of_a_peer_is_compared_while_as_many_refusals_wait_as_may() {
     let clock = Standing::new();
     let shared = Arc::clone(&clock);
     let rig = Rig::start_with(&CLOSED, |parts| parts.clock = shared).await;
-    for _ in 0..FREE {
-        ask(&rig, Some(&basic("wrong"))).await.unwrap_err();
+    let waiting = crowd!(&rig, clock);
+    // The right one is told the same as a wrong one, and to come again.
+    for token in ["wrong", "t0ken"] {
+        let crowded = ask(&rig, Some(&basic(token))).await.unwrap_err();
+        assert_eq!(crowded.code(), Code::Unavailable, "{token}: {crowded}");
     }
-    let wrong = basic("wrong");
-    let waiting = (0..MOST_WAITING).map(|_| ask(&rig, Some(&wrong)));
-    let mut waiting = futures::future::join_all(waiting);
-    tokio::select! {
-        biased;
-        answers = &mut waiting => panic!("at once: {answers:?}"),
-        () = clock.is_waited_for_by(WATCH + MOST_WAITING) => {}
-    }
-    let crowded = ask(&rig, Some(&wrong)).await.unwrap_err();
-    assert_eq!(crowded.code(), Code::Unavailable, "{crowded}");
-    ask(&rig, Some(&basic("t0ken"))).await.unwrap();
+    let mut request = tonic::Request::new(metadata_request(REPO));
+    let right = basic("t0ken").parse().unwrap();
+    request.metadata_mut().insert("authorization", right);
+    let mut other = ChunkStoreServiceClient::new(rig.channel_of(2).await);
+    other.get_repo_metadata(request).await.unwrap();
     clock.pass(LONGEST);
+    ask(&rig, Some(&basic("t0ken"))).await.unwrap();
     for answer in waiting.await {
         assert_eq!(answer.unwrap_err().code(), Code::Unauthenticated);
     }
+}
+
+#[tokio::test]
+async fn tokens_are_not_guessed_by_what_everybody_may_read() {
+    let clock = Standing::new();
+    let shared = Arc::clone(&clock);
+    let public = [CLOSED[0], CLOSED[1], ("reads", "public")];
+    let rig = Rig::start_with(&public, |parts| parts.clock = shared).await;
+    let login = "Bearer eyJhbGciOi.eyJhdWQi.c2ln";
+    for _ in 0..=FREE {
+        let answer = ask(&rig, Some(login)).await.unwrap_err();
+        assert_eq!(answer.code(), Code::NotFound, "at once");
+    }
+    for _ in 0..FREE {
+        let answer = ask(&rig, Some("Bearer wrong")).await.unwrap_err();
+        assert_eq!(answer.code(), Code::NotFound, "at once");
+    }
+    let mut slowed = std::pin::pin!(ask(&rig, Some("Bearer wrong")));
+    tokio::select! {
+        biased;
+        answer = &mut slowed => panic!("at once: {answer:?}"),
+        () = clock.is_waited_for_by(WATCH + 1) => {}
+    }
+    ask(&rig, Some("Bearer t0ken")).await.unwrap();
+    clock.pass(LONGEST);
+    assert_eq!(slowed.await.unwrap_err().code(), Code::NotFound);
 }
 
 #[tokio::test]

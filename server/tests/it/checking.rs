@@ -1,5 +1,6 @@
 //! The check of an upload: what it refuses by name, what is remembered of that, and who waits for his turn.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tonic::Code;
 
 use crate::clock::Standing;
 use crate::pushing::{Client, Packed, add, pack, put, upload_request, upload_url};
-use crate::rig::Rig;
+use crate::rig::{Rig, http_builder};
 
 /// A chunk of a kind that no dolt of today writes.
 fn of_unknown_kind() -> Bytes {
@@ -182,4 +183,39 @@ async fn a_file_that_was_received_waits_until_there_is_a_turn_to_check_it() {
         assert_eq!(sent.await.unwrap().unwrap().status(), 200);
     }
     assert_eq!(gate.came(), 2);
+}
+
+#[tokio::test]
+async fn files_of_one_peer_that_wait_for_their_turns_hold_up_no_other() {
+    let gate = Arc::new(Gate::default());
+    let shared = Arc::clone(&gate);
+    let changes = [("upload.checks", "2")];
+    let rig = Rig::start_with(&changes, |parts| parts.meaning = shared).await;
+    let _opened = Opened(Arc::clone(&gate));
+    let mut client = rig.client().await;
+    let mut put = async |peer: u8, value: &[u8]| {
+        let packed = pack(&[messages::blob_leaf(value).into()]);
+        let url = upload_url(&mut client, &packed).await.unwrap();
+        let http = http_builder().local_address(IpAddr::from([127, 0, 0, peer]));
+        http.build().unwrap().put(url).body(packed.bytes)
+    };
+    let mut sent = Vec::new();
+    for value in [b"1", b"2", b"3"] {
+        sent.push(tokio::spawn(put(2, value).await.send()));
+    }
+    rig.has_logged(&["waits for its turn to be checked"]).await;
+    sent.push(tokio::spawn(put(3, b"other").await.send()));
+    let checked = async {
+        while gate.came() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let checked = tokio::time::timeout(Duration::from_secs(30), checked);
+    checked
+        .await
+        .expect("that of the other peer is checked too");
+    gate.open();
+    for sent in sent {
+        assert_eq!(sent.await.unwrap().unwrap().status(), 200);
+    }
 }

@@ -56,9 +56,20 @@ impl Installed {
 }
 
 #[test]
-fn the_packaged_settings_are_in_order() {
-    let checked = Installed::new().run(&["serve", "--check-settings"]);
-    assert!(checked.status.success(), "{checked:?}");
+fn the_packaged_settings_are_in_order_and_a_token_that_can_be_guessed_is_told() {
+    let installed = Installed::new();
+    for (token, is_told) in [
+        ("t0ken", true),
+        ("0123456789abcde", true),
+        ("0123456789abcdef", false),
+    ] {
+        fs::write(installed.path("etc/admin-token"), format!("{token}\n")).unwrap();
+        let checked = installed.run(&["serve", "--check-settings"]);
+        assert!(checked.status.success(), "{checked:?}");
+        let said = String::from_utf8(checked.stderr).unwrap();
+        assert_eq!(said.contains("openssl rand -hex 32"), is_told, "{said}");
+        assert!(!said.contains(token), "{said}");
+    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod endless;
 mod expansion;
 mod files;
 mod hostile;
+mod idle_streams;
 mod limits;
 mod locations;
 mod logs;

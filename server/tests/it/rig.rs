@@ -16,6 +16,7 @@ use holdfast_proto::remotesapi::chunk_store_service_client::ChunkStoreServiceCli
 use holdfast_server::meaning::DoltMeaning;
 use holdfast_server::settings::check::{Purpose, check};
 use holdfast_server::settings::{Gathered, Origin, Settings};
+use holdfast_server::transport::Patience;
 use holdfast_server::{Handle, Parts, Service};
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -62,6 +63,15 @@ impl Rig {
         changes: &[(&str, &str)],
         change: impl FnOnce(&mut repo::Parts),
     ) -> Self {
+        Self::start_patient(changes, Patience::default(), change).await
+    }
+
+    /// Starts a server whose connections may do nothing for so long.
+    pub(crate) async fn start_patient(
+        changes: &[(&str, &str)],
+        patience: Patience,
+        change: impl FnOnce(&mut repo::Parts),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let settings = settings(&directory, changes);
         let clock = Arc::new(SystemClock::new());
@@ -89,6 +99,7 @@ impl Rig {
         let parts = Parts {
             repositories,
             process: 7,
+            patience,
             held: None,
         };
         let logs = Logs::default();
@@ -135,8 +146,14 @@ impl Rig {
     }
 
     pub(crate) async fn channel(&self) -> Channel {
+        self.channel_of(1).await
+    }
+
+    /// A connection of its own, from 127.0.0.`last`.
+    pub(crate) async fn channel_of(&self, last: u8) -> Channel {
         let endpoint = Channel::from_shared(self.url()).unwrap();
         endpoint
+            .local_address(Some([127, 0, 0, last].into()))
             .user_agent("dolt_cli 2.3.1 linux amd64")
             .unwrap()
             .connect()

@@ -513,6 +513,7 @@ impl Port {
                 first_request: 3,
                 unread: 10,
                 idle,
+                idle_streams: 3,
             },
             drain: drain.clone(),
         };

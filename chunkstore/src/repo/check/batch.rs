@@ -5,36 +5,42 @@ use std::sync::atomic::Ordering;
 
 use super::work::{Found, Work};
 use super::worker::{Checked, Worker};
-use super::{Tell, UploadError};
-use crate::pool::BlockingPool;
+use super::{Checker, Tell, UploadError};
 
 /// How many blocks are checked before the thread goes back to the pool …
 const BLOCKS_A_LEASE: usize = 32;
 
 /// … unless they decode to more than this: a few stored bytes may stand for very many.
-const DECODED_A_LEASE: u64 = 128 << 20;
+const DECODED_A_LEASE: u64 = 32 << 20;
 
 /// Checks all pieces on the pool.
 pub(super) async fn run(
     work: Work,
-    pool: &BlockingPool,
+    checker: &Checker,
     tell: Tell<'_>,
 ) -> Result<Found, UploadError> {
     let work = Arc::new(work);
     // Whoever stops waiting stops the work.
     let _stop = StopOnDrop(Arc::clone(&work));
-    let workers = (0..work.worker_count()).map(|_| work_in_leases(&work, pool, tell));
+    let workers = (0..work.worker_count()).map(|_| work_in_leases(&work, checker, tell));
     futures::future::join_all(workers).await;
     work.conclude()
 }
 
-async fn work_in_leases(work: &Arc<Work>, pool: &BlockingPool, tell: Tell<'_>) {
+async fn work_in_leases(work: &Arc<Work>, checker: &Checker, tell: Tell<'_>) {
     let mut worker = Box::new(Worker::default());
     loop {
+        let turn = match &checker.leases {
+            Some((leases, sender)) => Some(leases.take(*sender).await),
+            None => None,
+        };
         let leased = Arc::clone(work);
-        let (kept, more) = pool
+        // The turn lasts as long as the work, also when the result is waited for no more.
+        let (kept, more) = checker
+            .pool
             .run(move || {
                 let more = lease(&leased, &mut worker);
+                drop(turn);
                 (worker, more)
             })
             .await;
@@ -96,8 +102,10 @@ mod tests {
     use crate::address::ChunkAddress;
     use crate::format::table::record::Encoder;
     use crate::index::ByteSpan;
+    use crate::pool::BlockingPool;
     use crate::repo::check::work::{Piece, Pieces};
     use crate::repo::check::{ChildrenRefused, Context, FindChildren};
+    use crate::repo::turns::{Portion, Sender, SharedTurns};
     use crate::sort::SortOptions;
 
     const LONG: usize = 16 << 20;
@@ -192,5 +200,40 @@ mod tests {
             matches!(error, UploadError::Expansion { number: 3, .. }),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn many_files_of_one_sender_hold_up_no_file_of_another() {
+        let pool = BlockingPool::new(1);
+        let leases = SharedTurns::new(1, Portion::All);
+        let checker = |sender| Checker {
+            children: Arc::new(NoChildren),
+            pool: pool.clone(),
+            sort: SortOptions {
+                directory: std::env::temp_dir(),
+                memory_bytes: 1 << 20,
+                room: None,
+            },
+            decoded_limit: u64::MAX,
+            leases: Some((leases.clone(), Sender(sender))),
+        };
+        let (many, other) = (checker(1), checker(2));
+        let works: Vec<_> = (0..6).map(|_| Arc::new(work(4, u64::MAX))).collect();
+        let of_many = works
+            .iter()
+            .map(|work| work_in_leases(work, &many, &|_| {}));
+        let of_many = futures::future::join_all(of_many);
+        let small = Arc::new(work(1, u64::MAX));
+        let of_other = async {
+            work_in_leases(&small, &other, &|_| {}).await;
+            let decoded = works
+                .iter()
+                .map(|work| work.decoded.load(Ordering::Relaxed));
+            decoded.sum::<u64>()
+        };
+        let (_, decoded_before) = futures::join!(of_many, of_other);
+        // One lease that ran, and one that may have begun since.
+        let most = 2 * (DECODED_A_LEASE + LONG as u64);
+        assert!(decoded_before <= most, "{decoded_before}");
     }
 }

@@ -123,6 +123,15 @@ pub enum UploadError {
         /// How many bytes a file may decode to.
         limit: u64,
     },
+    /// Another file has the id already.
+    #[error(
+        "a file with other chunks has the id {id} in this repository: run `holdfast push` again, which gives archives \
+         another id"
+    )]
+    IdTaken {
+        /// The id.
+        id: TableFileId,
+    },
     /// A chunk whose references cannot be read.
     #[error("chunk {address}: {message}")]
     Children {
@@ -163,7 +172,7 @@ impl UploadError {
             Self::Format { source }
             | Self::Chunk { source, .. }
             | Self::Dictionary { source, .. } => source.kind(),
-            Self::Expansion { .. } => ErrorKind::Refused,
+            Self::Expansion { .. } | Self::IdTaken { .. } => ErrorKind::Refused,
             Self::Children { kind, .. } => *kind,
             Self::Spool(error) => error.kind(),
             Self::Scratch(error) if is_full(error) => ErrorKind::Exhausted,
@@ -185,6 +194,7 @@ impl UploadError {
             | Self::NotThere { .. }
             | Self::TooManyAlike { .. }
             | Self::Expansion { .. }
+            | Self::IdTaken { .. }
             | Self::Children { .. } => true,
             Self::TooLong { .. }
             | Self::Length { .. }

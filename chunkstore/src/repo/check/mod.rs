@@ -13,8 +13,8 @@
 //! number of chunks nor the length of the file: a few sort budgets, and for each worker a block of the file
 //! and the chunks that are in it.
 //!
-//! Work is handed to the pool in leases of some 32 MiB stored and 128 MiB decoded, so that the check of a large file does
-//! not hold the pool's threads against others. Which error is told does not depend on the order in which workers finish:
+//! Work is handed to the pool in leases of some 32 MiB, stored or decoded, in turns that the senders of files share, so that
+//! the check of a large file, or of many, does not hold the pool's threads against others. Which error is told does not depend on the order in which workers finish:
 //! it is that of the first bad block.
 
 mod archive;
@@ -38,7 +38,8 @@ use crate::items::{BLOCK_BYTES, ItemReader};
 use crate::pool::BlockingPool;
 use crate::repo::entries;
 use crate::repo::file::{DeclaredFile, FileKind};
-use crate::repo::spool::SpooledFile;
+use crate::repo::spool::{Sender, SpooledFile};
+use crate::repo::turns::SharedTurns;
 use crate::sort::{SortOptions, Sorted, Sorter};
 
 pub use error::UploadError;
@@ -95,6 +96,8 @@ pub(crate) struct Checker {
     pub(crate) sort: SortOptions,
     /// How many bytes the chunks of a file, and what they were compressed with, may have decoded.
     pub(crate) decoded_limit: u64,
+    /// The turns in which it works on the pool, and whose they are, where they are shared.
+    pub(crate) leases: Option<(SharedTurns, Sender)>,
 }
 
 impl Checker {
@@ -127,7 +130,7 @@ impl Checker {
             .await?;
         let children = Arc::clone(&self.children);
         let work = Work::new(&context, pieces, children, self.decoded_limit);
-        let found = batch::run(work, &self.pool, tell).await?;
+        let found = batch::run(work, self, tell).await?;
         self.pool.run(move || plan.conclude(&context, found)).await
     }
 }

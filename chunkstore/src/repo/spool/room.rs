@@ -13,15 +13,12 @@ use tokio::sync::oneshot;
 
 use super::error::SpoolError;
 use crate::clock::Clock;
+use crate::repo::turns::Sender;
 
 /// How long nothing moves before a file gives up that waits for one which does not wait itself.
 pub(super) const STUCK: Duration = Duration::from_secs(600);
 /// Received files leave one part in so many to what finishes them: to sorting, and to reads.
 const LEFT_TO_CHECKS: u64 = 16;
-
-/// Whose files have a share of the room together: a number that the caller chooses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Sender(pub u128);
 
 /// The most bytes that the files of one sender take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -260,6 +260,7 @@ pub(super) async fn check_bytes(
         pool: parts.pool.clone(),
         sort: parts.spool.for_reads().sort_options(),
         decoded_limit: u64::MAX,
+        leases: None,
     };
     checker.check_telling(&declared, &whole.spooled, tell).await
 }

@@ -60,6 +60,7 @@ impl<'a> Held<'a> {
             children: Arc::new(NoChildren),
             pool: parts.pool.clone(),
             decoded_limit: u64::MAX,
+            leases: None,
             sort: parts.spool.for_reads().sort_options(),
         };
         match checker.check(&declared, &spooled).await {

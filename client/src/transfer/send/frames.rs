@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::format::archive::{StoredDictionary, Writer};
 use holdfast_chunkstore::format::{EncodeError, FileKind};
+use holdfast_chunkstore::id::IdSource;
 use holdfast_chunkstore::noms_dir::{StoreError, file_name};
 use holdfast_chunkstore::objects::durable;
 
@@ -70,7 +71,13 @@ impl GrowingArchive {
             return Ok(None);
         };
         let version = concat!("holdfast ", env!("CARGO_PKG_VERSION"));
-        let metadata = [("dolt_version".to_owned(), version.to_owned())];
+        // The id is the hash of all bytes. With these nobody can tell it before, and have another file take it.
+        let unique = IdSource::from_system().upload();
+        let metadata = [
+            ("dolt_version", version.to_owned()),
+            ("holdfast_file", unique.to_string()),
+        ];
+        let metadata = metadata.map(|(key, value)| (key.to_owned(), value));
         let finished = writer.finish(&BTreeMap::from(metadata));
         let (_, written) = finished.map_err(|source| self.encode(source))?;
         let path = self.folder.join(file_name(written.id, FileKind::Archive));
