@@ -29,5 +29,6 @@ mod refs;
 mod repair;
 mod scene;
 mod servers;
+mod slow_line;
 mod tls;
 mod two_runs;
