@@ -57,7 +57,7 @@ impl NewFile {
                     continue;
                 }
                 let is_left = match File::open(entry.path()) {
-                    // The lock is held until it is removed: who began it just now looks whether it is there.
+                    // The lock is held until it is removed: a process that began it just now looks whether it is there.
                     Ok(file) => file.try_lock().is_ok().then_some(file),
                     Err(error) if error.kind() == std_io::ErrorKind::NotFound => None,
                     Err(error) => return Err(error),
@@ -160,7 +160,7 @@ mod tests {
         let mut live = NewFile::begin(place.path()).unwrap();
         live.write_all(b"being written").unwrap();
         let left = place.path().join(format!("{}left", layout::OWN_TEMPORARY_TABLE));
-        let other = place.path().join(format!("{}other", layout::TEMPORARY_TABLE));
+        let other = place.path().join("nbs_table_1234567");
         for path in [&left, &other] {
             durable::write_over(path, "begun", FILE_MODE, b"left").unwrap();
         }
