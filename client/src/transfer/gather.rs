@@ -274,6 +274,7 @@ impl Sifter {
             self.gathered.chunks += 1;
             self.gathered.bytes += stored.len() as u64;
         }
+        self.gathered.landing.flush()?;
         self.sift(opened.below)
     }
 

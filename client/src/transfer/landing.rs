@@ -40,13 +40,9 @@ pub(crate) struct Landing {
     kept_count: u64,
     /// Finished by this one.
     finished: Vec<ListedFile>,
-    unflushed: u64,
     /// How many chunks of an earlier attempt this one came to.
     used: u64,
 }
-
-/// So many bytes come before they are brought to the system.
-const FLUSH_BYTES: u64 = 1 << 20;
 
 impl Landing {
     /// Begins in a folder, or goes on with what lies there.
@@ -78,7 +74,6 @@ impl Landing {
             kept,
             kept_count,
             finished: Vec::new(),
-            unflushed: 0,
             used: 0,
         })
     }
@@ -120,15 +115,15 @@ impl Landing {
     ) -> Result<(), StoreError> {
         let chunk_len = u32::try_from(chunk_len).unwrap_or(u32::MAX);
         self.growing.append(address, stored, chunk_len)?;
-        self.unflushed += stored.len() as u64;
-        if self.unflushed >= FLUSH_BYTES {
-            self.growing.flush()?;
-            self.unflushed = 0;
-        }
         if self.growing.len() >= FILE_BYTES || self.growing.count() >= FILE_CHUNKS {
             self.finished.extend(self.growing.close(&self.folder)?);
         }
         Ok(())
+    }
+
+    /// Brings what was added to the system, so that it outlives this process.
+    pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
+        self.growing.flush()
     }
 
     /// Takes everything into a store, which lists it afterwards. The folder is the caller's to remove.

@@ -31,6 +31,7 @@ mod refs;
 mod repair;
 mod scene;
 mod servers;
+mod slow_line;
 mod tls;
 mod two_runs;
 mod unreachable;

@@ -49,6 +49,9 @@ const FRUITLESS_ROUNDS: u32 = 3;
 /// What may be read at once: several times what a long line holds. A chunk that has more is read alone.
 pub(super) const STORED_BYTES: u32 = 12 << 20;
 
+/// How many parts of ranges may have come and not be taken.
+const CAME: usize = 64;
+
 /// What may be decoded and not taken off.
 pub(super) const DECODED_BYTES: u32 = 16 << 20;
 
@@ -246,6 +249,8 @@ struct Course<'a> {
     fetcher: &'a Arc<Fetcher>,
     to: &'a mpsc::Sender<Parcel>,
     tasks: JoinSet<Result<Done, Failure>>,
+    /// What came of ranges whose rest is on its way.
+    came: (mpsc::Sender<Vec<Stored>>, mpsc::Receiver<Vec<Stored>>),
     /// What came of small ranges, which is checked together: hashing takes several chunks at once.
     unchecked: Vec<Stored>,
     /// The refusal of an address that ended; no more ranges are begun then.
@@ -260,6 +265,7 @@ impl<'a> Course<'a> {
             fetcher,
             to,
             tasks: JoinSet::new(),
+            came: mpsc::channel(CAME),
             unchecked: Vec::new(),
             ended: None,
             unread: Vec::new(),
@@ -324,9 +330,9 @@ impl<'a> Course<'a> {
                 Some(room) => room,
                 None => self.wait_for_room(len).await?,
             };
-            let fetcher = Arc::clone(fetcher);
+            let (fetcher, to) = (Arc::clone(fetcher), self.came.0.clone());
             self.tasks
-                .spawn(async move { fetcher.run(errand, room).await.map(Done::Came) });
+                .spawn(async move { fetcher.run(errand, room, to).await.map(Done::Came) });
         }
         Ok(())
     }
@@ -336,6 +342,9 @@ impl<'a> Course<'a> {
         loop {
             while !self.tasks.is_empty() {
                 self.wait().await?;
+            }
+            while let Ok(stored) = self.came.1.try_recv() {
+                self.take(stored);
             }
             if self.unchecked.is_empty() {
                 return Ok((self.ended, self.unread));
@@ -353,14 +362,19 @@ impl<'a> Course<'a> {
             tokio::select! {
                 room = &mut room => return Ok(room),
                 Some(done) = self.tasks.join_next() => self.note(done)?,
+                Some(stored) = self.came.1.recv() => self.take(stored),
             }
         }
     }
 
     async fn wait(&mut self) -> Result<(), RemoteError> {
-        match self.tasks.join_next().await {
-            Some(done) => self.note(done),
-            None => Ok(()),
+        tokio::select! {
+            Some(done) = self.tasks.join_next() => self.note(done),
+            Some(stored) = self.came.1.recv() => {
+                self.take(stored);
+                Ok(())
+            }
+            else => Ok(()),
         }
     }
 
