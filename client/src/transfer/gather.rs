@@ -88,7 +88,7 @@ impl Gathered {
 
     /// Takes what was gathered into a store, which lists it afterwards. Blocks.
     pub(crate) fn land(self, store: &Path) -> Result<Vec<ListedFile>, StoreError> {
-        self.landing.land(store, &self.seen)
+        self.landing.land(store, &self.seen, &self.left_out)
     }
 }
 

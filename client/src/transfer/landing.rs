@@ -8,6 +8,7 @@
 //! What is there from an attempt that was cut off is kept: a chunk that lies here need not come again. Everything here
 //! blocks.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use holdfast_chunkstore::ChunkAddress;
@@ -129,14 +130,16 @@ impl Landing {
     /// Takes everything into a store, which lists it afterwards. The folder is the caller's to remove.
     ///
     /// What an earlier attempt left counts only as far as this one walked over it: below the rest something may be
-    /// missing, and a store must hold everything below each of its chunks.
+    /// missing, and a store must hold everything below each of its chunks. What was `left_out` was met and not walked
+    /// over.
     pub(crate) fn land(
         mut self,
         store: &Path,
-        walked: &Seen,
+        seen: &Seen,
+        left_out: &HashSet<ChunkAddress>,
     ) -> Result<Vec<ListedFile>, StoreError> {
         if self.used < self.kept_count() {
-            return self.copy_walked(walked)?.land_all(store);
+            return self.copy_walked(seen, left_out)?.land_all(store);
         }
         self.land_all(store)
     }
@@ -153,7 +156,11 @@ impl Landing {
     }
 
     /// Copies what was walked over into a folder of its own.
-    fn copy_walked(&mut self, walked: &Seen) -> Result<Self, StoreError> {
+    fn copy_walked(
+        &mut self,
+        seen: &Seen,
+        left_out: &HashSet<ChunkAddress>,
+    ) -> Result<Self, StoreError> {
         let folder = self.folder.join("walked");
         if folder.exists() {
             std::fs::remove_dir_all(&folder).map_err(StoreError::io("remove", &folder))?;
@@ -168,7 +175,7 @@ impl Landing {
         for file in &files {
             for address in file.addresses() {
                 let address = address?;
-                if !walked.contains(address)? {
+                if left_out.contains(&address) || !seen.contains(address)? {
                     continue;
                 }
                 if let Some(span) = file.find(address)? {
@@ -213,7 +220,9 @@ mod tests {
         }
         assert_eq!(landing.growing.count(), 1);
         let seen = Seen::new(directory.path());
-        let mut counts: Vec<_> = landing.land(store.path(), &seen).unwrap();
+        let mut counts: Vec<_> = landing
+            .land(store.path(), &seen, &HashSet::new())
+            .unwrap();
         counts.sort_unstable_by_key(|file| file.chunks);
         let counts: Vec<_> = counts.iter().map(|file| file.chunks as usize).collect();
         assert_eq!(counts, [1, FILE_CHUNKS]);
@@ -233,20 +242,23 @@ mod tests {
         let mut landing = Landing::open(&folder).unwrap();
         let kept = add(&mut landing, b"walked");
         add(&mut landing, b"left by a fetch of something else");
+        let ghost = add(&mut landing, b"the head of an earlier attempt of a shallow clone");
         landing.growing.flush().unwrap();
         drop(landing);
 
         let mut landing = Landing::open(&folder).unwrap();
-        assert_eq!(landing.kept_count(), 2);
+        assert_eq!(landing.kept_count(), 3);
         let mut seen = Seen::new(directory.path());
         let found = landing.read_kept(kept, &mut Decoder::new()).unwrap();
         assert_eq!(found.as_deref(), Some(&b"walked"[..]));
         seen.insert(kept).unwrap();
+        seen.insert(ghost).unwrap();
         seen.insert(add(&mut landing, b"new")).unwrap();
         // A file that is finished meanwhile changes nothing.
         let closed = landing.growing.close(&folder).unwrap();
         landing.finished.extend(closed);
-        let listed = landing.land(store.path(), &seen).unwrap();
+        let left_out = HashSet::from([ghost]);
+        let listed = landing.land(store.path(), &seen, &left_out).unwrap();
         let files = listed
             .iter()
             .map(|file| StoredFile::open(store.path(), file.id));

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::future::try_join_all;
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::format::archive::Dictionary;
@@ -35,7 +35,7 @@ pub(super) struct Errand {
 type Dictionaries = HashMap<ByteSpan, Arc<Dictionary>>;
 
 /// When so much came, what is whole of it is handed over.
-const HANDED_BYTES: usize = 64 << 10;
+const HANDED_BYTES: usize = 16 << 10;
 
 /// Why a range was not read, and what was wanted of it and not handed over.
 #[derive(Debug)]
@@ -102,8 +102,10 @@ impl Fetcher {
             ready.get_or_init(|| outside.into_iter().collect());
             Ok::<_, RemoteError>(())
         };
-        // What is kept, and what holds dictionaries, is needed whole.
-        let is_whole = errand.claim.is_some() || !inside.is_empty();
+        // What holds dictionaries is needed whole; what is kept is copied as it comes.
+        let is_whole = !inside.is_empty();
+        let claimed = errand.claim.as_ref().map(|claim| to_usize(claim.len()));
+        let mut kept = claimed.map(BytesMut::with_capacity);
         let read_body = async {
             let mut reader = self.data.range_reader(&url, errand.region.range.clone());
             while reader.more().await? {
@@ -113,6 +115,9 @@ impl Fetcher {
                 {
                     let cut = errand.next_cut(reader.arrived.start, reader.arrived.end());
                     let body = reader.arrived.take(cut.len).freeze();
+                    if let Some(kept) = &mut kept {
+                        kept.extend_from_slice(&body);
+                    }
                     rest.extend(errand.cut(&cut, &body, dictionaries, room));
                     hand_over(to, rest);
                 }
@@ -123,9 +128,9 @@ impl Fetcher {
         let mut dictionaries = ready.into_inner().unwrap_or_default();
         let cut = errand.next_cut(reader.arrived.start, reader.arrived.end());
         let whole = reader.arrived.bytes.split().freeze();
-        if let Some(claim) = errand.claim.take() {
-            let whole = whole.clone();
-            self.pool.run(move || claim.keep(whole)).await;
+        if let Some((claim, mut kept)) = errand.claim.take().zip(kept) {
+            kept.extend_from_slice(&whole);
+            self.pool.run(move || claim.keep(kept.freeze())).await;
         }
         let read_inside = inside.into_iter().map(|span| {
             let stored = whole.slice(errand.region.within(span));

@@ -221,9 +221,12 @@ fn whole_files(held: &Arc<Held>, located: &Located, wants: &mut Vec<Want>) -> Ve
     let mut regions = Vec::new();
     for (number, place) in located.places.iter().enumerate() {
         let is_here = |want: &Want| want.place == number;
-        let ends = wants.iter().filter(|want| is_here(want)).map(Want::end);
-        let Some(end) = ends.max() else { continue };
-        let claim = held.claim(&place.name);
+        let here = || wants.iter().filter(|want| is_here(want));
+        let Some(end) = here().map(Want::end).max() else {
+            continue;
+        };
+        let wanted = here().map(|want| u64::from(want.span.len)).sum();
+        let claim = held.claim(&place.name, wanted);
         if let Some(claim) = claim.filter(|claim| end <= claim.len()) {
             let region = Region {
                 place: number,
@@ -251,8 +254,11 @@ struct Course<'a> {
     tasks: JoinSet<Result<Done, Failure>>,
     /// What came of ranges whose rest is on its way.
     came: (mpsc::Sender<Vec<Stored>>, mpsc::Receiver<Vec<Stored>>),
-    /// What came of small ranges, which is checked together: hashing takes several chunks at once.
+    /// What came while as much as can be was being checked; it is checked together, as hashing takes several chunks at
+    /// once.
     unchecked: Vec<Stored>,
+    /// How many tasks check.
+    checking: usize,
     /// The refusal of an address that ended; no more ranges are begun then.
     ended: Option<RemoteError>,
     /// What was not read because of it.
@@ -267,6 +273,7 @@ impl<'a> Course<'a> {
             tasks: JoinSet::new(),
             came: mpsc::channel(CAME),
             unchecked: Vec::new(),
+            checking: 0,
             ended: None,
             unread: Vec::new(),
         }
@@ -346,10 +353,10 @@ impl<'a> Course<'a> {
             while let Ok(stored) = self.came.1.try_recv() {
                 self.take(stored);
             }
-            if self.unchecked.is_empty() {
+            self.check_rest();
+            if self.tasks.is_empty() {
                 return Ok((self.ended, self.unread));
             }
-            self.check_rest();
         }
     }
 
@@ -381,7 +388,10 @@ impl<'a> Course<'a> {
     fn note(&mut self, done: Result<Result<Done, Failure>, JoinError>) -> Result<(), RemoteError> {
         match done {
             Ok(Ok(Done::Came(stored))) => self.take(stored),
-            Ok(Ok(Done::Sent)) => {}
+            Ok(Ok(Done::Sent)) => {
+                self.checking -= 1;
+                self.check_if_idle();
+            }
             Ok(Err(failure)) if failure.error.is_of_an_ended_address() => {
                 self.unread.extend(failure.unread);
                 self.ended = Some(failure.error);
@@ -399,6 +409,14 @@ impl<'a> Course<'a> {
         while let Some(piece) = take_piece(&mut self.unchecked) {
             self.check(piece);
         }
+        self.check_if_idle();
+    }
+
+    /// On a slow line nothing waits for more to come: it counts only when it was sent on.
+    fn check_if_idle(&mut self) {
+        if self.checking == 0 {
+            self.check_rest();
+        }
     }
 
     fn check_rest(&mut self) {
@@ -411,6 +429,7 @@ impl<'a> Course<'a> {
     /// Decodes, checks and sends on.
     fn check(&mut self, piece: Vec<Stored>) {
         let (fetcher, to) = (Arc::clone(self.fetcher), self.to.clone());
+        self.checking += 1;
         self.tasks.spawn(async move {
             let len = piece.iter().map(Stored::claimed_len).sum();
             let room = fetcher.decoded.take(len).await;

@@ -21,17 +21,26 @@ const AT_ONCE: u64 = 3;
 /// What is under way at most.
 const MOST_BYTES: u64 = AT_ONCE * FILE_BYTES;
 
-/// When a file arrived in this time, more may be under way.
-const SOON: Duration = Duration::from_millis(300);
+/// When a file took longer than this soon after a cut, less is under way, unless more brings more.
+const LATE: Duration = Duration::from_millis(400);
 
-/// When it took longer, less, unless more brings more.
-const LATE: Duration = Duration::from_millis(900);
+/// The same where nothing was cut for long.
+const LATE_AT_MOST: Duration = Duration::from_secs(1);
+
+/// Between the two, as much as this part of the time since the last cut: a cut takes away little of what went.
+const LATE_PART: u32 = 20;
+
+/// Where nothing is known of less, more is tried up to this.
+const UNKNOWN: Duration = Duration::from_millis(900);
 
 /// No file takes longer than this by choice.
 const LATEST: Duration = Duration::from_secs(3);
 
 /// How much more must arrive in the same time, that twice as much may be under way.
 const GAIN: f64 = 1.4;
+
+/// How much more must arrive in the same time, that as much stays under way although it takes long.
+const WORTH: f64 = 1.15;
 
 /// For so many files nothing grows after it was halved.
 const RESTING: u32 = 16;
@@ -54,6 +63,8 @@ pub(super) struct Pace {
     bytes: u64,
     length: FileLength,
     arrived: u64,
+    /// How long nothing was cut, about.
+    steady: Duration,
     /// For how many files more nothing grows.
     resting: u32,
     /// Bytes in a second, as the last file showed: by the number of the digits of what was under way.
@@ -71,6 +82,7 @@ impl Pace {
             bytes,
             length: FileLength(Arc::new(AtomicU64::new(0))),
             arrived: 0,
+            steady: Duration::ZERO,
             resting: 0,
             rates: BTreeMap::new(),
         };
@@ -93,8 +105,13 @@ impl Pace {
     pub(super) fn arrived(&mut self, len: u64, took: Duration) {
         self.arrived += 1;
         self.resting = self.resting.saturating_sub(1);
-        // The last one, or one from when less was enough.
-        if len < self.length.get() / 2 {
+        let late = self.late();
+        self.steady = match took > 2 * late {
+            true => Duration::ZERO,
+            false => self.steady + took / u32::try_from(self.at_once()).expect("a small number"),
+        };
+        // The last one, or one from when less was under way.
+        if len < self.length.get() / 4 * 3 {
             return;
         }
         #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
@@ -102,17 +119,22 @@ impl Pace {
         let class = self.bytes.ilog2();
         self.rates.insert(class, rate);
         let less = class.checked_sub(1).and_then(|it| self.rates.get(&it));
-        let gains = less.is_some_and(|less| took < LATEST && rate > GAIN * less);
-        // Where nothing is known of less, more is tried.
-        let is_first = less.is_none() && took <= LATE;
-        if took < SOON || gains || is_first {
+        let gain = less.map_or(0.0, |less| rate / less);
+        let gain = if took < LATEST { gain } else { 0.0 };
+        let is_first = less.is_none() && took <= UNKNOWN;
+        let late = self.late();
+        if took < late * 3 / 8 || gain > GAIN || is_first {
             if self.resting == 0 {
                 self.set(self.bytes * 2);
             }
-        } else if took > LATE {
+        } else if took > late && gain < WORTH {
             self.set(self.bytes / 2);
             self.resting = RESTING;
         }
+    }
+
+    fn late(&self) -> Duration {
+        (self.steady / LATE_PART).clamp(LATE, LATE_AT_MOST)
     }
 
     fn set(&mut self, bytes: u64) {
@@ -170,17 +192,28 @@ mod tests {
     }
 
     #[test]
-    fn on_a_slow_line_what_is_under_way_takes_about_half_a_second() {
-        for (rate, most) in [(2e6, 1 << 20), (500e3, 256 << 10), (100e3, 64 << 10)] {
+    fn on_a_slow_line_that_is_cut_what_is_under_way_takes_about_a_quarter_of_a_second() {
+        for (rate, most) in [(2e6, 512 << 10), (500e3, 128 << 10), (100e3, 64 << 10)] {
             let mut pace = Pace::new(FIRST_BYTES);
             let mut more = 0;
-            for _ in 0..200 {
+            for number in 0..200 {
                 send(&mut pace, 1, rate, 0.01);
+                if number % 20 == 19 {
+                    pace.arrived(pace.length().get(), Duration::from_secs(9));
+                }
                 more += u32::from(pace.bytes > most);
             }
             // Now and then it tries whether more brings more.
             assert!(more < 20, "{rate}: {more} times more");
         }
+    }
+
+    #[test]
+    fn on_a_slow_line_that_is_not_cut_it_grows_with_what_arrives() {
+        let mut pace = Pace::new(FIRST_BYTES);
+        let seconds = send(&mut pace, 200 << 20, 2e6, 0.01);
+        assert!((512 << 10..=2 << 20).contains(&pace.bytes), "{pace:?}");
+        assert!(seconds < 120.0, "{seconds}");
     }
 
     #[test]

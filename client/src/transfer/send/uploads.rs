@@ -19,7 +19,7 @@ use crate::transfer::events::{Observer, TransferEvent};
 use crate::transfer::reads::joined;
 
 /// How long what has arrived may wait to become part of the remote: each time is a change of it.
-const ADD_EVERY: Duration = Duration::from_secs(1);
+const ADD_EVERY: Duration = Duration::from_millis(250);
 
 /// How many groups may lie here that are not part of the remote.
 const GROUPS: usize = 64;

@@ -96,7 +96,7 @@ impl Walk {
     pub(super) fn finish_files(&mut self) -> Result<Vec<OutgoingFile>, StoreError> {
         match &mut self.files {
             Some(files) => {
-                debug_assert!(files.order.is_settled(), "all was walked over");
+                assert!(files.order.is_settled(), "all was walked over");
                 files.outgoing.finish_files()
             }
             None => Ok(Vec::new()),
