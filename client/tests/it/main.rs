@@ -17,6 +17,7 @@ mod fetching;
 mod frozen;
 mod holdfast;
 mod kill;
+mod left_parts;
 mod looking;
 mod losing;
 mod many_files;

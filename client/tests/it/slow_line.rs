@@ -51,7 +51,7 @@ const SMALL: Weather = Weather {
     bytes_per_second: 600_000,
     cut_every: Duration::from_millis(2500),
     kills: false,
-    rows: 9000,
+    rows: 6000,
 };
 
 /// That of the issue: 2 MB/s, a cut every 10 s, 42 MB.
@@ -275,7 +275,16 @@ fn clone(server: Box<dyn Remote>, weather: Weather, more: &[&str]) {
         !clone.folder().join(".dolt_safe_to_ignore").exists(),
         "left over"
     );
-    assert_whole(&clone);
+    match more.contains(&"--depth") {
+        // `dolt fsck` does not know commits that were left out, and panics.
+        true => {
+            let verified = ours(&clone, &["verify"]).expect_success();
+            assert!(verified.contains(" 0 problems"), "{verified}");
+            let count = "select count(*), sum(length(bytes)) from noise";
+            assert_eq!(clone.sql(count), scene.owner.sql(count));
+        }
+        false => assert_whole(&clone),
+    }
     scene.finish();
 }
 

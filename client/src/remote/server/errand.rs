@@ -34,6 +34,9 @@ pub(super) struct Errand {
 /// Dictionaries by where they lie.
 type Dictionaries = HashMap<ByteSpan, Arc<Dictionary>>;
 
+/// A longer range does not wait for the dictionaries that lie in it: they are read beside it.
+const WAITING_BYTES: u64 = 64 << 10;
+
 /// When so much came, what is whole of it is handed over.
 const HANDED_BYTES: usize = 16 << 10;
 
@@ -89,8 +92,9 @@ impl Fetcher {
         let Place { url, name } = errand.place.clone();
         let needed = errand.chunks.iter();
         let needed: HashSet<_> = needed.filter_map(|(_, at)| at.dictionary).collect();
+        let may_wait = errand.region.len() <= WAITING_BYTES;
         let (inside, outside): (Vec<_>, Vec<_>) =
-            (needed.into_iter()).partition(|span| errand.region.holds(*span));
+            (needed.into_iter()).partition(|span| may_wait && errand.region.holds(*span));
         let ready: OnceLock<Dictionaries> = OnceLock::new();
         let read_outside = outside.into_iter().map(|span| {
             let range = span.offset..span.offset + u64::from(span.len);

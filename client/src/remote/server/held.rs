@@ -14,9 +14,8 @@ use holdfast_chunkstore::index::{ByteSpan, ChunkSpan};
 /// How long a file is at most: about what a long line carries in a round trip or two.
 const FILE_BYTES: u64 = 4 << 20;
 
-/// A longer file is read whole only if at least half of it is wanted: the rest of it is lost if the process ends before
-/// all of it came.
-const UNWANTED_BYTES: u64 = 1 << 20;
+/// How much may be read that is not wanted yet: it is lost if the process ends before all of the file came.
+const UNWANTED_BYTES: u64 = 256 << 10;
 
 /// How much is kept.
 const KEPT_BYTES: u64 = 12 << 20;
@@ -81,7 +80,7 @@ impl Held {
         let mut files = self.files();
         let kept = files.bytes;
         let len = files.met.get_mut(&**name).filter(|len| **len > 0)?;
-        if kept + *len > KEPT_BYTES || *len > UNWANTED_BYTES.max(2 * wanted) {
+        if kept + *len > KEPT_BYTES || *len > wanted + UNWANTED_BYTES {
             return None;
         }
         let len = std::mem::take(len);
@@ -183,12 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_file_is_claimed_only_if_half_of_it_is_wanted() {
+    fn a_file_is_claimed_only_if_most_of_it_is_wanted() {
         let held = Arc::new(Held::default());
         let name: Arc<str> = Arc::from("file");
         held.meet(&name, Some(FILE_BYTES));
-        assert!(held.claim(&name, FILE_BYTES / 2 - 1).is_none());
-        assert!(held.claim(&name, FILE_BYTES / 2).is_some());
+        assert!(held.claim(&name, FILE_BYTES - UNWANTED_BYTES - 1).is_none());
+        assert!(held.claim(&name, FILE_BYTES - UNWANTED_BYTES).is_some());
         let name: Arc<str> = Arc::from("short");
         held.meet(&name, Some(UNWANTED_BYTES));
         assert!(held.claim(&name, 0).is_some());

@@ -30,7 +30,7 @@ const LATE_AT_MOST: Duration = Duration::from_secs(1);
 /// Between the two, as much as this part of the time since the last cut: a cut takes away little of what went.
 const LATE_PART: u32 = 20;
 
-/// Where nothing is known of less, more is tried up to this.
+/// Where nothing is known of less and of more, more is tried up to this.
 const UNKNOWN: Duration = Duration::from_millis(900);
 
 /// No file takes longer than this by choice.
@@ -121,7 +121,8 @@ impl Pace {
         let less = class.checked_sub(1).and_then(|it| self.rates.get(&it));
         let gain = less.map_or(0.0, |less| rate / less);
         let gain = if took < LATEST { gain } else { 0.0 };
-        let is_first = less.is_none() && took <= UNKNOWN;
+        let is_first =
+            less.is_none() && !self.rates.contains_key(&(class + 1)) && took <= UNKNOWN;
         let late = self.late();
         if took < late * 3 / 8 || gain > GAIN || is_first {
             if self.resting == 0 {
