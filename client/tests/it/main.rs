@@ -8,6 +8,7 @@ mod beside;
 mod both;
 mod clone;
 mod crossing;
+mod cut_vaults;
 mod cuts;
 mod damage;
 mod dolt_files;

@@ -289,7 +289,7 @@ fn clone(server: Box<dyn Remote>, weather: Weather, more: &[&str]) {
 }
 
 /// What lies in a vault, in bytes; all of it is named.
-fn assert_tidy(vault: &Path) -> u64 {
+pub(crate) fn assert_tidy(vault: &Path) -> u64 {
     let manifest = std::fs::read_to_string(vault.join("manifest")).unwrap();
     let mut bytes = 0;
     for entry in std::fs::read_dir(vault).unwrap() {
@@ -330,7 +330,7 @@ fn backup(weather: Weather) {
 }
 
 /// Nothing gathers below the user's cache.
-fn assert_nothing_waits(workshop: &Workshop) {
+pub(crate) fn assert_nothing_waits(workshop: &Workshop) {
     let mut folders = vec![workshop.home().to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {

@@ -343,11 +343,6 @@ impl Remote for Bucket {
         Ok(())
     }
 
-    /// Small files stay there.
-    fn first_file_bytes(&self) -> u64 {
-        1 << 20
-    }
-
     async fn upload(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError> {
         self.send(file).await
     }

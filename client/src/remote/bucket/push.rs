@@ -163,7 +163,10 @@ impl Bucket {
             let next = manifest.replaced(root, files);
             let failure = match self.replace_manifest(next, version.as_ref()).await {
                 Ok(Replacement::Done) => {
-                    self.join_small().await;
+                    // Those of a push that goes on would be joined again and again.
+                    if goal.is_some() {
+                        self.join_small().await;
+                    }
                     return Ok(Swap::Won);
                 }
                 Ok(Replacement::Outdated) => RemoteError::Contended,
