@@ -159,7 +159,9 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mut live = NewFile::begin(place.path()).unwrap();
         live.write_all(b"being written").unwrap();
-        let left = place.path().join(format!("{}left", layout::OWN_TEMPORARY_TABLE));
+        let left = place
+            .path()
+            .join(format!("{}left", layout::OWN_TEMPORARY_TABLE));
         let other = place.path().join("nbs_table_1234567");
         for path in [&left, &other] {
             durable::write_over(path, "begun", FILE_MODE, b"left").unwrap();

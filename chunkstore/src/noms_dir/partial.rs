@@ -371,7 +371,9 @@ mod tests {
         let mut file = PartialFile::open(directory.path(), "a").unwrap();
         let offset = file.data_len();
         let mut stored = Vec::new();
-        record::Encoder::new().encode(b"added", &mut stored).unwrap();
+        record::Encoder::new()
+            .encode(b"added", &mut stored)
+            .unwrap();
         file.append(hash_chunk(b"added"), &stored, 5).unwrap();
         let len = u32::try_from(stored.len()).unwrap();
         let span = ByteSpan { offset, len };

@@ -220,9 +220,7 @@ mod tests {
         }
         assert_eq!(landing.growing.count(), 1);
         let seen = Seen::new(directory.path());
-        let mut counts: Vec<_> = landing
-            .land(store.path(), &seen, &HashSet::new())
-            .unwrap();
+        let mut counts: Vec<_> = landing.land(store.path(), &seen, &HashSet::new()).unwrap();
         counts.sort_unstable_by_key(|file| file.chunks);
         let counts: Vec<_> = counts.iter().map(|file| file.chunks as usize).collect();
         assert_eq!(counts, [1, FILE_CHUNKS]);
@@ -242,7 +240,10 @@ mod tests {
         let mut landing = Landing::open(&folder).unwrap();
         let kept = add(&mut landing, b"walked");
         add(&mut landing, b"left by a fetch of something else");
-        let ghost = add(&mut landing, b"the head of an earlier attempt of a shallow clone");
+        let ghost = add(
+            &mut landing,
+            b"the head of an earlier attempt of a shallow clone",
+        );
         landing.growing.flush().unwrap();
         drop(landing);
 

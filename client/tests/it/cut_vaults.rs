@@ -70,16 +70,22 @@ fn kill_into_a_directory(rows: usize) {
     let mut killed = 0;
     for number in 0..4 {
         let enough = data_len / 5 * number as u64 + 1;
-        killed += u32::from(is_killed(&workshop, "./vault", || bytes_in(&vault) >= enough));
+        killed += u32::from(is_killed(&workshop, "./vault", || {
+            bytes_in(&vault) >= enough
+        }));
         commit_a_row(&owner, number);
     }
     assert!(killed > 0, "none was slow enough to be killed");
     backup(&workshop, "./vault");
     backup(&workshop, "./whole");
-    let [kept, needed] =
-        ["vault", "whole"].map(|name| assert_tidy(&workshop.folder().join(name)));
-    say::line(format_args!("{killed} killed: {kept} bytes lie there of {needed}"));
-    assert!(kept * 10 <= needed * 12, "{kept} bytes lie there of {needed}");
+    let [kept, needed] = ["vault", "whole"].map(|name| assert_tidy(&workshop.folder().join(name)));
+    say::line(format_args!(
+        "{killed} killed: {kept} bytes lie there of {needed}"
+    ));
+    assert!(
+        kept * 10 <= needed * 12,
+        "{kept} bytes lie there of {needed}"
+    );
     assert_nothing_waits(&workshop);
     assert!(!owner.folder().join(".dolt/holdfast/outgoing").exists());
     assert_restored(&workshop, &owner, "./vault");

@@ -53,5 +53,9 @@ async fn parts_of_table_files_are_given_up_after_a_week_and_no_others() {
     let zero = RootAddress::ZERO;
     let writer = remote(&bucket, "acme/prod").await;
     assert_eq!(writer.commit(zero, zero, &[]).await.unwrap(), Swap::Won);
-    assert_eq!(bucket.open_uploads(), 2, "one is no table file, one may be running");
+    assert_eq!(
+        bucket.open_uploads(),
+        2,
+        "one is no table file, one may be running"
+    );
 }

@@ -321,7 +321,10 @@ fn backup(weather: Weather) {
     });
     assert_little("backup", weather, moved, size);
     let [kept, needed] = ["vault", "whole"].map(|name| assert_tidy(&folder.join(name)));
-    assert!(kept * 10 <= needed * 12, "{kept} bytes lie there of {needed}");
+    assert!(
+        kept * 10 <= needed * 12,
+        "{kept} bytes lie there of {needed}"
+    );
     assert_nothing_waits(&scene.workshop);
     let verify = ["backup", "verify", "./vault"];
     let verified = holdfast(&scene.workshop, &folder, &verify).expect_success();

@@ -198,7 +198,9 @@ mod tests {
         let held = Arc::new(Held::default());
         let name: Arc<str> = Arc::from("file");
         held.meet(&name, Some(4));
-        held.claim(&name, 0).unwrap().keep(Bytes::from_static(b"none"));
+        held.claim(&name, 0)
+            .unwrap()
+            .keep(Bytes::from_static(b"none"));
         assert!(held.claim(&name, 0).is_none());
         assert!(held.kept().is_empty());
         assert_eq!(held.files().bytes, 0);

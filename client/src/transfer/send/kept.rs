@@ -54,9 +54,9 @@ pub(super) async fn usable(
 
 /// Removes files.
 pub(super) fn forget(paths: &[PathBuf]) -> Result<(), StoreError> {
-    paths.iter().try_for_each(|path| {
-        std::fs::remove_file(path).map_err(StoreError::io("remove", path))
-    })
+    paths
+        .iter()
+        .try_for_each(|path| std::fs::remove_file(path).map_err(StoreError::io("remove", path)))
 }
 
 /// What the chunks of a file point at and is not in it; nothing if it is damaged.

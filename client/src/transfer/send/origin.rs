@@ -158,10 +158,7 @@ struct KeptRead {
 }
 
 /// Reads chunks, [`KEPT_BYTES`] at most; nothing if none is there. Damaged ones come again. Blocks.
-fn read_kept(
-    files: &[StoredFile],
-    addresses: Vec<ChunkAddress>,
-) -> Result<KeptRead, StoreError> {
+fn read_kept(files: &[StoredFile], addresses: Vec<ChunkAddress>) -> Result<KeptRead, StoreError> {
     let mut read = KeptRead {
         found: Vec::new(),
         rest: Vec::new(),

@@ -281,7 +281,9 @@ mod tests {
             assert_eq!(file.path.metadata().unwrap().len(), file.len);
         }
         let form = Form::Record(&record(b"in a file that grows"));
-        first.add(hash_chunk(b"in a file that grows"), form, 20).unwrap();
+        first
+            .add(hash_chunk(b"in a file that grows"), form, 20)
+            .unwrap();
         first.flush().unwrap();
         drop(first);
 
@@ -289,7 +291,12 @@ mod tests {
         let mut ids: Vec<_> = files.iter().map(|file| file.id).collect();
         ids.retain(|id| kept.iter().any(|file| file.id() == *id));
         assert_eq!((ids.len(), kept.len()), (2, 3));
-        let all = [chunks[0], chunks[1], b"of a table file", b"in a file that grows"];
+        let all = [
+            chunks[0],
+            chunks[1],
+            b"of a table file",
+            b"in a file that grows",
+        ];
         for chunk in all {
             let read = kept.iter().find_map(|file| {
                 let span = file.find(hash_chunk(chunk)).unwrap()?;

@@ -121,8 +121,7 @@ impl Pace {
         let less = class.checked_sub(1).and_then(|it| self.rates.get(&it));
         let gain = less.map_or(0.0, |less| rate / less);
         let gain = if took < LATEST { gain } else { 0.0 };
-        let is_first =
-            less.is_none() && !self.rates.contains_key(&(class + 1)) && took <= UNKNOWN;
+        let is_first = less.is_none() && !self.rates.contains_key(&(class + 1)) && took <= UNKNOWN;
         let late = self.late();
         if took < late * 3 / 8 || gain > GAIN || is_first {
             if self.resting == 0 {
