@@ -162,9 +162,12 @@ fn pushes_pulls_and_backups_in_turns_stay_few_files() {
     limited(&workshop, &["clone", &url, "copy"]).expect_success();
     let copy = workshop.database("copy");
     let clock = SystemClock::new();
-    let all_turns = match std::env::var("HOLDFAST_TURNS") {
-        Ok(count) => count.parse().expect("HOLDFAST_TURNS is a number"),
-        Err(_) => TURNS,
+    let all_turns = match std::env::var_os("HOLDFAST_TURNS") {
+        Some(count) => {
+            let count = count.to_str().and_then(|count| count.parse().ok());
+            count.expect("HOLDFAST_TURNS is a number")
+        }
+        None => TURNS,
     };
     for turn in (0..all_turns).step_by(AT_ONCE as usize) {
         let turns = turn..all_turns.min(turn + AT_ONCE);

@@ -163,10 +163,7 @@ impl Bucket {
             let next = manifest.replaced(root, files);
             let failure = match self.replace_manifest(next, version.as_ref()).await {
                 Ok(Replacement::Done) => {
-                    // Those of a push that goes on would be joined again and again.
-                    if goal.is_some() {
-                        self.join_small().await;
-                    }
+                    self.join_small().await;
                     return Ok(Swap::Won);
                 }
                 Ok(Replacement::Outdated) => RemoteError::Contended,
