@@ -14,6 +14,7 @@
 //! * **Window.** A connection has at most the bytes of a round trip and 1 MiB under way in a direction; if the other end
 //!   does not read, no more are taken in.
 //! * **Opening.** A connection is opened after a round trip: what a client says at once is held back so long.
+//! * **Cuts.** Where that is asked for, all connections break off time and again; new ones are whole.
 //!
 //! What is not: loss, reordering, jitter, TCP's slow start, the headers of packets (the rate is that of the bytes
 //! themselves), and acknowledgements, which cost the other direction nothing. The loopback tells a client at once that
@@ -25,12 +26,13 @@ mod substitution;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -51,6 +53,8 @@ pub struct Line {
     address: SocketAddr,
     accepting: JoinHandle<()>,
     ends: Arc<Ends>,
+    /// Cuts all connections time and again.
+    cutting: JoinSet<()>,
 }
 
 impl Line {
@@ -97,13 +101,36 @@ impl Line {
             terms,
             up: Direction::new(terms),
             down: Direction::new(terms),
+            cuts: watch::Sender::new(0),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&ends)));
         Ok(Self {
             address,
             accepting,
             ends,
+            cutting: JoinSet::new(),
         })
+    }
+
+    /// Cuts all connections, and again each time so long after the last time. Must be called within a runtime.
+    pub fn cut_every(&mut self, period: Duration) {
+        let ends = Arc::clone(&self.ends);
+        self.cutting.spawn(async move {
+            loop {
+                sleep(period).await;
+                ends.cut();
+            }
+        });
+    }
+
+    /// Cuts no more.
+    pub fn cut_no_more(&mut self) {
+        self.cutting.abort_all();
+    }
+
+    /// How often all connections were cut.
+    pub fn cuts(&self) -> u64 {
+        *self.ends.cuts.borrow()
     }
 
     /// Where it listens.
@@ -139,7 +166,13 @@ async fn accept(listener: TcpListener, ends: Arc<Ends>) {
     while let Ok((client, _)) = listener.accept().await {
         let ends = Arc::clone(&ends);
         // A connection that breaks off is broken off at its other end, which is all there is to say about it.
-        connections.spawn(async move { drop(ends.connect(client).await) });
+        connections.spawn(async move {
+            let mut cuts = ends.cuts.subscribe();
+            tokio::select! {
+                ended = ends.connect(client) => drop(ended),
+                cut = cuts.changed() => drop(cut),
+            }
+        });
         while connections.try_join_next().is_some() {}
     }
 }
@@ -152,9 +185,15 @@ struct Ends {
     terms: Terms,
     up: Direction,
     down: Direction,
+    /// How often all connections were cut.
+    cuts: watch::Sender<u64>,
 }
 
 impl Ends {
+    fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
     async fn connect(&self, client: TcpStream) -> io::Result<()> {
         sleep(self.terms.round_trip).await;
         let server = TcpStream::connect(self.backend).await?;

@@ -1,5 +1,6 @@
 //! New files, and stores that are made of them.
 
+use std::fs::File;
 use std::io::{self as std_io, Write};
 use std::path::{Path, PathBuf};
 
@@ -26,14 +27,48 @@ pub struct NewFile {
 impl NewFile {
     /// Begins a file in the store in `directory`.
     pub fn begin(directory: &Path) -> Result<Self, StoreError> {
-        let file = tempfile::Builder::new()
-            .prefix(layout::TEMPORARY_TABLE)
-            .tempfile_in(directory)
-            .map_err(io("begin a table file in", directory))?;
+        let begin = || -> std_io::Result<NamedTempFile> {
+            loop {
+                let file = tempfile::Builder::new()
+                    .prefix(layout::OWN_TEMPORARY_TABLE)
+                    .tempfile_in(directory)?;
+                // As long as it is locked, `sweep` knows that it is being written; where there are no locks, it finds
+                // none that it may remove.
+                drop(file.as_file().lock());
+                if file.path().try_exists()? {
+                    return Ok(file);
+                }
+            }
+        };
         Ok(Self {
-            file,
+            file: begin().map_err(io("begin a table file in", directory))?,
             directory: directory.to_owned(),
         })
+    }
+
+    /// Removes from `directory` what processes left that were killed while they wrote such a file.
+    pub fn sweep(directory: &Path) -> Result<(), StoreError> {
+        let sweep = || -> std_io::Result<()> {
+            for entry in std::fs::read_dir(directory)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let name = name.as_encoded_bytes();
+                if !name.starts_with(layout::OWN_TEMPORARY_TABLE.as_bytes()) {
+                    continue;
+                }
+                let is_left = match File::open(entry.path()) {
+                    // The lock is held until it is removed: a process that began it just now looks whether it is there.
+                    Ok(file) => file.try_lock().is_ok().then_some(file),
+                    Err(error) if error.kind() == std_io::ErrorKind::NotFound => None,
+                    Err(error) => return Err(error),
+                };
+                if is_left.is_some() {
+                    std::fs::remove_file(entry.path())?;
+                }
+            }
+            Ok(())
+        };
+        sweep().map_err(io("remove what was left in", directory))
     }
 
     /// Makes it durable and gives it its name. Nothing reads it before a manifest lists it.
@@ -112,5 +147,31 @@ impl NewStore {
     pub fn finish(self, root: RootAddress, files: Vec<ListedFile>) -> Result<(), StoreError> {
         durable::sync_directory(&self.directory).map_err(io("sync", &self.directory))?;
         writer::replace_manifest(&self.directory, &Manifest::new(root, files))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_is_being_written_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let mut live = NewFile::begin(place.path()).unwrap();
+        live.write_all(b"being written").unwrap();
+        let left = place
+            .path()
+            .join(format!("{}left", layout::OWN_TEMPORARY_TABLE));
+        let other = place.path().join("nbs_table_1234567");
+        for path in [&left, &other] {
+            durable::write_over(path, "begun", FILE_MODE, b"left").unwrap();
+        }
+        NewFile::sweep(place.path()).unwrap();
+        assert!(!left.exists());
+        assert!(other.exists(), "dolt may be writing it");
+        let id = TableFileId::new([7; 20]);
+        live.land(id, FileKind::Table).unwrap();
+        let landed = std::fs::read(place.path().join(id.to_string())).unwrap();
+        assert_eq!(landed, b"being written");
     }
 }

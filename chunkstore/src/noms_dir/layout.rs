@@ -18,8 +18,9 @@ pub(super) const OLD_GENERATION: &str = "oldgen";
 /// Commits that a shallow clone left out.
 pub(super) const GHOSTS: &str = "ghostObjects.txt";
 
-/// How Dolt begins the names of table files that are not finished; its next collection removes them.
-pub(super) const TEMPORARY_TABLE: &str = "nbs_table_";
+/// How our names of table files that are not finished begin, which are locked while they are written. Dolt's begin with
+/// `nbs_table_`, and its next collection removes all of them.
+pub(super) const OWN_TEMPORARY_TABLE: &str = "nbs_table_holdfast_";
 
 /// How Dolt begins the names of manifests that are not finished.
 pub(super) const TEMPORARY_MANIFEST: &str = "nbs_manifest_";

@@ -118,6 +118,21 @@ impl PartialFile {
         Ok(Some(chunk))
     }
 
+    /// Reads the record of a chunk that was added, or that was there when it was opened.
+    pub fn read_added(&mut self, span: ByteSpan) -> Result<Vec<u8>, StoreError> {
+        let read = io("read", &self.records_path);
+        let flushed = self.records.flush();
+        let mut stored = vec![0; span.len as usize];
+        let file = self.records.get_ref();
+        let done = flushed.and_then(|()| file.read_exact_at(&mut stored, span.offset));
+        done.map(|()| stored).map_err(read)
+    }
+
+    /// How long the records are together: where the next one begins.
+    pub fn data_len(&self) -> u64 {
+        self.data_len
+    }
+
     /// How long the file would be if it ended here.
     pub fn len(&self) -> u64 {
         self.data_len + table::ENTRY_LEN * self.entries.len() as u64 + table::FOOTER_LEN as u64
@@ -352,6 +367,19 @@ mod tests {
         first.iter().for_each(|chunk| add(&mut file, chunk));
         file.flush().unwrap();
         drop(file);
+
+        let mut file = PartialFile::open(directory.path(), "a").unwrap();
+        let offset = file.data_len();
+        let mut stored = Vec::new();
+        record::Encoder::new()
+            .encode(b"added", &mut stored)
+            .unwrap();
+        file.append(hash_chunk(b"added"), &stored, 5).unwrap();
+        let len = u32::try_from(stored.len()).unwrap();
+        let span = ByteSpan { offset, len };
+        assert_eq!(file.read_added(span).unwrap(), stored);
+        drop(file);
+        cut(&open(&directory.path().join("a.records")).unwrap(), offset).unwrap();
 
         let mut file = PartialFile::open(directory.path(), "a").unwrap();
         assert_eq!(file.kept().len(), 300);

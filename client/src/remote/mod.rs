@@ -142,6 +142,12 @@ pub trait Remote: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// How long the first file is that is sent there: nothing is known of the line yet. What follows is as long as the
+    /// line takes.
+    fn first_file_bytes(&self) -> u64 {
+        128 << 10
+    }
+
     /// Sends a file, unless the remote says that it has it. No root can name its chunks yet.
     async fn upload(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError>;
 

@@ -131,6 +131,12 @@ impl Memory {
 }
 
 impl Room {
+    /// Parts with as many bytes, or with all where there are fewer.
+    pub(super) fn split(&mut self, bytes: usize) -> Option<Self> {
+        let permit = self.permit.split(bytes.min(self.permit.num_permits()))?;
+        Some(Self { permit })
+    }
+
     /// Gives back what is beyond as many bytes.
     pub(super) fn shrink(&mut self, bytes: usize) {
         let more = self.permit.num_permits().saturating_sub(bytes);

@@ -88,7 +88,7 @@ impl Gathered {
 
     /// Takes what was gathered into a store, which lists it afterwards. Blocks.
     pub(crate) fn land(self, store: &Path) -> Result<Vec<ListedFile>, StoreError> {
-        self.landing.land(store, &self.seen)
+        self.landing.land(store, &self.seen, &self.left_out)
     }
 }
 
@@ -274,6 +274,7 @@ impl Sifter {
             self.gathered.chunks += 1;
             self.gathered.bytes += stored.len() as u64;
         }
+        self.gathered.landing.flush()?;
         self.sift(opened.below)
     }
 

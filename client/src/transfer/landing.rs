@@ -8,6 +8,7 @@
 //! What is there from an attempt that was cut off is kept: a chunk that lies here need not come again. Everything here
 //! blocks.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use holdfast_chunkstore::ChunkAddress;
@@ -40,13 +41,9 @@ pub(crate) struct Landing {
     kept_count: u64,
     /// Finished by this one.
     finished: Vec<ListedFile>,
-    unflushed: u64,
     /// How many chunks of an earlier attempt this one came to.
     used: u64,
 }
-
-/// So many bytes come before they are brought to the system.
-const FLUSH_BYTES: u64 = 1 << 20;
 
 impl Landing {
     /// Begins in a folder, or goes on with what lies there.
@@ -78,7 +75,6 @@ impl Landing {
             kept,
             kept_count,
             finished: Vec::new(),
-            unflushed: 0,
             used: 0,
         })
     }
@@ -120,28 +116,30 @@ impl Landing {
     ) -> Result<(), StoreError> {
         let chunk_len = u32::try_from(chunk_len).unwrap_or(u32::MAX);
         self.growing.append(address, stored, chunk_len)?;
-        self.unflushed += stored.len() as u64;
-        if self.unflushed >= FLUSH_BYTES {
-            self.growing.flush()?;
-            self.unflushed = 0;
-        }
         if self.growing.len() >= FILE_BYTES || self.growing.count() >= FILE_CHUNKS {
             self.finished.extend(self.growing.close(&self.folder)?);
         }
         Ok(())
     }
 
+    /// Brings what was added to the system, so that it outlives this process.
+    pub(crate) fn flush(&mut self) -> Result<(), StoreError> {
+        self.growing.flush()
+    }
+
     /// Takes everything into a store, which lists it afterwards. The folder is the caller's to remove.
     ///
     /// What an earlier attempt left counts only as far as this one walked over it: below the rest something may be
-    /// missing, and a store must hold everything below each of its chunks.
+    /// missing, and a store must hold everything below each of its chunks. What was `left_out` was met and not walked
+    /// over.
     pub(crate) fn land(
         mut self,
         store: &Path,
-        walked: &Seen,
+        seen: &Seen,
+        left_out: &HashSet<ChunkAddress>,
     ) -> Result<Vec<ListedFile>, StoreError> {
         if self.used < self.kept_count() {
-            return self.copy_walked(walked)?.land_all(store);
+            return self.copy_walked(seen, left_out)?.land_all(store);
         }
         self.land_all(store)
     }
@@ -158,7 +156,11 @@ impl Landing {
     }
 
     /// Copies what was walked over into a folder of its own.
-    fn copy_walked(&mut self, walked: &Seen) -> Result<Self, StoreError> {
+    fn copy_walked(
+        &mut self,
+        seen: &Seen,
+        left_out: &HashSet<ChunkAddress>,
+    ) -> Result<Self, StoreError> {
         let folder = self.folder.join("walked");
         if folder.exists() {
             std::fs::remove_dir_all(&folder).map_err(StoreError::io("remove", &folder))?;
@@ -173,7 +175,7 @@ impl Landing {
         for file in &files {
             for address in file.addresses() {
                 let address = address?;
-                if !walked.contains(address)? {
+                if left_out.contains(&address) || !seen.contains(address)? {
                     continue;
                 }
                 if let Some(span) = file.find(address)? {
@@ -218,7 +220,7 @@ mod tests {
         }
         assert_eq!(landing.growing.count(), 1);
         let seen = Seen::new(directory.path());
-        let mut counts: Vec<_> = landing.land(store.path(), &seen).unwrap();
+        let mut counts: Vec<_> = landing.land(store.path(), &seen, &HashSet::new()).unwrap();
         counts.sort_unstable_by_key(|file| file.chunks);
         let counts: Vec<_> = counts.iter().map(|file| file.chunks as usize).collect();
         assert_eq!(counts, [1, FILE_CHUNKS]);
@@ -238,20 +240,26 @@ mod tests {
         let mut landing = Landing::open(&folder).unwrap();
         let kept = add(&mut landing, b"walked");
         add(&mut landing, b"left by a fetch of something else");
+        let ghost = add(
+            &mut landing,
+            b"the head of an earlier attempt of a shallow clone",
+        );
         landing.growing.flush().unwrap();
         drop(landing);
 
         let mut landing = Landing::open(&folder).unwrap();
-        assert_eq!(landing.kept_count(), 2);
+        assert_eq!(landing.kept_count(), 3);
         let mut seen = Seen::new(directory.path());
         let found = landing.read_kept(kept, &mut Decoder::new()).unwrap();
         assert_eq!(found.as_deref(), Some(&b"walked"[..]));
         seen.insert(kept).unwrap();
+        seen.insert(ghost).unwrap();
         seen.insert(add(&mut landing, b"new")).unwrap();
         // A file that is finished meanwhile changes nothing.
         let closed = landing.growing.close(&folder).unwrap();
         landing.finished.extend(closed);
-        let listed = landing.land(store.path(), &seen).unwrap();
+        let left_out = HashSet::from([ghost]);
+        let listed = landing.land(store.path(), &seen, &left_out).unwrap();
         let files = listed
             .iter()
             .map(|file| StoredFile::open(store.path(), file.id));

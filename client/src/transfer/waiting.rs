@@ -20,6 +20,10 @@ const INNER_READS: usize = 4;
 /// 150 bytes each.
 const LEAVES: usize = 1 << 16;
 
+/// How many are asked for in the first one; each that ended doubles it. Their places come before they do, and come again
+/// if the line is cut meanwhile.
+const FIRST_LEAVES: usize = 1 << 11;
+
 /// How many such reads are under way at once: one is asked for while the other comes.
 const LEAF_READS: usize = 2;
 
@@ -57,6 +61,8 @@ pub(crate) struct Waiting {
     waiting: Below,
     inner_reads: usize,
     leaf_reads: usize,
+    /// How many leaves are asked for at once, where nothing lies below them.
+    leaves_at_once: usize,
     /// The leaves that came, and what they pointed at.
     leaves: usize,
     below_leaves: usize,
@@ -113,6 +119,7 @@ impl Waiting {
             waiting,
             inner_reads: 0,
             leaf_reads: 0,
+            leaves_at_once: FIRST_LEAVES,
             leaves: 0,
             below_leaves: 0,
         }
@@ -135,7 +142,10 @@ impl Waiting {
     /// A read ended.
     pub(crate) fn ended(&mut self, kind: Kind) {
         match kind {
-            Kind::Leaf => self.leaf_reads -= 1,
+            Kind::Leaf => {
+                self.leaf_reads -= 1;
+                self.leaves_at_once = (self.leaves_at_once * 2).min(LEAVES);
+            }
             Kind::Inner => self.inner_reads -= 1,
         }
     }
@@ -166,7 +176,7 @@ impl Waiting {
     /// How many leaves are asked for at once: fewer where much lies below them, as all of that waits then.
     fn most_leaves(&self) -> usize {
         let each = self.below_leaves / self.leaves.max(1);
-        (LEAVES / (1 + each)).max(INNER)
+        (self.leaves_at_once / (1 + each)).max(INNER)
     }
 }
 
@@ -194,6 +204,14 @@ mod tests {
         }
     }
 
+    /// On a line that brought much.
+    fn settled(below: Below) -> Waiting {
+        Waiting {
+            leaves_at_once: LEAVES,
+            ..Waiting::new(below)
+        }
+    }
+
     fn batches(waiting: &mut Waiting) -> Vec<(Kind, usize)> {
         let batches = std::iter::from_fn(|| waiting.next_batch());
         batches
@@ -215,7 +233,7 @@ mod tests {
 
     #[test]
     fn many_leaves_are_asked_for_at_once_and_before_nodes() {
-        let mut waiting = Waiting::new(below(9999, 5 * LEAVES));
+        let mut waiting = settled(below(9999, 5 * LEAVES));
         assert_eq!(batches(&mut waiting), [(Kind::Leaf, LEAVES); 2]);
         waiting.ended(Kind::Leaf);
         waiting.ended(Kind::Leaf);
@@ -223,6 +241,19 @@ mod tests {
         waiting.ended(Kind::Leaf);
         let rest = batches(&mut waiting);
         assert_eq!(rest[0], (Kind::Leaf, LEAVES));
+    }
+
+    #[test]
+    fn more_leaves_are_asked_for_after_each_read_that_ended() {
+        let mut waiting = Waiting::new(below(0, 9 * LEAVES));
+        let mut most = 0;
+        for doubled in 0..9 {
+            let sizes = batches(&mut waiting);
+            most = (FIRST_LEAVES << doubled).min(LEAVES);
+            assert_eq!(sizes.last(), Some(&(Kind::Leaf, most)), "{doubled}");
+            waiting.ended(Kind::Leaf);
+        }
+        assert_eq!(most, LEAVES);
     }
 
     #[test]
@@ -234,7 +265,7 @@ mod tests {
 
     #[test]
     fn fewer_leaves_are_asked_for_where_much_lies_below_them() {
-        let mut waiting = Waiting::new(below(0, 5 * LEAVES));
+        let mut waiting = settled(below(0, 5 * LEAVES));
         waiting.learn(Kind::Leaf, 100, &below(200, 100));
         waiting.learn(Kind::Inner, 100, &below(9999, 9999));
         assert_eq!(waiting.next_batch().unwrap().addresses.len(), LEAVES / 4);

@@ -163,7 +163,10 @@ fn pushes_pulls_and_backups_in_turns_stay_few_files() {
     let copy = workshop.database("copy");
     let clock = SystemClock::new();
     let all_turns = match std::env::var_os("HOLDFAST_TURNS") {
-        Some(count) => count.to_str().unwrap().parse().unwrap(),
+        Some(count) => {
+            let count = count.to_str().and_then(|count| count.parse().ok());
+            count.expect("HOLDFAST_TURNS is a number")
+        }
         None => TURNS,
     };
     for turn in (0..all_turns).step_by(AT_ONCE as usize) {

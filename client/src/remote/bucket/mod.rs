@@ -16,6 +16,8 @@
 
 mod index;
 mod joining;
+#[cfg(feature = "s3")]
+mod left;
 mod push;
 mod read;
 mod shelf;
@@ -56,6 +58,9 @@ use super::{
 pub struct Bucket {
     address: String,
     store: Arc<dyn VersionedStore>,
+    /// The same, where it may hold parts of uploads that were cut off.
+    #[cfg(feature = "s3")]
+    s3: Option<Arc<S3Store>>,
     /// The same, with what can be repeated without harm repeated.
     objects: RetryingStore,
     indexes: Indexes,
@@ -90,7 +95,11 @@ impl Bucket {
             credentials: keys,
         };
         let store = Arc::new(S3Store::new(settings, Arc::clone(&clock)).await);
-        Self::over(url.to_string(), store, clock, pool)
+        let plain = Arc::clone(&store) as Arc<dyn VersionedStore>;
+        Self {
+            s3: Some(store),
+            ..Self::over(url.to_string(), plain, clock, pool)
+        }
     }
 
     /// A store among the objects of `store`, whose keys have no prefix any more.
@@ -107,6 +116,8 @@ impl Bucket {
             reader: Reader::new(objects.clone(), pool.clone()),
             address,
             store,
+            #[cfg(feature = "s3")]
+            s3: None,
             objects,
             clock,
             pool,

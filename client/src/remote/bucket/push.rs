@@ -43,7 +43,10 @@ impl Bucket {
             let outcome = probe(&*self.store, &key).await;
             let removed = self.objects.delete(&key).await;
             outcome?;
-            Ok(removed?)
+            removed?;
+            #[cfg(feature = "s3")]
+            self.give_up_left_uploads().await;
+            Ok(())
         });
         proof.await.copied()
     }

@@ -158,6 +158,11 @@ impl Remote for Directory {
         self.run(Place::drop_passed_over).await
     }
 
+    /// A disk takes it within a second.
+    fn first_file_bytes(&self) -> u64 {
+        24 << 20
+    }
+
     async fn upload(&self, file: &OutgoingFile) -> Result<Uploaded, RemoteError> {
         let file = file.clone();
         self.run(move |place| place.land(&file)).await

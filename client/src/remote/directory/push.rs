@@ -34,6 +34,7 @@ impl Place {
         if !is_damaged && path.metadata().is_ok_and(has_len) {
             return Ok(Uploaded::Known);
         }
+        NewFile::sweep(self.directory())?;
         let source = File::open(&file.path).map_err(|error| io("open", &file.path, error))?;
         let mut source = BufReader::with_capacity(BUFFER_BYTES, source);
         let mut target = NewFile::begin(self.directory())?;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use holdfast_chunkstore::clock::Clock;
 use reqwest::header::{CONTENT_RANGE, RANGE, RETRY_AFTER};
@@ -12,6 +12,7 @@ use reqwest::{Client, RequestBuilder, Response, Url};
 
 use super::contact::Contacts;
 use super::flow::Flow;
+use super::range::RangeReader;
 use super::trust::Trust;
 use super::{CONNECT_TIMEOUT, KEEPALIVE, Means, user_agent};
 use crate::remote::retry::retry_after;
@@ -30,10 +31,10 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Data {
     /// Gives up on a host that sends nothing.
-    reads: Client,
+    pub(super) reads: Client,
     /// Sends, which may take as long as the link needs; whoever sends watches that something moves.
     pub(super) uploads: Client,
-    flow: Flow,
+    pub(super) flow: Flow,
     contacts: Contacts,
     pub(super) retries: Arc<dyn Retries>,
     pub(super) clock: Arc<dyn Clock>,
@@ -115,38 +116,20 @@ impl Data {
         })
     }
 
-    /// Reads a range of a file. What was cut off is continued, and every byte that comes renews the tries.
+    /// Reads a range of a file.
     pub(super) async fn read_range(
         &self,
         url: &Url,
         range: Range<u64>,
     ) -> Result<FileRange, RemoteError> {
-        let mut body = BytesMut::new();
-        let mut budget = Budget::new();
-        loop {
-            let have = body.len();
-            let leave = self.flow.enter().await;
-            let error = match self.continue_range(url, &range, &mut body).await {
-                Ok(file_len) => {
-                    leave.succeeded();
-                    return Ok(FileRange {
-                        bytes: body.freeze(),
-                        file_len,
-                    });
-                }
-                Err(error) => error,
-            };
-            match error.may_pass() {
-                true => leave.failed(),
-                false => return Err(error),
-            }
-            if body.len() > have {
-                budget.renew();
-            }
-            if !self.wait_after(&error, &mut budget).await {
-                return Err(error);
-            }
-        }
+        let mut reader = self.range_reader(url, range);
+        while reader.more().await? {}
+        Ok(reader.into_rest())
+    }
+
+    /// Prepares to read a range of a file piece by piece.
+    pub(super) fn range_reader<'a>(&'a self, url: &'a Url, range: Range<u64>) -> RangeReader<'a> {
+        RangeReader::new(self, url, range)
     }
 
     /// Waits for the next try after a failure; false when there is none.
@@ -178,47 +161,6 @@ impl Data {
             }
         }
         Err(http(action)(source))
-    }
-
-    /// Reads what is missing of a range behind what is there. Returns how long the file is, if that is said.
-    async fn continue_range(
-        &self,
-        url: &Url,
-        range: &Range<u64>,
-        body: &mut BytesMut,
-    ) -> Result<Option<u64>, RemoteError> {
-        let action = "read chunks of the remote";
-        let begins_at = range.start + body.len() as u64;
-        let last = range.end - 1;
-        let request = self.reads.get(url.clone());
-        let request = request.header(RANGE, format!("bytes={begins_at}-{last}"));
-        let response = self.answered(action, request).await?;
-        match response.status().as_u16() {
-            206 => check_beginning(action, &response, begins_at)?,
-            200 => {
-                let what = "a whole file (status 200) where a range was asked for";
-                let what = what.to_owned();
-                return Err(RemoteError::Answer { action, what });
-            }
-            _ => return Err(self.refusal(action, response).await),
-        }
-        let file_len = total_len(&response);
-        let mut missing = range.end - begins_at;
-        body.reserve(usize::try_from(missing).unwrap_or(0));
-        let mut pieces = response.bytes_stream();
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(http(action))?;
-            let rest = missing.checked_sub(piece.len() as u64);
-            missing = rest.ok_or_else(|| RemoteError::Answer {
-                action,
-                what: "more bytes than were asked for".to_owned(),
-            })?;
-            body.extend_from_slice(&piece);
-        }
-        match missing {
-            0 => Ok(file_len),
-            missing => Err(RemoteError::Short { action, missing }),
-        }
     }
 
     /// The error of a request for data that was refused, with the beginning of the server's words.
@@ -285,14 +227,14 @@ fn without_secrets(text: &str, url: &Url) -> String {
 }
 
 /// How long the file is that an answer to a range is of, if it tells.
-fn total_len(response: &Response) -> Option<u64> {
+pub(super) fn total_len(response: &Response) -> Option<u64> {
     let range = response.headers().get(CONTENT_RANGE)?.to_str().ok()?;
     let (_, total) = range.rsplit_once('/')?;
     total.trim().parse().ok()
 }
 
 /// Checks that an answer to a range begins where the range does.
-fn check_beginning(
+pub(super) fn check_beginning(
     action: &'static str,
     response: &Response,
     offset: u64,

@@ -49,6 +49,9 @@ const FRUITLESS_ROUNDS: u32 = 3;
 /// What may be read at once: several times what a long line holds. A chunk that has more is read alone.
 pub(super) const STORED_BYTES: u32 = 12 << 20;
 
+/// How many parts of ranges may have come and not be taken.
+const CAME: usize = 64;
+
 /// What may be decoded and not taken off.
 pub(super) const DECODED_BYTES: u32 = 16 << 20;
 
@@ -218,9 +221,12 @@ fn whole_files(held: &Arc<Held>, located: &Located, wants: &mut Vec<Want>) -> Ve
     let mut regions = Vec::new();
     for (number, place) in located.places.iter().enumerate() {
         let is_here = |want: &Want| want.place == number;
-        let ends = wants.iter().filter(|want| is_here(want)).map(Want::end);
-        let Some(end) = ends.max() else { continue };
-        let claim = held.claim(&place.name);
+        let here = || wants.iter().filter(|want| is_here(want));
+        let Some(end) = here().map(Want::end).max() else {
+            continue;
+        };
+        let wanted = here().map(|want| u64::from(want.span.len)).sum();
+        let claim = held.claim(&place.name, wanted);
         if let Some(claim) = claim.filter(|claim| end <= claim.len()) {
             let region = Region {
                 place: number,
@@ -246,8 +252,13 @@ struct Course<'a> {
     fetcher: &'a Arc<Fetcher>,
     to: &'a mpsc::Sender<Parcel>,
     tasks: JoinSet<Result<Done, Failure>>,
-    /// What came of small ranges, which is checked together: hashing takes several chunks at once.
+    /// What came of ranges whose rest is on its way.
+    came: (mpsc::Sender<Vec<Stored>>, mpsc::Receiver<Vec<Stored>>),
+    /// What came while as much as can be was being checked; it is checked together, as hashing takes several chunks at
+    /// once.
     unchecked: Vec<Stored>,
+    /// How many tasks check.
+    checking: usize,
     /// The refusal of an address that ended; no more ranges are begun then.
     ended: Option<RemoteError>,
     /// What was not read because of it.
@@ -260,7 +271,9 @@ impl<'a> Course<'a> {
             fetcher,
             to,
             tasks: JoinSet::new(),
+            came: mpsc::channel(CAME),
             unchecked: Vec::new(),
+            checking: 0,
             ended: None,
             unread: Vec::new(),
         }
@@ -324,9 +337,9 @@ impl<'a> Course<'a> {
                 Some(room) => room,
                 None => self.wait_for_room(len).await?,
             };
-            let fetcher = Arc::clone(fetcher);
+            let (fetcher, to) = (Arc::clone(fetcher), self.came.0.clone());
             self.tasks
-                .spawn(async move { fetcher.run(errand, room).await.map(Done::Came) });
+                .spawn(async move { fetcher.run(errand, room, to).await.map(Done::Came) });
         }
         Ok(())
     }
@@ -337,10 +350,13 @@ impl<'a> Course<'a> {
             while !self.tasks.is_empty() {
                 self.wait().await?;
             }
-            if self.unchecked.is_empty() {
-                return Ok((self.ended, self.unread));
+            while let Ok(stored) = self.came.1.try_recv() {
+                self.take(stored);
             }
             self.check_rest();
+            if self.tasks.is_empty() {
+                return Ok((self.ended, self.unread));
+            }
         }
     }
 
@@ -353,21 +369,29 @@ impl<'a> Course<'a> {
             tokio::select! {
                 room = &mut room => return Ok(room),
                 Some(done) = self.tasks.join_next() => self.note(done)?,
+                Some(stored) = self.came.1.recv() => self.take(stored),
             }
         }
     }
 
     async fn wait(&mut self) -> Result<(), RemoteError> {
-        match self.tasks.join_next().await {
-            Some(done) => self.note(done),
-            None => Ok(()),
+        tokio::select! {
+            Some(done) = self.tasks.join_next() => self.note(done),
+            Some(stored) = self.came.1.recv() => {
+                self.take(stored);
+                Ok(())
+            }
+            else => Ok(()),
         }
     }
 
     fn note(&mut self, done: Result<Result<Done, Failure>, JoinError>) -> Result<(), RemoteError> {
         match done {
             Ok(Ok(Done::Came(stored))) => self.take(stored),
-            Ok(Ok(Done::Sent)) => {}
+            Ok(Ok(Done::Sent)) => {
+                self.checking -= 1;
+                self.check_if_idle();
+            }
             Ok(Err(failure)) if failure.error.is_of_an_ended_address() => {
                 self.unread.extend(failure.unread);
                 self.ended = Some(failure.error);
@@ -385,6 +409,14 @@ impl<'a> Course<'a> {
         while let Some(piece) = take_piece(&mut self.unchecked) {
             self.check(piece);
         }
+        self.check_if_idle();
+    }
+
+    /// On a slow line nothing waits for more to come: it counts only when it was sent on.
+    fn check_if_idle(&mut self) {
+        if self.checking == 0 {
+            self.check_rest();
+        }
     }
 
     fn check_rest(&mut self) {
@@ -397,6 +429,7 @@ impl<'a> Course<'a> {
     /// Decodes, checks and sends on.
     fn check(&mut self, piece: Vec<Stored>) {
         let (fetcher, to) = (Arc::clone(self.fetcher), self.to.clone());
+        self.checking += 1;
         self.tasks.spawn(async move {
             let len = piece.iter().map(Stored::claimed_len).sum();
             let room = fetcher.decoded.take(len).await;

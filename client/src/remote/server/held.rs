@@ -14,6 +14,9 @@ use holdfast_chunkstore::index::{ByteSpan, ChunkSpan};
 /// How long a file is at most: about what a long line carries in a round trip or two.
 const FILE_BYTES: u64 = 4 << 20;
 
+/// How much may be read that is not wanted yet: it is lost if the process ends before all of the file came.
+const UNWANTED_BYTES: u64 = 256 << 10;
+
 /// How much is kept.
 const KEPT_BYTES: u64 = 12 << 20;
 
@@ -71,12 +74,13 @@ impl Held {
         }
     }
 
-    /// Leave to read a file whole, if that should be done now. Nobody else has it then.
-    pub(super) fn claim(self: &Arc<Self>, name: &Arc<str>) -> Option<Claim> {
+    /// Leave to read a file whole of which so many bytes are `wanted`, if that should be done now. No other caller has it
+    /// then.
+    pub(super) fn claim(self: &Arc<Self>, name: &Arc<str>, wanted: u64) -> Option<Claim> {
         let mut files = self.files();
         let kept = files.bytes;
         let len = files.met.get_mut(&**name).filter(|len| **len > 0)?;
-        if kept + *len > KEPT_BYTES {
+        if kept + *len > KEPT_BYTES || *len > wanted + UNWANTED_BYTES {
             return None;
         }
         let len = std::mem::take(len);
@@ -165,16 +169,28 @@ mod tests {
         let name: Arc<str> = Arc::from("file");
         held.meet(&name, Some(bytes.len() as u64));
 
-        let claim = held.claim(&name).unwrap();
-        assert!(held.claim(&name).is_none());
+        let claim = held.claim(&name, 0).unwrap();
+        assert!(held.claim(&name, 0).is_none());
         drop(claim);
         assert_eq!(held.files().bytes, 0);
 
-        let claim = held.claim(&name).unwrap();
+        let claim = held.claim(&name, 0).unwrap();
         assert_eq!(claim.len(), bytes.len() as u64);
         claim.keep(Bytes::from(bytes));
-        assert!(held.claim(&name).is_none());
+        assert!(held.claim(&name, 0).is_none());
         assert!(held.kept()[0].find(address).is_some());
+    }
+
+    #[test]
+    fn a_file_is_claimed_only_if_most_of_it_is_wanted() {
+        let held = Arc::new(Held::default());
+        let name: Arc<str> = Arc::from("file");
+        held.meet(&name, Some(FILE_BYTES));
+        assert!(held.claim(&name, FILE_BYTES - UNWANTED_BYTES - 1).is_none());
+        assert!(held.claim(&name, FILE_BYTES - UNWANTED_BYTES).is_some());
+        let name: Arc<str> = Arc::from("short");
+        held.meet(&name, Some(UNWANTED_BYTES));
+        assert!(held.claim(&name, 0).is_some());
     }
 
     #[test]
@@ -182,8 +198,10 @@ mod tests {
         let held = Arc::new(Held::default());
         let name: Arc<str> = Arc::from("file");
         held.meet(&name, Some(4));
-        held.claim(&name).unwrap().keep(Bytes::from_static(b"none"));
-        assert!(held.claim(&name).is_none());
+        held.claim(&name, 0)
+            .unwrap()
+            .keep(Bytes::from_static(b"none"));
+        assert!(held.claim(&name, 0).is_none());
         assert!(held.kept().is_empty());
         assert_eq!(held.files().bytes, 0);
     }

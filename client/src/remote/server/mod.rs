@@ -22,6 +22,7 @@ mod flow;
 mod held;
 mod locations;
 mod proxies;
+mod range;
 mod speech;
 mod trust;
 mod upload;

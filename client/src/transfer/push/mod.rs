@@ -1,14 +1,14 @@
 //! What a database has and a remote has not, and then the remote's refs.
 //!
 //! # Order
-//! Files of chunks to the remote, one call that makes them part of it, then a small file with the new refs, and the
-//! root in one step. In the end the refs here that follow the remote's.
+//! Files of chunks to the remote, each of which becomes part of it when it is there; then a small file with the new refs,
+//! and the root in one step. In the end the refs here that follow the remote's.
 //! # Locks
 //! The folder where files gather is ours alone. The store is only read until the remote's root has moved: where another
 //! process has its lock, as a `dolt sql-server` does, the refs here stay as they are, and that is told.
 //! # Crash
-//! Before the root of the remote moves, nothing changed for anybody. Files that were sent are kept, and a note of each:
-//! the same push goes on behind them.
+//! Before the root of the remote moves, nothing changed for anybody. Files that were sent are part of the remote within
+//! a second: the next push, of whatever, goes on behind them.
 
 mod held;
 mod plan;

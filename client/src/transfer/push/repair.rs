@@ -7,7 +7,7 @@
 //! Chunks below the refs first, in files that become part of the remote; then its own list of refs, if that was lost.
 //! No root moves. The damaged files of a directory or a bucket are taken off its list when all is there again. In the end the remote is asked for its files: it gives them out only if all below its root is there.
 //! # Crash
-//! As of a push: what was sent is noted, and the same command goes on behind it.
+//! As of a push: what was sent is part of the remote, and the same command goes on behind it.
 
 use std::path::Path;
 use std::sync::Arc;

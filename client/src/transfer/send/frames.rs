@@ -1,6 +1,6 @@
 //! An archive that grows, of chunks that are stored as zstd frames and go along as they are.
 //!
-//! It is not continued: whoever comes back makes it anew from what lies on this machine. Everything here blocks.
+//! It is not continued: it is made anew from what lies on this machine. Everything here blocks.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -13,7 +13,6 @@ use holdfast_chunkstore::id::IdSource;
 use holdfast_chunkstore::noms_dir::{StoreError, file_name};
 use holdfast_chunkstore::objects::durable;
 
-use super::outgoing::FILE_BYTES;
 use crate::remote::OutgoingFile;
 
 /// Frames on their way into an archive.
@@ -37,13 +36,18 @@ impl GrowingArchive {
         self.folder.join("frames")
     }
 
-    /// Adds a frame, and returns the archive that is whole with it. The caller vouches for all three.
+    /// How long the archive is so far, without its index.
+    pub(super) fn len(&self) -> u64 {
+        self.writer.as_ref().map_or(0, |writer| writer.len())
+    }
+
+    /// Adds a frame. The caller vouches for all three.
     pub(super) fn add(
         &mut self,
         address: ChunkAddress,
         frame: &[u8],
         dictionary: &StoredDictionary,
-    ) -> Result<Option<OutgoingFile>, StoreError> {
+    ) -> Result<(), StoreError> {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
             None => {
@@ -57,12 +61,8 @@ impl GrowingArchive {
         };
         let appended = writer.append_frame(address, frame, dictionary);
         appended.map_err(|source| self.encode(source))?;
-        let is_whole = writer.len() >= FILE_BYTES;
         self.writer = Some(writer);
-        match is_whole {
-            true => self.finish(),
-            false => Ok(None),
-        }
+        Ok(())
     }
 
     /// Finishes the archive; nothing without frames.

@@ -2,39 +2,46 @@
 //!
 //! The remote is asked which chunks it lacks; those are read where they come from and checked, and their children are
 //! asked for next. Files are sent while the walk goes on.
+//!
+//! # Order
+//! A chunk goes into a file when everything below it is in a file or at the remote, and files become part of the remote
+//! in the order in which they were made, about every second. What has arrived is thus there for good, with everything
+//! below it, whatever becomes of this push and whatever the next one is of.
 
 mod frames;
+mod frontier;
+mod held;
+mod kept;
 mod local;
+mod order;
 mod origin;
 mod outgoing;
+mod pace;
 mod uploads;
 mod walk;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use holdfast_chunkstore::format::manifest::ListedFile;
+use holdfast_chunkstore::noms_dir::StoredFile;
 use holdfast_chunkstore::pool::BlockingPool;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind};
 
+use self::frontier::Frontier;
+use self::held::HeldFile;
 pub(crate) use self::origin::Origin;
+use self::origin::{Read, Reader};
 use self::outgoing::Outgoing;
 pub(crate) use self::outgoing::write_small;
-use self::uploads::Uploads;
+use self::uploads::{Uploads, may_lack_files};
 use self::walk::Walk;
-use super::check::{CheckError, check_file};
 use super::error::TransferError;
 use super::events::Observer;
 use super::fetch::Extent;
 use super::reads::{Event, Reads};
 use crate::database::check_form;
 use crate::remote::{OutgoingFile, Remote};
-
-/// When so many chunks wait, each call asks for only [`FEW`]: what waits grows by the children of those.
-const MANY: usize = 100_000;
-
-const FEW: usize = 512;
 
 /// Sends from where chunks are to a remote.
 pub(crate) struct Sender {
@@ -103,48 +110,81 @@ impl Sender {
     }
 
     async fn send(&self, roots: &[ChunkAddress], course: Course) -> Result<Sent, TransferError> {
-        let (folder, address, all) = (self.folder.clone(), self.remote.address(), roots.to_vec());
-        let takes_archives = self.takes_archives;
+        let mut uploads = self.uploads();
+        let (folder, address) = (self.folder.clone(), self.remote.address());
+        let (takes_archives, length) = (self.takes_archives, uploads.length().clone());
+        let is_kept = self.origin.is_remote();
         let open = move || {
             check_form(folder.parent().unwrap_or(&folder))?;
-            let outgoing = Outgoing::open(&folder, &address, &all, takes_archives)?;
-            Ok::<_, TransferError>(outgoing)
-        };
-        let outgoing = self.pool.run(open).await?;
-        let outgoing = check_unsent(outgoing, &self.pool).await?;
-        let mut uploads = Uploads::new(
-            Arc::clone(&self.remote),
-            self.pool.clone(),
-            Arc::clone(&self.observer),
-            outgoing.notes(),
-        );
-        let mut again = Vec::new();
-        for file in outgoing.kept() {
-            match outgoing.is_sent(file.id) {
-                true => uploads.note(&file),
-                false => uploads.begin(file.clone()).await?,
+            let (outgoing, whole) = Outgoing::open(&folder, &address, takes_archives, length)?;
+            if !is_kept {
+                // What lies on this machine is read again.
+                HeldFile::forget(outgoing.folder())?;
             }
-            again.push(file);
-        }
+            let (held, came) = HeldFile::open(outgoing.folder())?;
+            Ok::<_, TransferError>((outgoing, whole, held, came))
+        };
+        let (outgoing, whole, held, came) = self.pool.run(open).await?;
+        let (is_more_there, fresh) = self.send_kept(uploads, whole).await?;
+        uploads = fresh;
+        let route = Route {
+            course,
+            is_empty: self.is_empty && !is_more_there,
+            reader: self.origin.reader(takes_archives, came, &self.pool),
+        };
+        let length = uploads.length().clone();
         let all = roots.to_vec();
-        let begin = move || Walk::into_files(outgoing, &all);
+        let begin = move || Walk::into_files(outgoing.of_length(length), held, &all);
         let walk = self.pool.run(begin).await?;
-        let mut walk = self.walk(walk, roots, course, Some(&mut uploads)).await?;
+        let walk = self.walk(walk, roots, route, Some(&mut uploads)).await;
+        let mut walk = walk?;
         let finish = move || walk.finish_files().map(|files| (walk, files));
         let (walk, last) = self.pool.run(finish).await?;
-        for file in last {
-            uploads.begin(file).await?;
-        }
-        let files = uploads.finish().await?;
-        self.add(files, again).await?;
+        uploads.begin(last).await?;
+        uploads.finish().await?;
         Ok(walk.sent())
+    }
+
+    fn uploads(&self) -> Uploads {
+        let (remote, observer) = (Arc::clone(&self.remote), Arc::clone(&self.observer));
+        Uploads::new(remote, self.pool.clone(), observer)
+    }
+
+    /// Sends what an earlier attempt left and is of use. Says whether that was anything.
+    async fn send_kept(
+        &self,
+        mut uploads: Uploads,
+        files: Vec<StoredFile>,
+    ) -> Result<(bool, Uploads), TransferError> {
+        let files = kept::usable(files, &self.remote, &self.pool).await?;
+        if files.is_empty() {
+            return Ok((false, uploads));
+        }
+        let paths = files.iter().map(|file: &OutgoingFile| file.path.clone());
+        let paths: Vec<_> = paths.collect();
+        match uploads.send_kept(files).await {
+            Ok(()) => Ok((true, uploads)),
+            // They are made again, of what is wanted now.
+            Err(TransferError::Remote { source }) if may_lack_files(source.kind()) => {
+                self.pool.run(move || kept::forget(&paths)).await?;
+                Ok((false, self.uploads()))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Counts what is missing below `roots`, them included, and sends nothing.
     async fn count(&self, roots: &[ChunkAddress], course: Course) -> Result<Sent, TransferError> {
         let all = roots.to_vec();
         let walk = self.pool.run(move || Walk::counting(&all)).await?;
-        Ok(self.walk(walk, roots, course, None).await?.sent())
+        let route = Route {
+            course,
+            is_empty: self.is_empty,
+            reader: self
+                .origin
+                .reader(self.takes_archives, Vec::new(), &self.pool),
+        };
+        Ok(self.walk(walk, roots, route, None).await?.sent())
     }
 
     /// Walks over what is missing, and sends files as they become whole.
@@ -152,28 +192,27 @@ impl Sender {
         &self,
         mut walk: Walk,
         roots: &[ChunkAddress],
-        course: Course,
+        route: Route,
         mut uploads: Option<&mut Uploads>,
     ) -> Result<Walk, TransferError> {
-        let reader = self.origin.reader(self.takes_archives, &self.pool);
-        let mut waiting = roots.to_vec();
+        let mut frontier = Frontier::new(roots, self.origin.batch());
         let mut calls = Reads::new();
         loop {
-            while calls.len() < self.origin.calls() && !waiting.is_empty() {
-                let batch = match waiting.len() {
-                    ..MANY => self.origin.batch(),
-                    MANY.. => self.origin.batch().min(FEW),
-                };
-                let batch = waiting.split_off(waiting.len().saturating_sub(batch));
-                let remote = (!self.is_empty).then(|| Arc::clone(&self.remote));
-                let reader = reader.clone();
+            while calls.len() < self.origin.calls()
+                && let Some(batch) = frontier.next_batch()
+            {
+                let remote = (!route.is_empty).then(|| Arc::clone(&self.remote));
+                let (reader, course) = (route.reader.clone(), route.course);
                 calls.begin(|to| async move {
                     let absent = match remote {
                         Some(remote) => remote.absent(&batch).await?,
                         None => batch.clone(),
                     };
+                    let there = present(batch, &absent);
+                    if !there.is_empty() {
+                        drop(to.send(Read::Present(there.clone())).await);
+                    }
                     if course == Course::All {
-                        let there = present(batch, &absent);
                         reader.clone().read_here(there, to.clone()).await?;
                     }
                     reader.read(absent, to).await
@@ -187,37 +226,22 @@ impl Sender {
             let take = move || walk.take(read).map(|found| (walk, found));
             let (back, found) = self.pool.run(take).await?;
             walk = back;
-            waiting.extend(found.below);
+            frontier.add(found.nodes, found.below);
             if let Some(uploads) = &mut uploads {
-                for file in found.files {
-                    uploads.begin(file).await?;
+                for files in found.groups {
+                    uploads.begin(files).await?;
                 }
             }
         }
     }
+}
 
-    /// Makes what was sent part of the remote. If it lost what it took in an earlier attempt, that is checked here, as it
-    /// was not in the beginning, and sent again.
-    async fn add(
-        &self,
-        files: Vec<ListedFile>,
-        again: Vec<OutgoingFile>,
-    ) -> Result<(), TransferError> {
-        if files.is_empty() {
-            return Ok(());
-        }
-        match self.remote.add_files(&files).await {
-            Err(error) if !again.is_empty() && may_lack_files(error.kind()) => {
-                for file in again {
-                    check(&file, &self.folder, &self.pool).await?;
-                    self.remote.upload(&file).await?;
-                }
-                self.remote.add_files(&files).await?;
-            }
-            added => added?,
-        }
-        Ok(())
-    }
+/// How a walk goes.
+struct Route {
+    course: Course,
+    /// Nothing is there, so nothing need be asked.
+    is_empty: bool,
+    reader: Reader,
 }
 
 /// Those of a batch that are not absent.
@@ -226,80 +250,4 @@ fn present(batch: Vec<ChunkAddress>, absent: &[ChunkAddress]) -> Vec<ChunkAddres
     let mut present = batch;
     present.retain(|address| !absent.contains(address));
     present
-}
-
-/// Whether a remote that answers so may have lost files that it took.
-fn may_lack_files(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Refused | ErrorKind::NotFound | ErrorKind::Corrupt
-    )
-}
-
-/// Checks what an earlier attempt finished and did not send, and forgets what a crash of the machine damaged.
-async fn check_unsent(
-    mut outgoing: Outgoing,
-    pool: &BlockingPool,
-) -> Result<Outgoing, TransferError> {
-    let folder = outgoing.folder().to_owned();
-    let mut damaged = Vec::new();
-    for file in outgoing.unsent() {
-        match check(&file, &folder, pool).await {
-            Err(error) if error.kind() == ErrorKind::Corrupt => damaged.push(file.path),
-            checked => checked?,
-        }
-    }
-    let forget = move || outgoing.forget(&damaged).map(|()| outgoing);
-    Ok(pool.run(forget).await?)
-}
-
-/// Checks every chunk of a file.
-async fn check(file: &OutgoingFile, spill: &Path, pool: &BlockingPool) -> Result<(), CheckError> {
-    check_file(&file.path, file.kind, spill, pool).await?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs::OpenOptions;
-    use std::os::unix::fs::FileExt as _;
-
-    use bytes::Bytes;
-    use holdfast_chunkstore::hash::hash_chunk;
-
-    use super::outgoing::note_sent;
-    use super::*;
-
-    #[tokio::test]
-    async fn a_kept_file_whose_data_is_zeros_is_made_again_unless_it_was_sent() {
-        let place = tempfile::tempdir().unwrap();
-        let outgoing = place.path().join("outgoing");
-        let pool = BlockingPool::new(2);
-        let open = || Outgoing::open(&outgoing, "http://host.test/a/b", &[], true).unwrap();
-        let folder = open().folder().to_owned();
-        let make = |chunk: &'static [u8]| {
-            let chunk = (hash_chunk(chunk), Bytes::from_static(chunk));
-            write_small(&folder, &[chunk]).unwrap()
-        };
-        let files = [make(b"whole"), make(b"damaged"), make(b"damaged and sent")];
-        for file in &files[1..] {
-            let data_len = usize::try_from(file.data_len).unwrap();
-            let opened = OpenOptions::new().write(true).open(&file.path).unwrap();
-            opened.write_all_at(&vec![0; data_len], 0).unwrap();
-        }
-        note_sent(&open().notes(), files[2].id).unwrap();
-
-        let opened = open();
-        assert_eq!(opened.kept().len(), 3);
-        let checked = check_unsent(opened, &pool).await.unwrap();
-        let mut kept: Vec<_> = checked.kept().iter().map(|file| file.id).collect();
-        kept.sort_unstable();
-        let mut good = [files[0].id, files[2].id];
-        good.sort_unstable();
-        assert_eq!(kept, good);
-        assert!(checked.has(hash_chunk(b"whole")).unwrap());
-        assert!(!checked.has(hash_chunk(b"damaged")).unwrap());
-        assert!(checked.has(hash_chunk(b"damaged and sent")).unwrap());
-        assert!(!files[1].path.exists());
-    }
 }

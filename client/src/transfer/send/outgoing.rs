@@ -1,21 +1,19 @@
-//! Files on their way to a remote, and a note of each that arrived.
+//! Files on their way to a remote.
 //!
 //! ```text
 //! <outgoing>/<key>/chunks.records, chunks.list   the table file that grows
 //! <outgoing>/<key>/frames                        the archive that grows
-//! <outgoing>/<key>/<id>, <id>.darc               those that are whole
-//! <outgoing>/<key>/sent                          the ids of those that the remote took, one a line
+//! <outgoing>/<key>/<id>, <id>.darc               those that are whole, until they are part of the remote
+//! <outgoing>/<key>/held/…                        chunks that wait for those below them, see [`super::held`]
 //! ```
 //!
-//! The key stands for what is pushed to where, and for whether archives are taken there: files of another push are of no
-//! use. Nothing here is brought to the disk: what a crash of the machine takes away is made again. What it damages is
-//! found before it is sent, as not every remote looks into the files that it takes: whoever opens them checks those that
-//! are [`unsent`](Outgoing::unsent), and [`forgets`](Outgoing::forget) the damaged ones. Everything here blocks.
+//! The key stands for the remote, and for whether archives are taken there: files for another are of no use. What is
+//! pushed is no part of it: the files hold chunks with everything below them, whatever is pushed next. Nothing here is
+//! brought to the disk: what a crash of the machine takes away is made again, and what it damages is found before it is
+//! sent, see [`super::kept`]. Everything here blocks.
 
-use std::collections::HashSet;
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_chunkstore::format::archive::StoredDictionary;
@@ -27,10 +25,8 @@ use holdfast_chunkstore::noms_dir::{PartialFile, StoreError, StoredFile};
 use holdfast_chunkstore::{ChunkAddress, TableFileId};
 
 use super::frames::GrowingArchive;
+use super::pace::FileLength;
 use crate::remote::OutgoingFile;
-
-/// A file is finished and sent when it is so long.
-pub(super) const FILE_BYTES: u64 = 24 << 20;
 
 /// How a chunk is stored.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +38,7 @@ pub(super) enum Form<'a> {
         /// Its bytes.
         frame: &'a [u8],
         /// What it was made with.
-        dictionary: &'a StoredDictionary,
+        dictionary: &'a Arc<StoredDictionary>,
     },
 }
 
@@ -62,21 +58,22 @@ pub(super) struct Outgoing {
     growing: PartialFile,
     /// Where zstd frames gather, if the remote takes archives.
     frames: Option<GrowingArchive>,
-    kept: Vec<StoredFile>,
-    sent: HashSet<TableFileId>,
+    length: FileLength,
 }
 
+/// The name of the table file that grows.
+const GROWING: &str = "chunks";
+
 impl Outgoing {
-    /// Begins the files of a push of `roots` to `remote` below `outgoing`, or goes on with those that are there. What
-    /// is there of other pushes is removed.
+    /// Begins the files of a push to `remote` below `outgoing`, each as long as `length` says, and returns those that an
+    /// earlier attempt left. What is there of pushes to other remotes is removed.
     pub(super) fn open(
         outgoing: &Path,
         remote: &str,
-        roots: &[ChunkAddress],
         takes_archives: bool,
-    ) -> Result<Self, StoreError> {
+        length: FileLength,
+    ) -> Result<(Self, Vec<StoredFile>), StoreError> {
         let mut told = remote.as_bytes().to_vec();
-        told.extend(roots.iter().flat_map(|root| *root.as_bytes()));
         told.push(u8::from(takes_archives));
         let key = hash_chunk(&told).to_string();
         let folder = outgoing.join(&key);
@@ -88,142 +85,103 @@ impl Outgoing {
                 std::fs::remove_dir_all(&path).map_err(StoreError::io("remove", &path))?;
             }
         }
-        let mut kept = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(StoreError::io("list", &folder))? {
-            let name = entry.map_err(StoreError::io("list", &folder))?.file_name();
-            let name = name.to_str().unwrap_or_default();
-            let id = name
-                .strip_suffix(FileKind::Archive.suffix())
-                .unwrap_or(name);
-            let id: Option<TableFileId> = id.parse().ok();
-            if let Some(id) = id {
-                match StoredFile::open(&folder, id) {
-                    Ok(file) => kept.extend(file),
-                    Err(StoreError::File { path, .. }) => {
-                        std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        let notes = folder.join("sent");
-        let sent = match std::fs::read_to_string(&notes) {
-            Ok(text) => text.lines().filter_map(|line| line.parse().ok()).collect(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => HashSet::new(),
-            Err(error) => return Err(StoreError::io("read", &notes)(error)),
-        };
-        Ok(Self {
-            growing: PartialFile::open(&folder, "chunks")?,
+        let mut growing = PartialFile::open(&folder, GROWING)?;
+        growing.close(&folder)?;
+        let outgoing = Self {
+            growing,
             frames: takes_archives.then(|| GrowingArchive::new(&folder)),
+            length,
             folder,
-            kept,
-            sent,
-        })
-    }
-
-    /// Whether an earlier attempt put a chunk into one of the files.
-    pub(super) fn has(&self, address: ChunkAddress) -> Result<bool, StoreError> {
-        if self.growing.has_kept(address) {
-            return Ok(true);
-        }
-        for file in &self.kept {
-            if file.find(address)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// The files that an earlier attempt finished.
-    pub(super) fn kept(&self) -> Vec<OutgoingFile> {
-        let file = |file: &StoredFile| OutgoingFile {
-            path: file.path().to_owned(),
-            id: file.id(),
-            kind: file.kind(),
-            len: file.len(),
-            data_len: file.data_len(),
-            chunks: file.count(),
         };
-        self.kept.iter().map(file).collect()
+        let kept = whole_files(&outgoing.folder)?;
+        Ok((outgoing, kept))
     }
 
-    /// Those of them that the remote did not take yet.
-    pub(super) fn unsent(&self) -> Vec<OutgoingFile> {
-        let mut files = self.kept();
-        files.retain(|file| !self.is_sent(file.id));
-        files
+    /// The same, each file as long as that says.
+    pub(super) fn of_length(self, length: FileLength) -> Self {
+        Self { length, ..self }
     }
 
-    /// Removes kept files that are damaged: their chunks are put into others.
-    pub(super) fn forget(&mut self, damaged: &[PathBuf]) -> Result<(), StoreError> {
-        for path in damaged {
-            std::fs::remove_file(path).map_err(StoreError::io("remove", path))?;
-            self.kept.retain(|file| file.path() != path);
-        }
-        Ok(())
-    }
-
-    /// Whether the remote took a file.
-    pub(super) fn is_sent(&self, id: TableFileId) -> bool {
-        self.sent.contains(&id)
-    }
-
-    /// Adds a chunk of `chunk_len` bytes in its stored form, and returns the file that is whole with it. Frames only
+    /// Adds a chunk of `chunk_len` bytes in its stored form, and returns the files that are whole with it. Frames only
     /// where they are taken.
     pub(super) fn add(
         &mut self,
         address: ChunkAddress,
         form: Form<'_>,
-        chunk_len: usize,
-    ) -> Result<Option<OutgoingFile>, StoreError> {
+        chunk_len: u32,
+    ) -> Result<Vec<OutgoingFile>, StoreError> {
         match form {
             Form::Frame { frame, dictionary } => {
                 let frames = self.frames.as_mut();
-                let frames = frames.expect("frames are read only for whom takes archives");
-                frames.add(address, frame, dictionary)
+                let frames = frames.expect("frames are read only where they are taken");
+                frames.add(address, frame, dictionary)?;
             }
-            Form::Record(stored) => {
-                let chunk_len = u32::try_from(chunk_len).unwrap_or(u32::MAX);
-                self.growing.append(address, stored, chunk_len)?;
-                match self.growing.len() >= FILE_BYTES {
-                    true => self.finish_records(),
-                    false => Ok(None),
-                }
-            }
+            Form::Record(stored) => self.growing.append(address, stored, chunk_len)?,
+        }
+        let framed = self.frames.as_ref().map_or(0, GrowingArchive::len);
+        match self.growing.len() + framed >= self.length.get() {
+            true => self.finish_files(),
+            false => Ok(Vec::new()),
         }
     }
 
-    /// Finishes the files that grow; those without chunks are none.
+    /// Finishes the files that grow, which hold one another's chunks below theirs; those without chunks are none.
     pub(super) fn finish_files(&mut self) -> Result<Vec<OutgoingFile>, StoreError> {
-        let mut files: Vec<_> = self.finish_records()?.into_iter().collect();
+        let len = self.growing.len();
+        let listed = self.growing.close(&self.folder)?;
+        let mut files: Vec<_> = listed
+            .map(|listed| whole(&self.folder, listed, len))
+            .into_iter()
+            .collect();
         if let Some(frames) = &mut self.frames {
             files.extend(frames.finish()?);
         }
         Ok(files)
     }
 
-    fn finish_records(&mut self) -> Result<Option<OutgoingFile>, StoreError> {
-        let len = self.growing.len();
-        let listed = self.growing.close(&self.folder)?;
-        Ok(listed.map(|listed| whole(&self.folder, listed, len)))
+    /// Brings what was added to the system, so that it outlives this process; frames excepted.
+    pub(super) fn flush(&mut self) -> Result<(), StoreError> {
+        self.growing.flush()
     }
 
     /// Where the files lie.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
-
-    /// Where the notes of what was sent stand.
-    pub(super) fn notes(&self) -> PathBuf {
-        self.folder.join("sent")
-    }
 }
 
-/// Notes that the remote took a file.
-pub(super) fn note_sent(notes: &Path, id: TableFileId) -> Result<(), StoreError> {
-    let file = OpenOptions::new().create(true).append(true).open(notes);
-    file.and_then(|mut file| file.write_all(format!("{id}\n").as_bytes()))
-        .map_err(StoreError::io("write", notes))
+/// The files of a folder that have an id for a name; one whose index is damaged is removed.
+pub(super) fn whole_files(folder: &Path) -> Result<Vec<StoredFile>, StoreError> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(StoreError::io("list", folder))? {
+        let name = entry.map_err(StoreError::io("list", folder))?.file_name();
+        let name = name.to_str().unwrap_or_default();
+        let id = name
+            .strip_suffix(FileKind::Archive.suffix())
+            .unwrap_or(name);
+        let id: Option<TableFileId> = id.parse().ok();
+        let Some(id) = id else { continue };
+        match StoredFile::open(folder, id) {
+            Ok(file) => files.extend(file),
+            Err(StoreError::File { path, .. }) => {
+                std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(files)
+}
+
+/// A file that lies here whole, as it is sent.
+pub(super) fn outgoing_file(file: &StoredFile) -> OutgoingFile {
+    OutgoingFile {
+        path: file.path().to_owned(),
+        id: file.id(),
+        kind: file.kind(),
+        len: file.len(),
+        data_len: file.data_len(),
+        chunks: file.count(),
+    }
 }
 
 /// Writes a few chunks into a table file in `folder`.
@@ -279,34 +237,42 @@ mod tests {
     use holdfast_chunkstore::format::archive::Decoder;
 
     use super::*;
+    use crate::transfer::send::pace::Pace;
+
+    fn open(outgoing: &Path, takes_archives: bool) -> (Outgoing, Vec<StoredFile>) {
+        let length = Pace::new(1 << 20).length().clone();
+        Outgoing::open(outgoing, "http://host.test/a/b", takes_archives, length).unwrap()
+    }
+
+    fn record(chunk: &[u8]) -> Vec<u8> {
+        let mut record = Vec::new();
+        let encoded = record::Encoder::new().encode(chunk, &mut record);
+        encoded.unwrap();
+        record
+    }
 
     #[test]
-    fn frames_are_copied_into_an_archive_that_the_next_attempt_finds() {
+    fn frames_and_records_become_files_together_and_the_next_attempt_finds_them() {
         let place = tempfile::tempdir().unwrap();
-        let outgoing = place.path().join("outgoing");
-        let root = ChunkAddress::new([7; 20]);
-        let open = || Outgoing::open(&outgoing, "http://host.test/a/b", &[root], true).unwrap();
         let text = b"a dictionary of words that the chunks have in common".as_slice();
         let frame = zstd::bulk::compress(text, 3).unwrap();
-        let dictionary = StoredDictionary::new(frame).unwrap();
+        let dictionary = Arc::new(StoredDictionary::new(frame).unwrap());
         let mut compressor = zstd::bulk::Compressor::with_dictionary(3, text).unwrap();
         let chunks = [b"words in common".as_slice(), b"a dictionary of chunks"];
 
-        let mut first = open();
+        let (mut first, kept) = open(place.path(), true);
+        assert!(kept.is_empty());
         for chunk in chunks {
             let frame = compressor.compress(chunk).unwrap();
             let form = Form::Frame {
                 frame: &frame,
                 dictionary: &dictionary,
             };
-            let whole = first.add(hash_chunk(chunk), form, chunk.len()).unwrap();
-            assert!(whole.is_none());
+            assert!(first.add(hash_chunk(chunk), form, 1).unwrap().is_empty());
         }
-        let mut record = Vec::new();
-        let encoded = record::Encoder::new().encode(b"of a table file", &mut record);
-        encoded.unwrap();
         let of_table = hash_chunk(b"of a table file");
-        first.add(of_table, Form::Record(&record), 15).unwrap();
+        let form = Form::Record(&record(b"of a table file"));
+        assert!(first.add(of_table, form, 15).unwrap().is_empty());
         let files = first.finish_files().unwrap();
         let kinds: Vec<_> = files.iter().map(|file| (file.kind, file.chunks)).collect();
         assert_eq!(kinds, [(FileKind::Table, 1), (FileKind::Archive, 2)]);
@@ -314,45 +280,70 @@ mod tests {
         for file in &files {
             assert_eq!(file.path.metadata().unwrap().len(), file.len);
         }
+        let form = Form::Record(&record(b"in a file that grows"));
+        first
+            .add(hash_chunk(b"in a file that grows"), form, 20)
+            .unwrap();
+        first.flush().unwrap();
+        drop(first);
 
-        let second = open();
-        let mut kept: Vec<_> = second.kept().iter().map(|file| file.id).collect();
-        kept.sort_unstable();
+        let (_, kept) = open(place.path(), true);
         let mut ids: Vec<_> = files.iter().map(|file| file.id).collect();
-        ids.sort_unstable();
-        assert_eq!(kept, ids);
-        for chunk in chunks {
-            assert!(second.has(hash_chunk(chunk)).unwrap());
-            let stored = second.kept.iter().find_map(|file| {
+        ids.retain(|id| kept.iter().any(|file| file.id() == *id));
+        assert_eq!((ids.len(), kept.len()), (2, 3));
+        let all = [
+            chunks[0],
+            chunks[1],
+            b"of a table file",
+            b"in a file that grows",
+        ];
+        for chunk in all {
+            let read = kept.iter().find_map(|file| {
                 let span = file.find(hash_chunk(chunk)).unwrap()?;
                 let mut read = Vec::new();
                 file.read_chunk(span, &mut Decoder::new(), &mut read)
                     .unwrap();
                 Some(read)
             });
-            assert_eq!(stored.as_deref(), Some(chunk));
+            assert_eq!(read.as_deref(), Some(chunk));
         }
-        assert!(second.has(of_table).unwrap());
-        assert!(!second.has(root).unwrap());
     }
 
     #[test]
     fn files_for_a_remote_that_takes_archives_are_not_kept_for_one_that_takes_none() {
         let place = tempfile::tempdir().unwrap();
-        let outgoing = place.path().join("outgoing");
-        let open = |takes_archives| {
-            let roots = [ChunkAddress::new([7; 20])];
-            Outgoing::open(&outgoing, "http://host.test/a/b", &roots, takes_archives).unwrap()
-        };
-        let mut record = Vec::new();
-        let encoded = record::Encoder::new().encode(b"chunk", &mut record);
-        encoded.unwrap();
-        let mut first = open(true);
-        let form = Form::Record(&record);
+        let (mut first, _) = open(place.path(), true);
+        let form = Form::Record(&record(b"chunk"));
         first.add(hash_chunk(b"chunk"), form, 5).unwrap();
         assert_eq!(first.finish_files().unwrap().len(), 1);
         drop(first);
-        assert_eq!(open(true).kept().len(), 1);
-        assert!(open(false).kept().is_empty());
+        assert_eq!(open(place.path(), true).1.len(), 1);
+        assert!(open(place.path(), false).1.is_empty());
+        assert!(open(place.path(), true).1.is_empty(), "removed");
+    }
+
+    #[test]
+    fn a_file_is_whole_when_it_is_as_long_as_is_said_by_then() {
+        let place = tempfile::tempdir().unwrap();
+        let mut pace = Pace::new(64 << 10);
+        let length = pace.length().clone();
+        let (mut outgoing, _) =
+            Outgoing::open(place.path(), "http://host.test/a/b", false, length).unwrap();
+        let mut number = 0_u32;
+        let mut next = |outgoing: &mut Outgoing| loop {
+            number += 1;
+            let chunk: Vec<u8> = (0..125_u32)
+                .flat_map(|it| *hash_chunk(&(number * 1000 + it).to_be_bytes()).as_bytes())
+                .collect();
+            let form = Form::Record(&record(&chunk));
+            let whole = outgoing.add(hash_chunk(&chunk), form, 2500).unwrap();
+            if let [file] = whole.as_slice() {
+                return file.len;
+            }
+        };
+        let about = |len: u64, wanted: u64| (wanted..wanted + 4096).contains(&len);
+        assert!(about(next(&mut outgoing), 64 << 10));
+        pace.arrived(64 << 10, std::time::Duration::from_millis(9));
+        assert!(about(next(&mut outgoing), 128 << 10));
     }
 }

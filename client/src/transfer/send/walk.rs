@@ -1,4 +1,4 @@
-//! What is missing at a remote, put into files chunk by chunk.
+//! What is missing at a remote, put into files chunk by chunk, each behind everything below it.
 
 use std::path::PathBuf;
 
@@ -6,39 +6,62 @@ use bytes::Bytes;
 use holdfast_chunkstore::ChunkAddress;
 use holdfast_chunkstore::format::table::record;
 use holdfast_chunkstore::noms_dir::StoreError;
-use holdfast_doltdb::{ReadError, children};
 
 use super::Sent;
+use super::held::{HeldChunk, HeldFile};
+use super::order::Order;
 use super::origin::Read;
 use super::outgoing::{Form, Outgoing};
-use crate::remote::OutgoingFile;
+use crate::remote::{OutgoingFile, RemoteChunk};
 use crate::transfer::error::TransferError;
 use crate::transfer::seen::Seen;
+use crate::transfer::waiting::{Below, Kind};
 
 /// Takes what is missing.
 pub(super) struct Walk {
     /// Where chunks go; nothing when they are only counted.
-    outgoing: Option<Outgoing>,
+    files: Option<Files>,
     folder: PathBuf,
     seen: Seen,
     encoder: record::Encoder,
     sent: Sent,
 }
 
+/// Where chunks go.
+struct Files {
+    outgoing: Outgoing,
+    order: Order<HeldChunk>,
+    held: HeldFile,
+}
+
 /// What came of a batch.
+#[derive(Default)]
 pub(super) struct Found {
-    pub(super) below: Vec<ChunkAddress>,
-    pub(super) files: Vec<OutgoingFile>,
+    /// How many chunks with something below them came, and what that is.
+    pub(super) nodes: usize,
+    pub(super) below: Below,
+    /// Files that are whole, in groups that become part of the remote together.
+    pub(super) groups: Vec<Vec<OutgoingFile>>,
 }
 
 impl Walk {
     /// Puts chunks into files.
     pub(super) fn into_files(
         outgoing: Outgoing,
+        held: HeldFile,
         roots: &[ChunkAddress],
     ) -> Result<Self, StoreError> {
         let folder = outgoing.folder().to_owned();
-        Self::new(Some(outgoing), folder, roots)
+        let mut order = Order::new();
+        for root in roots {
+            order.expect(*root);
+        }
+        let files = Files {
+            outgoing,
+            order,
+            held,
+        };
+        Self::new(Some(files), folder, roots)
     }
 
     /// Counts chunks, and leaves nothing behind.
@@ -47,7 +70,7 @@ impl Walk {
     }
 
     fn new(
-        outgoing: Option<Outgoing>,
+        files: Option<Files>,
         folder: PathBuf,
         roots: &[ChunkAddress],
     ) -> Result<Self, StoreError> {
@@ -56,7 +79,7 @@ impl Walk {
             seen.insert(*root)?;
         }
         Ok(Self {
-            outgoing,
+            files,
             folder,
             seen,
             encoder: record::Encoder::new(),
@@ -71,19 +94,24 @@ impl Walk {
 
     /// Finishes the last files.
     pub(super) fn finish_files(&mut self) -> Result<Vec<OutgoingFile>, StoreError> {
-        match &mut self.outgoing {
-            Some(outgoing) => outgoing.finish_files(),
+        match &mut self.files {
+            Some(files) => {
+                assert!(files.order.is_settled(), "all was walked over");
+                files.outgoing.finish_files()
+            }
             None => Ok(Vec::new()),
         }
     }
 
     /// Puts chunks into files, and returns what they point at.
     pub(super) fn take(&mut self, read: Read) -> Result<Found, TransferError> {
-        let mut found = Found {
-            below: Vec::new(),
-            files: Vec::new(),
-        };
+        let mut found = Found::default();
         match read {
+            Read::Present(addresses) => {
+                for address in addresses {
+                    self.settle(address, &mut found)?;
+                }
+            }
             Read::Local(group) => {
                 for local in &group.chunks {
                     self.add(local.address, local.form(), &local.chunk, &mut found)?;
@@ -94,17 +122,32 @@ impl Walk {
                     self.pass(local.address, &local.chunk, &mut found)?;
                 }
             }
+            Read::Kept(chunks) => self.add_remote(chunks, &mut found)?,
             Read::Came(mut parcel) => {
-                for (address, chunk) in std::mem::take(&mut parcel.chunks) {
-                    let record = match &chunk.record {
-                        Some(record) => record.clone(),
-                        None => Bytes::from(self.encoded(&chunk.chunk)?),
-                    };
-                    self.add(address, Form::Record(&record), &chunk.chunk, &mut found)?;
+                self.add_remote(std::mem::take(&mut parcel.chunks), &mut found)?;
+                // It need not come again.
+                if let Some(files) = &mut self.files {
+                    files.held.flush()?;
+                    files.outgoing.flush()?;
                 }
             }
         }
         Ok(found)
+    }
+
+    fn add_remote(
+        &mut self,
+        chunks: Vec<(ChunkAddress, RemoteChunk)>,
+        found: &mut Found,
+    ) -> Result<(), TransferError> {
+        for (address, chunk) in chunks {
+            let record = match &chunk.record {
+                Some(record) => record.clone(),
+                None => Bytes::from(self.encoded(&chunk.chunk)?),
+            };
+            self.add(address, Form::Record(&record), &chunk.chunk, found)?;
+        }
+        Ok(())
     }
 
     /// Takes a chunk that was checked.
@@ -115,31 +158,65 @@ impl Walk {
         chunk: &[u8],
         found: &mut Found,
     ) -> Result<(), TransferError> {
-        self.pass(address, chunk, found)?;
+        let unsettled = self.pass(address, chunk, found)?;
         self.sent.chunks += 1;
         self.sent.bytes += form.len() as u64;
-        if let Some(outgoing) = &mut self.outgoing
-            && !outgoing.has(address)?
-        {
-            found
-                .files
-                .extend(outgoing.add(address, form, chunk.len())?);
+        let Some(files) = &mut self.files else {
+            return Ok(());
+        };
+        let chunk_len = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        if unsettled.is_empty() {
+            found.put(files.outgoing.add(address, form, chunk_len)?);
+            return self.settle(address, found);
         }
+        let held = files.held.take(address, form, chunk_len)?;
+        files.order.hold(held, &unsettled);
         Ok(())
     }
 
-    /// Notes what a chunk points at.
+    /// Notes what a chunk points at, and returns what of that is not settled.
     fn pass(
         &mut self,
         address: ChunkAddress,
         chunk: &[u8],
         found: &mut Found,
-    ) -> Result<(), TransferError> {
-        let mut below = Vec::new();
-        let told = children(chunk, &mut |child| below.push(child));
-        told.map_err(|source| ReadError::Decode { address, source })?;
-        self.seen.insert_new(&mut below)?;
-        found.below.append(&mut below);
+    ) -> Result<Vec<ChunkAddress>, TransferError> {
+        let mut below = Below::default();
+        below.add_children(address, chunk)?;
+        found.nodes += usize::from(!below.is_empty());
+        let mut unsettled = Vec::new();
+        for kind in Kind::BOTH {
+            let mut new = std::mem::take(below.of(kind));
+            if let Some(files) = &self.files {
+                let is_unsettled = |child: &mut ChunkAddress| files.order.is_unsettled(*child);
+                unsettled.extend(new.extract_if(.., is_unsettled));
+            }
+            self.seen.insert_new(&mut new)?;
+            if let Some(files) = &mut self.files {
+                new.iter().for_each(|child| files.order.expect(*child));
+                unsettled.extend_from_slice(&new);
+            }
+            found.below.of(kind).append(&mut new);
+        }
+        unsettled.sort_unstable();
+        unsettled.dedup();
+        Ok(unsettled)
+    }
+
+    /// Notes that a chunk is in a file or at the remote, and puts those into files that waited for it last.
+    fn settle(&mut self, address: ChunkAddress, found: &mut Found) -> Result<(), TransferError> {
+        let Some(files) = &mut self.files else {
+            return Ok(());
+        };
+        let mut settled = vec![address];
+        while let Some(address) = settled.pop() {
+            for held in files.order.settle(address) {
+                let stored = files.held.read(&held)?;
+                let form = held.form(&stored);
+                found.put(files.outgoing.add(held.address, form, held.chunk_len)?);
+                settled.push(held.address);
+            }
+        }
         Ok(())
     }
 
@@ -151,5 +228,13 @@ impl Walk {
             source,
         })?;
         Ok(record)
+    }
+}
+
+impl Found {
+    fn put(&mut self, files: Vec<OutgoingFile>) {
+        if !files.is_empty() {
+            self.groups.push(files);
+        }
     }
 }
