@@ -119,7 +119,7 @@ impl Service {
             forge,
             ready: AtomicBool::new(true),
             readiness: Readiness::default(),
-            outgoing: Outgoing::default(),
+            outgoing: Arc::new(Outgoing::default()),
             tasks: TaskTracker::new(),
         });
         http.forge.watch_for_damage();

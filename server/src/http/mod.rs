@@ -41,7 +41,7 @@ pub struct Plane {
     /// What the store answered last.
     pub readiness: Readiness,
     /// Memory for what is read and not sent yet.
-    pub outgoing: Outgoing,
+    pub outgoing: Arc<Outgoing>,
     /// Refused uploads whose rest is read and dropped, and what asks the store whether it answers.
     pub tasks: TaskTracker,
 }

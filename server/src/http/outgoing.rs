@@ -36,10 +36,17 @@ impl Default for Outgoing {
     }
 }
 
+/// Room for one piece, until dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    _part: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
 /// Bytes with the room that they take.
 struct Held {
     bytes: Bytes,
-    _room: [OwnedSemaphorePermit; 2],
+    _room: Room,
 }
 
 impl AsRef<[u8]> for Held {
@@ -68,10 +75,23 @@ impl Outgoing {
         Arc::clone(part.or_insert_with(new))
     }
 
-    /// The same stream of `len` bytes, each piece of which is asked for when there is room for it.
+    /// Waits for room for the first piece of `len` bytes: a store reads it when it is asked for the stream.
+    pub(super) async fn room(&self, peer: Peer, len: u64) -> Room {
+        room(self.part(peer), Arc::clone(&self.all), self.kib(len)).await
+    }
+
+    /// What the next piece takes, and the one that is read ahead, where so many bytes are left.
+    fn kib(&self, left: u64) -> u32 {
+        let wanted = left.min(2 * MAX_PIECE_BYTES as u64).div_ceil(1 << 10);
+        let wanted = u32::try_from(wanted).unwrap_or(self.part_kib);
+        wanted.clamp(1, self.part_kib)
+    }
+
+    /// The same stream of `len` bytes, the first piece of which has room; each other is asked for when there is room.
     pub(super) fn held<E, S>(
-        &self,
+        self: &Arc<Self>,
         peer: Peer,
+        first: Room,
         len: u64,
         pieces: S,
     ) -> impl Stream<Item = Result<Bytes, E>> + Send + use<E, S>
@@ -79,24 +99,33 @@ impl Outgoing {
         E: Send,
         S: Stream<Item = Result<Bytes, E>> + Send,
     {
-        let (part, all, most) = (self.part(peer), Arc::clone(&self.all), self.part_kib);
-        stream::unfold((Box::pin(pieces), len), move |(mut pieces, left)| {
-            let rooms = [Arc::clone(&part), Arc::clone(&all)];
+        let outgoing = Arc::clone(self);
+        let part = self.part(peer);
+        let begin = (Box::pin(pieces), len, Some(first));
+        stream::unfold(begin, move |(mut pieces, left, first)| {
+            let rooms = (Arc::clone(&part), Arc::clone(&outgoing.all));
+            let kib = outgoing.kib(left);
             async move {
-                let wanted = left.min(2 * MAX_PIECE_BYTES as u64).div_ceil(1 << 10);
-                let kib = u32::try_from(wanted).unwrap_or(most).clamp(1, most);
-                let [part, all] = rooms;
-                let part = part.acquire_many_owned(kib).await.ok()?;
-                let all = all.acquire_many_owned(kib).await.ok()?;
+                let room = match first {
+                    Some(first) => first,
+                    None => room(rooms.0, rooms.1, kib).await,
+                };
                 let piece = pieces.next().await?;
-                let piece = piece.map(|bytes| {
-                    let _room = [part, all];
-                    Bytes::from_owner(Held { bytes, _room })
-                });
+                let piece = piece.map(|bytes| Bytes::from_owner(Held { bytes, _room: room }));
                 let sent = piece.as_ref().map_or(0, |piece| piece.len() as u64);
-                Some((piece, (pieces, left.saturating_sub(sent))))
+                Some((piece, (pieces, left.saturating_sub(sent), None)))
             }
         })
+    }
+}
+
+async fn room(part: Arc<Semaphore>, all: Arc<Semaphore>, kib: u32) -> Room {
+    let part = part.acquire_many_owned(kib).await;
+    let all = all.acquire_many_owned(kib).await;
+    let never_closed = "the semaphore is never closed";
+    Room {
+        _part: part.expect(never_closed),
+        _all: all.expect(never_closed),
     }
 }
 
@@ -115,19 +144,32 @@ mod tests {
 
     /// A download of so many whole pieces.
     fn download(
-        outgoing: &Outgoing,
+        outgoing: &Arc<Outgoing>,
         of: u8,
         count: usize,
     ) -> impl Stream<Item = Result<Bytes, Infallible>> + Unpin + use<> {
         let pieces = stream::repeat_with(|| Ok(vec![1; MAX_PIECE_BYTES].into())).take(count);
-        let len = (count * MAX_PIECE_BYTES) as u64;
-        Box::pin(outgoing.held(peer(of), len, pieces))
+        whole(outgoing, of, (count * MAX_PIECE_BYTES) as u64, pieces)
+    }
+
+    fn whole<S: Stream<Item = Result<Bytes, Infallible>> + Send + 'static>(
+        outgoing: &Arc<Outgoing>,
+        of: u8,
+        len: u64,
+        pieces: S,
+    ) -> impl Stream<Item = Result<Bytes, Infallible>> + Unpin + use<S> {
+        let outgoing = Arc::clone(outgoing);
+        let begun = async move {
+            let first = outgoing.room(peer(of), len).await;
+            outgoing.held(peer(of), first, len, pieces)
+        };
+        Box::pin(stream::once(begun).flatten())
     }
 
     #[test]
     fn what_a_client_does_not_take_is_not_read_and_keeps_no_other_peer_waiting() {
         // A part has room for two pieces and what is read ahead of each.
-        let outgoing = Outgoing::new(32 << 10);
+        let outgoing = Arc::new(Outgoing::new(32 << 10));
         let mut unread: Vec<_> = (0..1_000).map(|_| download(&outgoing, 1, 30)).collect();
         let held: Vec<_> = unread
             .iter_mut()
@@ -147,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_piece_gives_its_room_back_with_its_last_byte() {
-        let outgoing = Outgoing::new(16 << 10);
+        let outgoing = Arc::new(Outgoing::new(16 << 10));
         let mut download = download(&outgoing, 1, 2);
         let mut piece = download.next().now_or_never().unwrap().unwrap().unwrap();
         let _sent = piece.split_to(MAX_PIECE_BYTES / 2);
@@ -158,17 +200,17 @@ mod tests {
 
     #[test]
     fn short_ranges_take_what_they_have() {
-        let outgoing = Outgoing::new(8 << 10);
+        let outgoing = Arc::new(Outgoing::new(8 << 10));
         let held: Vec<_> = (0..1_024)
             .map(|_| {
                 let piece = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"chunk"))]);
-                let mut download = Box::pin(outgoing.held(peer(1), 5, piece));
+                let mut download = whole(&outgoing, 1, 5, piece);
                 download.next().now_or_never().unwrap()
             })
             .collect();
         assert_eq!(held.len(), 1_024);
         let piece = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"chunk"))]);
-        let mut one_more = Box::pin(outgoing.held(peer(1), 5, piece));
+        let mut one_more = whole(&outgoing, 1, 5, piece);
         assert!(one_more.next().now_or_never().is_none());
     }
 

@@ -84,6 +84,10 @@ impl Plane {
             }
         };
         let is_part = range.is_some();
+        let wanted = range
+            .as_ref()
+            .map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
+        let first = self.outgoing.room(peer, wanted).await;
         let ObjectBody {
             object_len,
             range,
@@ -95,7 +99,7 @@ impl Plane {
             body => body?,
         };
         let len = range.end - range.start;
-        let stream = self.outgoing.held(peer, len, stream);
+        let stream = self.outgoing.held(peer, first, len, stream);
         let stream = stream.map_ok(Frame::data).map_err(|source| {
             tracing::warn!(cause = error::one_line(&source), "a download broke off");
             BodyError::from(source)
