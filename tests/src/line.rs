@@ -41,8 +41,8 @@ use substitution::Substitution;
 
 pub use direction::Terms;
 
-/// The most bytes that are taken in at once.
-const PIECE_BYTES: usize = 64 * 1024;
+/// The most bytes that are taken in at once: each connection that waits may be so far ahead of the line.
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// Pieces of a connection that are under way at once, however small they are.
 const PIECES: usize = 4096;
