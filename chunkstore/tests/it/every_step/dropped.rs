@@ -34,7 +34,7 @@ impl Prepared {
             let plan = FaultPlan::yielding();
             let store = FaultyStore::new(ground.open().await, plan);
             let repository = ground.serve(Arc::new(store), 2).await;
-            let first = self.once(&repository);
+            let first = Box::pin(self.once(&repository));
             let ended = within_polls(polls, first).await.is_some();
             self.once(&repository).await;
             ended
