@@ -5,8 +5,8 @@
 //!
 //! # Order
 //! A chunk goes into a file when everything below it is in a file or at the remote, and files become part of the remote
-//! in the order in which they were made, about every second. What has arrived is thus there for good, with everything
-//! below it, whatever becomes of this push and whatever the next one is of.
+//! in the order in which they were made, at most four times a second. What has arrived is thus there for good, with
+//! everything below it, whatever becomes of this push and whatever the next one is of.
 
 mod frames;
 mod frontier;
