@@ -96,9 +96,22 @@ impl RefName {
     /// Checks that Dolt could use something of this name that another store has. It refuses less than
     /// [`RefName::check`]: nobody may call a branch `HEAD` any more, but there may be one.
     pub fn check_found(&self) -> Result<(), RefNameError> {
-        match bad_dataset_name(&self.to_string()) {
-            Some(reason) => Err(self.refused(reason)),
-            None => Ok(()),
+        if let Some(reason) = bad_dataset_name(&self.to_string()) {
+            return Err(self.refused(reason));
+        }
+        // Dolt takes such a short name for a full one: it panics, or works on another ref.
+        let is_full = match self {
+            Self::Branch(name)
+            | Self::Tag(name)
+            | Self::Internal(name)
+            | Self::Workspace(name)
+            | Self::Stash(name) => name.starts_with("refs/"),
+            Self::RemoteBranch { remote, .. } => remote == "refs",
+            Self::WorkingSet(_) | Self::Statistics(_) | Self::Tuple(_) | Self::Other(_) => false,
+        };
+        match is_full {
+            true => Err(self.refused("begins with refs/ a second time")),
+            false => Ok(()),
         }
     }
 
@@ -175,6 +188,28 @@ fn bad_head_name(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_short_name_that_dolt_takes_for_a_full_one_is_refused() {
+        for name in [
+            "refs/heads/refs/q",
+            "refs/heads/refs/heads/q",
+            "refs/heads/refs/tags/q",
+            "refs/tags/refs/q",
+            "refs/remotes/refs/heads/q",
+            "refs/stashes/refs/q",
+        ] {
+            assert!(RefName::parse(name).check_found().is_err(), "{name}");
+            assert!(RefName::parse(name).check().is_err(), "{name}");
+        }
+        for name in [
+            "refs/heads/refs",
+            "refs/heads/a/refs/q",
+            "refs/remotes/origin/refs/q",
+        ] {
+            assert!(RefName::parse(name).check().is_ok(), "{name}");
+        }
+    }
 
     #[test]
     fn every_name_is_printed_as_it_was_parsed() {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use holdfast_client::local::check_remote_name;
 use holdfast_client::remote::Reach;
 use holdfast_client::transfer::{self, CloneRequest, Extent, Form, Observer, Scope};
 use serde_json::json;
@@ -18,6 +19,7 @@ pub(super) async fn clone(
     output: Output,
     environment: &Environment,
 ) -> anyhow::Result<()> {
+    check_remote_name(&arguments.remote)?;
     let speaker = Speaker::new(arguments.user, environment)?;
     let directory = match arguments.directory {
         Some(directory) => directory,

@@ -12,4 +12,4 @@ mod remotes;
 
 pub use checkout::{CheckedOut, CheckoutRequest, checkout};
 pub use error::LocalError;
-pub use remotes::{add_remote, remove_remote, set_remote_url};
+pub use remotes::{add_remote, check_remote_name, remove_remote, set_remote_url};

@@ -16,14 +16,26 @@ use crate::transfer::datasets::{Datasets, pairs};
 /// What Dolt lets no name of a remote contain.
 const FORBIDDEN: &str = " \t\n\r./\\!@#$%^&*(){}[],<>'\"?=+|";
 
+/// Checks that Dolt could use a remote of this name, and refs that follow it.
+pub fn check_remote_name(name: &str) -> Result<(), LocalError> {
+    let follows = RefName::RemoteBranch {
+        remote: name.to_owned(),
+        branch: "main".to_owned(),
+    };
+    let is_forbidden = name.is_empty() || name.contains(|letter| FORBIDDEN.contains(letter));
+    match is_forbidden || follows.check().is_err() {
+        true => Err(LocalError::RemoteName {
+            name: name.to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
 /// Adds a remote all of whose branches are followed. Blocks.
 pub fn add_remote(directory: &Path, name: &str, url: &str) -> Result<(), LocalError> {
     let paths = DatabasePaths::new(directory);
     let state = RepoState::load(&paths)?;
-    if name.is_empty() || name.contains(|letter| FORBIDDEN.contains(letter)) {
-        let name = name.to_owned();
-        return Err(LocalError::RemoteName { name });
-    }
+    check_remote_name(name)?;
     if state.remotes.contains_key(name) {
         let name = name.to_owned();
         return Err(LocalError::RemoteExists { name });
