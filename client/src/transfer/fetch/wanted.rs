@@ -145,10 +145,7 @@ impl Named {
         match (RefName::parse(&there), here) {
             (RefName::Branch(branch), None) => Self::branch(&branch, remote),
             (RefName::Branch(_), Some(here)) => match RefName::parse(&here) {
-                // Dolt opens no database that has a ref of a name that it forbids.
-                follows @ RefName::RemoteBranch { .. } if follows.check().is_ok() => {
-                    Self::pair(there, &here)
-                }
+                RefName::RemoteBranch { .. } => Self::pair(there, &here),
                 _ => Err(refused()),
             },
             (RefName::Tag(_), here) if here.as_ref().is_none_or(|here| *here == there) => {
