@@ -72,7 +72,7 @@ pub fn span<B>(id: &str, request: &Request<B>) -> Span {
     tracing::info_span!(
         "request",
         id,
-        method = first(request.method().as_str(), METHOD_LEN),
+        method = %first(request.method().as_str(), METHOD_LEN),
         path = first(request.uri().path(), PATH_LEN),
         repo = tracing::field::Empty,
         principal = tracing::field::Empty,
