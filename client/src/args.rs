@@ -17,6 +17,29 @@ pub(crate) use backup::{
 
 pub(crate) use local::{Branch, Checkout, Key, KeyAction, Remote, RemoteAction};
 
+/// A command line with the options of all commands that stand right behind `backup` before it: clap takes no word behind
+/// an option for the name of a command where the command takes words of its own as well.
+pub(crate) fn reordered(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<_> = words.collect();
+    let Some(mut command) = words.iter().position(|word| word == "backup") else {
+        return words;
+    };
+    while let Some(option) = words.get(command + 1).and_then(|word| word.to_str()) {
+        let count = match option {
+            "-q" | "--quiet" => 1,
+            "--format" | "--color" => 2,
+            option if option.starts_with("--format=") || option.starts_with("--color=") => 1,
+            _ => break,
+        };
+        let end = words.len().min(command + 1 + count);
+        if let Some(moved) = words.get_mut(command..end) {
+            moved.rotate_left(1);
+        }
+        command = end - 1;
+    }
+    words
+}
+
 /// What the process was given by its environment.
 #[derive(Debug)]
 pub(crate) struct Environment {
@@ -351,7 +374,13 @@ pub(crate) struct Man {
 #[derive(Debug, Args)]
 pub(crate) struct Directory {
     /// The directory of the database.
-    #[arg(long, short = 'C', default_value = ".", value_name = "DIR")]
+    #[arg(
+        long,
+        short = 'C',
+        default_value = ".",
+        value_name = "DIR",
+        global = true
+    )]
     pub(crate) directory: PathBuf,
 }
 
@@ -376,4 +405,58 @@ pub(crate) struct NamedPlace {
     pub(crate) named: Option<String>,
     #[command(flatten)]
     pub(crate) place: Place,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Arguments {
+        let words = line.split(' ').map(OsString::from);
+        Arguments::try_parse_from(reordered(words)).unwrap()
+    }
+
+    #[test]
+    fn options_may_stand_before_what_backup_does() {
+        for line in [
+            "holdfast backup --format json -q list ./target",
+            "holdfast backup --format=json --quiet list ./target",
+            "holdfast --format json backup list -q ./target",
+            "holdfast backup list ./target --format json -q",
+        ] {
+            let arguments = read(line);
+            assert_eq!(arguments.output.format, Format::Json, "{line}");
+            assert!(arguments.output.quiet, "{line}");
+            let Command::Backup(backup) = arguments.command else {
+                panic!("{line}");
+            };
+            assert!(
+                matches!(backup.action, Some(BackupAction::List(_))),
+                "{line}"
+            );
+        }
+        let Command::Backup(backup) = read("holdfast backup --format json ./list ./t").command
+        else {
+            panic!("it is a backup");
+        };
+        assert_eq!(backup.create.from.as_deref(), Some("./list"));
+        for cut_off in ["backup --format", "backup", "backup -q"] {
+            let words = format!("holdfast {cut_off}");
+            let words = words.split(' ').map(OsString::from);
+            Arguments::try_parse_from(reordered(words)).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn the_database_may_be_named_before_and_behind_what_is_done_to_its_remotes() {
+        for line in [
+            "holdfast remote remove -C other origin",
+            "holdfast remote -C other remove origin",
+        ] {
+            let Command::Remote(remote) = read(line).command else {
+                panic!("{line}");
+            };
+            assert_eq!(remote.database.directory, PathBuf::from("other"), "{line}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ use args::{Arguments, Environment};
 use ui::{failure, paint};
 
 fn main() -> ExitCode {
-    let mut arguments = match Arguments::try_parse() {
+    let mut arguments = match Arguments::try_parse_from(args::reordered(std::env::args_os())) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
@@ -57,7 +57,10 @@ fn main() -> ExitCode {
 /// Shows help, or what is wrong with the command line: as JSON where that was asked for, as far as can be told of a line
 /// that cannot be read.
 fn usage(error: &clap::Error) -> ExitCode {
-    let words: Vec<_> = std::env::args().collect();
+    let words = std::env::args_os();
+    let words: Vec<_> = words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     let is_json = words.iter().any(|word| word == "--format=json")
         || words.windows(2).any(|pair| pair == ["--format", "json"]);
     match is_json && error.use_stderr() {

@@ -125,7 +125,7 @@ pub enum StoreError {
         line: usize,
     },
     /// Somebody else writes.
-    #[error("could not lock {}: a dolt process has the database open", path.display())]
+    #[error("could not lock {}: a dolt or holdfast process has the database open", path.display())]
     Held {
         /// The lock file.
         path: PathBuf,

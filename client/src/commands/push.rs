@@ -281,7 +281,7 @@ fn short(name: &RefName) -> String {
 /// Why a ref was rejected, in git's words, and as programs read it.
 fn words(reason: Rejection) -> (&'static str, &'static str) {
     match reason {
-        Rejection::NonFastForward => ("non-fast-forward: pull first", "non-fast-forward"),
+        Rejection::NonFastForward => ("non-fast-forward: merge first", "non-fast-forward"),
         Rejection::FetchFirst => ("fetch first", "fetch-first"),
         Rejection::StaleLease => ("stale info: fetch, look, and force again", "stale-info"),
         Rejection::TagExists => ("already exists", "already-exists"),
@@ -299,7 +299,8 @@ fn words(reason: Rejection) -> (&'static str, &'static str) {
 fn remedy(reason: Rejection) -> &'static str {
     match reason {
         Rejection::NonFastForward => {
-            "`holdfast pull` first; `push --force` leaves the commits behind that only the remote has"
+            "`holdfast fetch`, then `dolt merge` the remote's branch, such as origin/main, and push again; `push --force` \
+             leaves the commits behind that only the remote has"
         }
         Rejection::FetchFirst => "`holdfast fetch` first, merge what came, and push again",
         Rejection::StaleLease => {

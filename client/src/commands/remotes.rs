@@ -126,7 +126,7 @@ impl<'a> Speaker<'a> {
                 remote: self.open(&entry.url).await?,
             });
         }
-        if !text.contains('/') && !is_directory(text) {
+        if !text.contains(['/', '@']) && !is_directory(text) {
             return Err(Complaint::NoRemote {
                 name: text.to_owned(),
                 known: KnownNames::near(text, state.remotes.keys().map(String::as_str)),

@@ -184,7 +184,7 @@ impl Status {
             count => lines.push(format!("shallow: {count} commits are left out")),
         }
         if self.is_held {
-            lines.push("in use: a dolt process has the database open".to_owned());
+            lines.push("in use: a dolt or holdfast process has the database open".to_owned());
         }
         lines
     }
@@ -336,7 +336,7 @@ mod tests {
                 "a merge waits to be finished",
                 "changes are not staged",
                 "shallow: 2 commits are left out",
-                "in use: a dolt process has the database open",
+                "in use: a dolt or holdfast process has the database open",
             ]
         );
         assert_eq!(status.json()["working_set"]["clean"], false);

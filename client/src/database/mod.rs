@@ -127,6 +127,7 @@ fn kind_of_io(error: &std::io::Error) -> ErrorKind {
             ErrorKind::Denied
         }
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+        std::io::ErrorKind::NotADirectory => ErrorKind::Conflict,
         _ => ErrorKind::Internal,
     }
 }

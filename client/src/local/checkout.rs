@@ -71,7 +71,10 @@ pub async fn checkout(
     let writer = pool.run(move || StoreWriter::open(&store)).await?;
     let source = StoreSource::new(Arc::clone(writer.store()), pool.clone());
     let mut datasets = Datasets::read(&source, writer.store().root()).await?;
-    let state = database.repo_state();
+    // What was read before the lock may be what another command has changed since.
+    let at = paths.clone();
+    let state = pool.run(move || RepoState::load(&at)).await?;
+    let state = &state;
     let before = state.branch().unwrap_or("main").to_owned();
     let branch = &request.branch;
     let target = choose(request, state, &source, &datasets).await?;
@@ -141,6 +144,7 @@ async fn choose(
         return match theirs.len() {
             0 => Err(LocalError::NoBranch {
                 branch: branch.clone(),
+                is_tag: datasets.get(&RefName::Tag(branch.clone())).is_some(),
                 known: datasets.known(&name),
             }),
             1 => {

@@ -55,6 +55,8 @@ pub enum LocalError {
     NoBranch {
         /// Its name.
         branch: String,
+        /// Whether a tag is called so.
+        is_tag: bool,
         /// Those that there are.
         known: KnownNames,
     },
@@ -141,6 +143,15 @@ impl LocalError {
     /// One step that may help.
     pub fn hint(&self) -> Option<String> {
         let told = match self {
+            Self::NoBranch {
+                branch,
+                is_tag: true,
+                ..
+            } => {
+                return Some(format!(
+                    "{branch} is a tag: `holdfast checkout -b <branch> {branch}` makes a branch of it"
+                ));
+            }
             Self::NoBranch { known, .. } => match known.hint() {
                 Some(known) => return Some(format!("{known}; -b makes a new one")),
                 None => "-b makes a new one",

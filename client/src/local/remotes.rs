@@ -61,9 +61,12 @@ pub async fn remove_remote(
     clock: &dyn Clock,
 ) -> Result<usize, LocalError> {
     let database = Database::open(directory, pool).await?;
-    check_known(database.repo_state(), name)?;
     let store = database.paths().store();
     let writer = pool.run(move || StoreWriter::open(&store)).await?;
+    // What was read before the lock may be what another command has changed since.
+    let at = database.paths().clone();
+    let state = pool.run(move || RepoState::load(&at)).await?;
+    check_known(&state, name)?;
     let source = StoreSource::new(Arc::clone(writer.store()), pool.clone());
     let mut datasets = Datasets::read(&source, writer.store().root()).await?;
     let is_of_it =

@@ -150,6 +150,10 @@ impl RemoteUrl {
             None => text,
         };
         let Some((scheme, rest)) = text.split_once("://") else {
+            // A password must not be shown, nor sent to a host that it is not meant for.
+            if !text.starts_with(['/', '.']) && text.contains('@') {
+                return Err(UrlError::UserInfo);
+            }
             let host = text.split('/').next().unwrap_or_default();
             let parts = text.trim_end_matches('/').split('/').count();
             return match (is_host(host), parts) {
@@ -176,6 +180,7 @@ impl RemoteUrl {
                     decoded.unwrap_or_else(|| PathBuf::from(path)),
                 ))
             }
+            "" if rest.contains('@') => Err(UrlError::UserInfo),
             "" => Err(syntax()),
             scheme => Err(UrlError::Scheme {
                 scheme: scheme.to_owned(),
@@ -189,7 +194,10 @@ impl RemoteUrl {
         };
         // A browser would take the first part of the path for the host.
         if text.contains(":///") {
-            return Err(syntax());
+            return Err(match text.contains('@') {
+                true => UrlError::UserInfo,
+                false => syntax(),
+            });
         }
         let url = Url::parse(text).map_err(|_| match text.contains('@') {
             // A password may be what makes it none, and must not be shown.
@@ -409,6 +417,14 @@ mod tests {
             "https://u:p@h/a/b",
             "https://u:p/w@h/a/b",
             "http://u:p@h:x/a/b",
+            "u:p@h/a/b",
+            "u:p@h.tld/a/b",
+            "u:p@h/a",
+            "u:p/w@h/a",
+            "u@h/a",
+            "u:p@h",
+            "://u:p@h/a",
+            "https:///u:p@h/a",
         ] {
             assert!(matches!(parse(text), Err(UrlError::UserInfo)), "{text}");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use holdfast_chunkstore::noms_dir::StoreError;
 use holdfast_chunkstore::{ChunkAddress, ErrorKind, TableFileId};
 use holdfast_doltdb::write::NameTooLong;
-use holdfast_doltdb::{ReadError, RefFault};
+use holdfast_doltdb::{ReadError, RefFault, RefNameError};
 
 use super::check::CheckError;
 use super::known_names::KnownNames;
@@ -63,12 +63,28 @@ pub enum TransferError {
         /// What was given.
         text: String,
     },
+    /// A ref of the remote would become one here that Dolt could not use.
+    #[error("could not fetch")]
+    LocalName {
+        /// What is wrong with the name.
+        #[source]
+        source: RefNameError,
+    },
     /// The remote has no branch at all.
     #[error("could not find a branch at the remote: it has none")]
     NoBranches,
     /// There is something where the clone should go.
-    #[error("could not write to {}: it exists and is not an unfinished clone of this remote", path.display())]
+    #[error("could not write to {}: it exists and is not an empty directory", path.display())]
     Occupied {
+        /// Where.
+        path: PathBuf,
+    },
+    /// There is an unfinished clone of something else.
+    #[error(
+        "could not write to {}: another clone was begun in it, of another remote or with other options",
+        path.display()
+    )]
+    Begun {
         /// Where.
         path: PathBuf,
     },
@@ -283,9 +299,15 @@ impl TransferError {
             Self::NoBranch { known, .. } | Self::NoTag { known, .. } => return known.hint(),
             Self::NoRef { known, .. } | Self::NoRevision { known, .. } => return known.hint(),
             Self::Occupied { .. } => "name another directory, or remove this one",
+            Self::Begun { .. } => {
+                "run the command that began it once more, name another directory, or remove this one"
+            }
             Self::NoHead { .. } => "check out a branch that `holdfast branch` lists",
             Self::RemoteName { .. } => {
                 "name another ref; `holdfast push <remote> :<ref>` removes this one there"
+            }
+            Self::LocalName { .. } => {
+                "name another ref behind the colon, or mend the fetch_specs in .dolt/repo_state.json"
             }
             Self::Mapping { .. } => {
                 "push a branch to a branch, and a tag to a tag: `dolt tag` makes one of a branch"
@@ -314,8 +336,8 @@ impl TransferError {
             Self::Remote { source } => source.kind(),
             Self::Empty | Self::NoBranch { .. } | Self::NoBranches => ErrorKind::NotFound,
             Self::NoTag { .. } | Self::NoHead { .. } => ErrorKind::NotFound,
-            Self::NotFetched { .. } => ErrorKind::Invalid,
-            Self::Occupied { .. } => ErrorKind::Conflict,
+            Self::NotFetched { .. } | Self::LocalName { .. } => ErrorKind::Invalid,
+            Self::Occupied { .. } | Self::Begun { .. } => ErrorKind::Conflict,
             Self::Lock { source } => source.kind(),
             Self::Short { .. } | Self::Unsteady | Self::Stopped => ErrorKind::Unavailable,
             Self::Count { .. }

@@ -197,7 +197,7 @@ mod tests {
             source: StoreError::Held { path },
         };
         let error = anyhow::Error::from(error);
-        assert_told(&error, "hint: stop the dolt process", 11);
+        assert_told(&error, "stop the dolt process", 11);
         let none = DatabaseError::None { path: ".".into() };
         assert_told(&none.into(), "with -C", 3);
     }

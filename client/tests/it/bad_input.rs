@@ -45,10 +45,10 @@ fn a_database_that_dolt_has_open_is_left_alone() {
     for arguments in [["fetch"], ["pull"]] {
         let refused = ours(&copy, &arguments).expect_code(11);
         assert!(
-            refused.contains("a dolt process has the database open"),
+            refused.contains("a dolt or holdfast process has the database open"),
             "{refused}"
         );
-        assert!(refused.contains("hint: stop the dolt process"), "{refused}");
+        assert!(refused.contains("or stop the dolt process"), "{refused}");
     }
     assert_eq!(std::fs::read(&manifest).unwrap(), bytes);
     // Who only looks is not in the way.
@@ -205,6 +205,18 @@ fn what_is_no_remote_and_no_ref_has_its_exit_code() {
     }
     assert_eq!((state(&copy), refs_there(&copy, "origin")), before);
     server.finish();
+}
+
+#[test]
+fn words_that_are_no_text_are_refused_and_not_a_fault() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let word = std::ffi::OsStr::from_bytes(b"a\xffb");
+    for before in [&["fetch"][..], &["--format", "json", "no-such-command"]] {
+        let mut command = std::process::Command::new(binary());
+        command.args(before).arg(word);
+        let told = run(command).expect_code(2);
+        assert!(!told.contains("panicked"), "{told}");
+    }
 }
 
 #[test]

@@ -136,9 +136,40 @@ fn what_the_remote_has_not_is_said_by_its_name_and_nothing_moves() {
         "refs/heads/other:refs/heads/west",
         "",
         "refs/stashes/x",
+        // Names at which dolt opens no database any more.
+        "main:refs/remotes/origin/../x",
+        "main:refs/remotes/origin/a//b",
+        "main:refs/remotes/refs/x",
+        "refs/heads/*:refs/remotes/origin/*.lock",
     ] {
         changes_nothing(&copy, 2, "could not fetch", &["fetch", "origin", refused]);
+        let dry = ["fetch", "--dry-run", "origin", refused];
+        changes_nothing(&copy, 2, "could not fetch", &dry);
     }
+    // What a hand wrote into the specs is no way around it.
+    let path = repo_state(&copy);
+    let narrow = std::fs::read_to_string(&path).unwrap();
+    let spec = "refs/heads/main:refs/remotes/origin/main";
+    let bad = narrow.replace(spec, "refs/heads/main:refs/remotes/origin/a..b");
+    assert_ne!(bad, narrow);
+    std::fs::write(&path, bad).unwrap();
+    changes_nothing(&copy, 2, "mend the fetch_specs", &["fetch"]);
+    std::fs::write(&path, narrow).unwrap();
+    assert_eq!(remote_branches(&copy), ["main"]);
+
+    let tag = ["checkout", "v1"];
+    changes_nothing(&copy, 3, "`holdfast checkout -b <branch> v1`", &tag);
+    for url in ["admin:secret@host/o/r", "admin:secret@host/o", "u:secret@h"] {
+        for line in [&["remote", "add", "up", url][..], &["fetch", url]] {
+            let told = ours(&copy, line).expect_code(2);
+            assert!(
+                told.contains("--user") && !told.contains("secret"),
+                "{told}"
+            );
+        }
+    }
+    let state = std::fs::read_to_string(&path).unwrap();
+    assert!(!state.contains("secret"), "{state}");
 
     // What is followed was deleted there: what was seen of it last is not what the remote has.
     copy.ok(&["checkout", "-b", "gone"]);

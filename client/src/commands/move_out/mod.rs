@@ -155,7 +155,7 @@ impl Mover<'_> {
     /// Gathers the branches, or finds that an earlier run did so.
     async fn gather(&self) -> anyhow::Result<()> {
         let error = match self.clone().await {
-            Err(error @ TransferError::Occupied { .. }) => error,
+            Err(error @ (TransferError::Occupied { .. } | TransferError::Begun { .. })) => error,
             cloned => return Ok(cloned?),
         };
         match (self.is_gathered().await?, &self.way) {

@@ -142,13 +142,24 @@ impl Place {
 
     /// Checks that nothing is there but an unfinished clone of the same, or its lock. Blocks.
     pub(crate) fn check_free(&self) -> Result<(), TransferError> {
-        let directory = self.paths.directory();
         let is_unfinished = self.is_same() && !self.is_whole();
         match is_unfinished || is_unused(&self.paths)? {
             true => Ok(()),
-            false => Err(TransferError::Occupied {
-                path: directory.to_owned(),
-            }),
+            false => Err(self.occupied()),
+        }
+    }
+
+    /// What stands in the way here.
+    fn occupied(&self) -> TransferError {
+        let path = self.paths.directory().to_owned();
+        let forms = [Form::Database, Form::Bare].map(|form| Self {
+            form,
+            ..self.clone()
+        });
+        let mut origins = forms.iter().map(Self::origin_file);
+        match origins.any(|origin| origin.exists()) && !self.is_whole() {
+            true => TransferError::Begun { path },
+            false => TransferError::Occupied { path },
         }
     }
 
@@ -286,6 +297,7 @@ fn is_unused(paths: &DatabasePaths) -> Result<bool, TransferError> {
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(false),
             Err(error) => return Err(io("list", &directory)(error).into()),
         };
         for entry in entries {

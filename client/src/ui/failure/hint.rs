@@ -60,8 +60,8 @@ fn of_our_own(cause: &(dyn Error + 'static)) -> Option<String> {
     }
     let told = match cause.downcast_ref::<StoreError>()? {
         StoreError::Held { .. } => {
-            "stop the dolt process that has the database open, or let it do so by SQL: `call dolt_fetch('origin')`, \
-             `call dolt_pull('origin')`"
+            "wait until the other command has ended, or stop the dolt process that has the database open; a running \
+             sql-server does the same by SQL, such as `call dolt_fetch('origin')` or `call dolt_checkout('main')`"
         }
         StoreError::Loss { .. } => {
             "change nothing; keep a copy of the directory, and restore a backup or clone the database again"
@@ -76,6 +76,9 @@ fn of_the_system(cause: &(dyn Error + 'static)) -> Option<&'static str> {
     match cause.downcast_ref::<io::Error>()?.kind() {
         io::ErrorKind::PermissionDenied => {
             Some("give this user the rights on it, or name another directory")
+        }
+        io::ErrorKind::NotADirectory => {
+            Some("a part of that path is a file: name another directory")
         }
         io::ErrorKind::ReadOnlyFilesystem => {
             Some("the file system is mounted read-only: name a directory on another one")

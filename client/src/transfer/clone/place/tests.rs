@@ -92,8 +92,20 @@ fn a_directory_in_which_another_works_is_left_as_it_is() {
     }
     drop(lock);
     let error = other.lock().unwrap_err();
-    assert!(matches!(error, TransferError::Occupied { .. }), "{error}");
+    assert!(matches!(error, TransferError::Begun { .. }), "{error}");
     drop(first.lock().unwrap());
+}
+
+#[test]
+fn a_file_is_no_place_for_a_clone() {
+    let above = tempfile::tempdir().unwrap();
+    let file = above.path().join("file");
+    durable::write_over(&file, "begun", 0o600, b"mine").unwrap();
+    for form in [Form::Database, Form::Bare] {
+        let error = place(&file, form).lock().unwrap_err();
+        assert!(matches!(error, TransferError::Occupied { .. }), "{error}");
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), b"mine");
 }
 
 #[test]
