@@ -217,7 +217,9 @@ impl Complaint {
             }
             Self::NoRemote { known, .. } => match known.hint() {
                 Some(known) => return Some(format!("{known}; an address has a / in it")),
-                None => "`holdfast remote add <name> <address>` adds one; an address has a / in it",
+                None => {
+                    "name an address, which has a / in it, or add the remote: `holdfast remote add <name> <address>`"
+                }
             },
             Self::NoUpstream { branch } => {
                 return Some(format!(

@@ -167,6 +167,6 @@ fn check_signature(first: &str, signature: Signature) -> Result<Option<String>, 
     let signature = signature.map_err(|_| "its signature")?;
     UnparsedPublicKey::new(&ED25519, public)
         .verify(first.as_bytes(), &signature)
-        .map_err(|_| "its signature, which is not that of the key")?;
+        .map_err(|_| "its signature")?;
     Ok(Some(key))
 }

@@ -95,6 +95,9 @@ impl InventoryError {
             Self::Beside { .. } => {
                 Some("remove that directory, or name another one, and move the branches again")
             }
+            Self::Form { .. } => Some(
+                "take the inventory that was written with the database: what a changed one lists proves nothing",
+            ),
             _ => None,
         }
     }

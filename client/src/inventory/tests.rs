@@ -321,7 +321,7 @@ fn a_changed_inventory_is_found_out() {
     for (changed, words) in [
         (
             text.replace("https://h/a/b", "https://h/a/c"),
-            "its signature, which",
+            "its signature is wrong",
         ),
         (without, "its list"),
         (swapped.join("\n"), "the order"),

@@ -19,8 +19,8 @@ pub enum Hindrance {
     NoTls,
     /// The server speaks TLS, and was not asked to.
     Tls,
-    /// The server speaks only an HTTP that is older than the remotes API needs.
-    OldHttp,
+    /// The server speaks no HTTP/2, which the remotes API needs.
+    NoHttp2,
 }
 
 impl Hindrance {
@@ -72,7 +72,7 @@ impl Hindrance {
     pub(crate) fn is_lasting(self) -> bool {
         match self {
             Self::Refused | Self::UnknownHost => false,
-            Self::Certificate | Self::NoTls | Self::Tls | Self::OldHttp => true,
+            Self::Certificate | Self::NoTls | Self::Tls | Self::NoHttp2 => true,
         }
     }
 
@@ -87,7 +87,7 @@ impl Hindrance {
             }
             Self::NoTls => "write http:// in the address, or check the port",
             Self::Tls => "write https:// in the address",
-            Self::OldHttp => {
+            Self::NoHttp2 => {
                 "check the address; a proxy in front of the server must pass on HTTP/2, and gRPC over it"
             }
         }
@@ -102,7 +102,7 @@ impl fmt::Display for Hindrance {
             Self::Certificate => "the certificate of the server is not trusted",
             Self::NoTls => "the server does not speak TLS",
             Self::Tls => "the server speaks TLS, and the address asks for clear text",
-            Self::OldHttp => "the server speaks HTTP/1 alone, and not Dolt's remotes API",
+            Self::NoHttp2 => "the server speaks no HTTP/2, and so not Dolt's remotes API",
         })
     }
 }

@@ -312,7 +312,9 @@ impl TransferError {
             Self::Mapping { .. } => {
                 "push a branch to a branch, and a tag to a tag: `dolt tag` makes one of a branch"
             }
-            Self::Empty | Self::NoBranches => "push a branch to it first",
+            Self::Empty | Self::NoBranches => {
+                "check the spelling of the address; where it is right, push a branch to it first"
+            }
             Self::Diverged { .. } => "merge with dolt, or push to another branch",
             Self::Uncommitted { .. } => {
                 "commit the changes first, or stash them; tables that dolt_ignore names count too, and \

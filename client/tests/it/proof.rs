@@ -84,7 +84,7 @@ fn a_move_does_not_go_into_a_clone() {
         let before = files(&folder);
         let refused = scene.move_out(to, more).expect_code(4);
         assert!(
-            refused.contains("exists and is not an unfinished"),
+            refused.contains("it exists and is not an empty directory"),
             "{refused}"
         );
         assert_eq!(files(&folder), before, "{database}");

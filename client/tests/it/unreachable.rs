@@ -88,7 +88,7 @@ fn tls_and_clear_text_are_told_apart_at_once() {
     for scheme in ["http", "https"] {
         let url = format!("{scheme}://127.0.0.1:{}/acme/prod", pages.port);
         let (words, hint) = match scheme {
-            "http" => ("the server speaks HTTP/1 alone", "hint: check the address"),
+            "http" => ("the server speaks no HTTP/2", "hint: check the address"),
             _ => ("the server does not speak TLS", "hint: write http://"),
         };
         assert_told_at_once(&url, words, hint);

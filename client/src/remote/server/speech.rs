@@ -45,13 +45,14 @@ pub(super) async fn hindrance(server: &ServerUrl, clock: &dyn Clock) -> Option<H
 /// What the first bytes of an answer show.
 fn told_by(begin: &[u8; 5], is_secure: bool) -> Option<Hindrance> {
     let is_tls = TLS_RECORDS.iter().any(|record| begin.starts_with(record));
-    let is_http = begin == b"HTTP/";
+    // An older HTTP, its page without a status line, or the greeting of another protocol.
+    let is_text = begin.iter().all(|byte| matches!(byte, b' '..=b'~'));
     // Settings come first in HTTP/2.
     let is_http2 = begin[0] == 0 && begin[3] == 4;
     match is_secure {
-        true => (is_http || is_http2).then_some(Hindrance::NoTls),
+        true => (is_text || is_http2).then_some(Hindrance::NoTls),
         false if is_tls => Some(Hindrance::Tls),
-        false => is_http.then_some(Hindrance::OldHttp),
+        false => is_text.then_some(Hindrance::NoHttp2),
     }
 }
 
@@ -75,12 +76,16 @@ mod tests {
         for (begin, is_secure, wanted) in [
             (tls, false, Some(Hindrance::Tls)),
             ([21, 3, 3, 0, 2], false, Some(Hindrance::Tls)),
-            (http, false, Some(Hindrance::OldHttp)),
+            (http, false, Some(Hindrance::NoHttp2)),
+            (*b"<!DOC", false, Some(Hindrance::NoHttp2)),
+            (*b"SSH-2", false, Some(Hindrance::NoHttp2)),
             (http2, false, None),
             (tls, true, None),
             (http, true, Some(Hindrance::NoTls)),
             (http2, true, Some(Hindrance::NoTls)),
-            (*b"220 m", true, None),
+            (*b"220 m", true, Some(Hindrance::NoTls)),
+            ([74, 0, 0, 0, 10], false, None),
+            ([74, 0, 0, 0, 10], true, None),
         ] {
             let told = told_by(&begin, is_secure);
             assert_eq!(told, wanted, "{begin:?} {is_secure}");
