@@ -131,8 +131,8 @@ impl ObjectError {
     }
 }
 
-/// The most bytes that one piece of an [`ObjectBody`] holds.
-pub const MAX_PIECE_BYTES: usize = 1 << 20;
+/// The most bytes that one piece of an [`ObjectBody`] holds: clients that do not read hold one each.
+pub const MAX_PIECE_BYTES: usize = 128 << 10;
 
 /// The most objects that one [`ObjectStore::list`] answers.
 pub const MAX_LISTED: usize = 1000;
@@ -171,7 +171,7 @@ pub struct ObjectBody {
     pub object_len: u64,
     /// The range that the stream yields: exactly this many bytes, or an error.
     pub range: Range<u64>,
-    /// The bytes in order, in pieces of at most 1 MiB.
+    /// The bytes in order, in pieces of at most [`MAX_PIECE_BYTES`].
     pub stream: BoxStream<'static, Result<Bytes, ObjectError>>,
 }
 

@@ -126,7 +126,7 @@ async fn ranges_are_exact(test: &TestStore) {
         1..len,
         len - 1..len,
         4095..4097,
-        7..(1 << 20) + 8,
+        7..MAX_PIECE_BYTES as u64 + 8,
     ] {
         let answer = store.get(&key, Some(range.clone())).await.expect("opened");
         assert_eq!((answer.object_len, answer.range), (len, range.clone()));

@@ -2,22 +2,27 @@
 //!
 //! A piece is read when there is room for it and for the one that the store reads ahead, and gives its room back when
 //! its last byte was handed to the system. Each peer has a part of the room, so that clients which do not read keep
-//! others of their peer waiting and no other peer, until their connections are cut.
+//! others of their peer waiting and no other peer. Peers enough to take all of it keep others waiting for a piece and no
+//! longer: while one waits, a client that does not read its piece in time is cut off ([`ClientWait::holds_memory`]), and
+//! a peer that holds nothing has room of its own for its first piece.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _, stream};
+use futures::{FutureExt as _, Stream, StreamExt as _, stream};
 use holdfast_chunkstore::objects::MAX_PIECE_BYTES;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::peer::Peer;
+#[cfg(doc)]
+use crate::transport::ClientWait;
 
 /// Room for all downloads, in KiB.
 const ALL_KIB: u32 = 256 << 10;
-/// A peer gets one part of so many.
+/// A peer gets one part of so many; one more is for first pieces.
 const PARTS: u32 = 8;
 /// From how many peers on those of which nothing is held are forgotten.
 const REMEMBERED: usize = 256;
@@ -27,6 +32,10 @@ const REMEMBERED: usize = 256;
 pub struct Outgoing {
     part_kib: u32,
     all: Arc<Semaphore>,
+    /// For peers that hold nothing.
+    first: Arc<Semaphore>,
+    /// How many pieces wait for room that other peers hold.
+    waiting: Arc<AtomicUsize>,
     peers: Mutex<HashMap<Peer, Arc<Semaphore>>>,
 }
 
@@ -60,7 +69,9 @@ impl Outgoing {
     fn new(all_kib: u32) -> Self {
         Self {
             part_kib: (all_kib / PARTS).max(1),
-            all: Arc::new(Semaphore::new(all_kib as usize)),
+            all: Arc::new(Semaphore::new((all_kib - all_kib / PARTS) as usize)),
+            first: Arc::new(Semaphore::new((all_kib / PARTS) as usize)),
+            waiting: Arc::default(),
             peers: Mutex::default(),
         }
     }
@@ -77,7 +88,39 @@ impl Outgoing {
 
     /// Waits for room for the first piece of `len` bytes: a store reads it when it is asked for the stream.
     pub(super) async fn room(&self, peer: Peer, len: u64) -> Room {
-        room(self.part(peer), Arc::clone(&self.all), self.kib(len)).await
+        self.take(self.part(peer), self.kib(len)).await
+    }
+
+    /// How many downloads wait for room that other peers hold.
+    pub(super) fn waiting(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.waiting)
+    }
+
+    /// Waits for so much room, of a peer's part first.
+    async fn take(&self, part: Arc<Semaphore>, kib: u32) -> Room {
+        let never_closed = "the semaphore is never closed";
+        let is_first = part.available_permits() == self.part_kib as usize;
+        let part = part.acquire_many_owned(kib).await.expect(never_closed);
+        let (first, all) = (Arc::clone(&self.first), Arc::clone(&self.all));
+        let taken = async {
+            tokio::select! {
+                biased;
+                first = first.acquire_many_owned(kib), if is_first => first,
+                all = all.acquire_many_owned(kib) => all,
+            }
+        };
+        let mut taken = std::pin::pin!(taken);
+        let all = match taken.as_mut().now_or_never() {
+            Some(all) => all,
+            None => {
+                let _waits = Waits::begin(&self.waiting);
+                taken.await
+            }
+        };
+        Room {
+            _part: part,
+            _all: all.expect(never_closed),
+        }
     }
 
     /// What the next piece takes, and the one that is read ahead, where so many bytes are left.
@@ -103,12 +146,11 @@ impl Outgoing {
         let part = self.part(peer);
         let begin = (Box::pin(pieces), len, Some(first));
         stream::unfold(begin, move |(mut pieces, left, first)| {
-            let rooms = (Arc::clone(&part), Arc::clone(&outgoing.all));
-            let kib = outgoing.kib(left);
+            let (part, outgoing) = (Arc::clone(&part), Arc::clone(&outgoing));
             async move {
                 let room = match first {
                     Some(first) => first,
-                    None => room(rooms.0, rooms.1, kib).await,
+                    None => outgoing.take(part, outgoing.kib(left)).await,
                 };
                 let piece = pieces.next().await?;
                 let piece = piece.map(|bytes| Bytes::from_owner(Held { bytes, _room: room }));
@@ -119,13 +161,19 @@ impl Outgoing {
     }
 }
 
-async fn room(part: Arc<Semaphore>, all: Arc<Semaphore>, kib: u32) -> Room {
-    let part = part.acquire_many_owned(kib).await;
-    let all = all.acquire_many_owned(kib).await;
-    let never_closed = "the semaphore is never closed";
-    Room {
-        _part: part.expect(never_closed),
-        _all: all.expect(never_closed),
+/// Counts one that waits, until dropped.
+struct Waits(Arc<AtomicUsize>);
+
+impl Waits {
+    fn begin(waiting: &Arc<AtomicUsize>) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(waiting))
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -134,9 +182,10 @@ mod tests {
     use std::convert::Infallible;
     use std::net::IpAddr;
 
-    use futures::FutureExt as _;
-
     use super::*;
+
+    /// What a piece takes, and the one that is read ahead.
+    const PIECE_KIB: u32 = 2 * (MAX_PIECE_BYTES >> 10) as u32;
 
     fn peer(last: u8) -> Peer {
         Peer::of(IpAddr::from([10, 0, 0, last]))
@@ -169,7 +218,7 @@ mod tests {
     #[test]
     fn what_a_client_does_not_take_is_not_read_and_keeps_no_other_peer_waiting() {
         // A part has room for two pieces and what is read ahead of each.
-        let outgoing = Arc::new(Outgoing::new(32 << 10));
+        let outgoing = Arc::new(Outgoing::new(PARTS * 2 * PIECE_KIB));
         let mut unread: Vec<_> = (0..1_000).map(|_| download(&outgoing, 1, 30)).collect();
         let held: Vec<_> = unread
             .iter_mut()
@@ -188,8 +237,35 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_has_its_first_piece_and_the_next_when_another_has_read_its_own() {
+        // Each peer has room for one piece, there is room for seven, and for one of a peer that holds nothing.
+        let outgoing = Arc::new(Outgoing::new(PARTS * PIECE_KIB));
+        let waiting = outgoing.waiting();
+        let mut downloads: Vec<_> = (0..8).map(|of| download(&outgoing, of, 4)).collect();
+        let pieces = downloads.iter_mut();
+        let mut held: Vec<_> = pieces
+            .map(|download| download.next().now_or_never().unwrap())
+            .collect();
+        let mut ninth = download(&outgoing, 8, 4);
+        for _ in 0..4 {
+            assert!(ninth.next().now_or_never().is_none());
+            assert_eq!(waiting.load(Ordering::Relaxed), 1);
+            drop(held.remove(0));
+            assert!(ninth.next().now_or_never().is_some());
+            assert_eq!(waiting.load(Ordering::Relaxed), 0);
+            held.push(downloads.remove(0).next().now_or_never().unwrap());
+        }
+        // What is given up while it waits is counted no longer.
+        let mut given_up = download(&outgoing, 9, 1);
+        assert!(given_up.next().now_or_never().is_none());
+        assert_eq!(waiting.load(Ordering::Relaxed), 1);
+        drop(given_up);
+        assert_eq!(waiting.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
     fn a_part_of_a_piece_gives_its_room_back_with_its_last_byte() {
-        let outgoing = Arc::new(Outgoing::new(16 << 10));
+        let outgoing = Arc::new(Outgoing::new(PARTS * PIECE_KIB));
         let mut download = download(&outgoing, 1, 2);
         let mut piece = download.next().now_or_never().unwrap().unwrap().unwrap();
         let _sent = piece.split_to(MAX_PIECE_BYTES / 2);

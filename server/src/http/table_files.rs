@@ -21,7 +21,7 @@ use crate::forge::error::{self, ForgeError};
 use crate::origin;
 use crate::peer::Peer;
 use crate::telemetry::request::{Known, RequestId};
-use crate::transport::{BodyError, ResponseBody};
+use crate::transport::{BodyError, ClientWait, ResponseBody};
 
 /// How much of a refused upload is read and dropped, so that the client gets to read the refusal.
 const DISCARD_BYTES: u64 = 256 << 20;
@@ -87,6 +87,9 @@ impl Plane {
         let wanted = range
             .as_ref()
             .map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
+        if let Some(wait) = request.extensions().get::<ClientWait>() {
+            wait.holds_memory(self.outgoing.waiting());
+        }
         let first = self.outgoing.room(peer, wanted).await;
         let ObjectBody {
             object_len,

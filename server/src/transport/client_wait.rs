@@ -4,8 +4,8 @@
 //! and HTTP has no end for it: so each request tells its connection when it waits, and ends when it is asked to.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -33,6 +33,8 @@ struct Shared {
     came: AtomicU64,
     /// For how many beats there was nothing to do.
     idle: AtomicU32,
+    /// How many others wait for the memory that the answer holds.
+    wanted_by: OnceLock<Arc<AtomicUsize>>,
 }
 
 /// Something that is done for a request, until dropped.
@@ -62,6 +64,18 @@ impl ClientWait {
     /// The request is no step of a clone, a fetch or a push: its place is the first to be given up.
     pub fn is_aside(&self) {
         self.shared.is_aside.store(true, Ordering::Relaxed);
+    }
+
+    /// The answer holds memory while its client does not read, for which so many others wait.
+    pub fn holds_memory(&self, wanted_by: Arc<AtomicUsize>) {
+        // The first answer of a request is its only one.
+        let _held_already = self.shared.wanted_by.set(wanted_by);
+    }
+
+    /// Whether another answer waits for the memory that this one holds.
+    pub(super) fn is_memory_wanted(&self) -> bool {
+        let wanted_by = self.shared.wanted_by.get();
+        wanted_by.is_some_and(|others| others.load(Ordering::Relaxed) > 0)
     }
 
     /// Begins to work on what came.

@@ -30,6 +30,8 @@ pub struct Patience {
     pub first_request: u32,
     /// How many beats an answer may lie unread. Dolt itself gives up after seconds.
     pub unread: u32,
+    /// The same for an answer that holds memory for which others wait. One piece of a download is to be read in that time.
+    pub unread_wanted: u32,
     /// How many beats a connection is kept on which nothing runs. A Go client closes after 90 seconds, except
     /// for gRPC, which comes again when it is told to go.
     pub idle: u32,
@@ -44,6 +46,7 @@ impl Default for Patience {
             beat: Duration::from_secs(10),
             first_request: 3,
             unread: 12,
+            unread_wanted: 3,
             idle: 30,
             idle_streams: 3,
         }
@@ -182,9 +185,10 @@ impl Pulse {
                 _ => Verdict::Lives,
             };
         }
-        for Course { unread, .. } in state.running.values() {
+        for Course { unread, wait } in state.running.values() {
             let beats = unread.load(Ordering::Relaxed);
-            if beats > patience.unread {
+            let is_wanted = beats > patience.unread_wanted && wait.is_memory_wanted();
+            if beats > patience.unread || is_wanted {
                 return Verdict::Dead("an answer is not read");
             }
             // A body that moves on right now begins to count anew.
@@ -252,7 +256,9 @@ impl Body for Noticed {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt as _;
+    use std::sync::atomic::AtomicUsize;
+
+    use futures::{FutureExt as _, StreamExt as _};
     use http_body_util::{BodyExt as _, StreamBody};
 
     use super::*;
@@ -261,6 +267,7 @@ mod tests {
         beat: Duration::from_secs(1),
         first_request: 2,
         unread: 3,
+        unread_wanted: 1,
         idle: 5,
         idle_streams: 2,
     };
@@ -328,8 +335,7 @@ mod tests {
     fn an_answer_that_is_not_read_is_told_from_one_that_is_not_there_yet() {
         let pulse = Arc::new(Pulse::default());
         let frames = [(); 2].map(|()| Ok::<_, BodyError>(Frame::data(Bytes::from_static(b"x"))));
-        let frames =
-            futures::StreamExt::chain(futures::stream::iter(frames), futures::stream::pending());
+        let frames = futures::stream::iter(frames).chain(futures::stream::pending());
         let body = StreamBody::new(frames).boxed_unsync();
         let mut body = Noticed::new(body, pulse.begin());
         assert_eq!(beats(&pulse, 10), [Verdict::Lives; 10], "nothing was sent");
@@ -341,6 +347,24 @@ mod tests {
             pulse.beat(&PATIENCE),
             Verdict::Dead("an answer is not read")
         );
+        assert!(body.frame().now_or_never().is_none());
+        assert_eq!(beats(&pulse, 10), [Verdict::Lives; 10], "we are waited for");
+    }
+
+    #[test]
+    fn an_answer_is_to_be_read_sooner_while_others_wait_for_its_memory() {
+        let pulse = Arc::new(Pulse::default());
+        let running = pulse.begin();
+        let (wait, others) = (running.wait(), Arc::new(AtomicUsize::new(0)));
+        wait.holds_memory(Arc::clone(&others));
+        let frame = Ok::<_, BodyError>(Frame::data(Bytes::from_static(b"x")));
+        let frames = futures::stream::iter([frame]).chain(futures::stream::pending());
+        let mut body = Noticed::new(StreamBody::new(frames).boxed_unsync(), running);
+        body.frame().now_or_never().unwrap().unwrap().unwrap();
+        assert_eq!(beats(&pulse, 2), [Verdict::Lives; 2], "no other waits");
+        others.store(1, Ordering::Relaxed);
+        let dead = Verdict::Dead("an answer is not read");
+        assert_eq!(pulse.beat(&PATIENCE), dead);
         assert!(body.frame().now_or_never().is_none());
         assert_eq!(beats(&pulse, 10), [Verdict::Lives; 10], "we are waited for");
     }

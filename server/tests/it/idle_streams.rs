@@ -19,6 +19,7 @@ const HASTY: Patience = Patience {
     beat: Duration::from_millis(50),
     first_request: 1_000_000,
     unread: 1_000_000,
+    unread_wanted: 1_000_000,
     idle: 1_000_000,
     idle_streams: 3,
 };

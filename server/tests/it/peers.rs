@@ -477,6 +477,7 @@ async fn an_idle_connection_makes_room_for_one_that_waits() {
             beat: Duration::from_millis(10),
             first_request: 1000,
             unread: 1000,
+            unread_wanted: 1000,
             idle: 1_000_000,
             idle_streams: 3,
         },

@@ -512,6 +512,7 @@ impl Port {
                 beat: Duration::from_millis(10),
                 first_request: 3,
                 unread: 10,
+                unread_wanted: 10,
                 idle,
                 idle_streams: 3,
             },
