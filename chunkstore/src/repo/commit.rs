@@ -2,7 +2,8 @@
 //!
 //! # Order
 //! Bytes, upload note, index entries, log record. A record names a file only after every chunk of it was
-//! checked and every reference that leaves it was found in a named file or in another file of the same batch.
+//! checked and every reference that leaves it was found in a named file or in another file of the same batch. What was
+//! found before files were released is looked up again.
 //!
 //! # Retry
 //! A lost race is not shown to anybody: the change is checked again on top of the winner's state and tried as
@@ -26,6 +27,7 @@ use crate::repo::repository::Repository;
 use crate::repo::served::View;
 use crate::repo::state::State;
 use crate::repo::uploads::UploadNote;
+use crate::repo::verify::references::{self, Lost};
 
 /// How many races a change may lose before it gives up.
 pub(crate) const ATTEMPTS: u32 = 100;
@@ -175,7 +177,10 @@ impl Repository {
             named,
         };
         for note in &batch.notes {
-            self.check_leaving(&batch.named, note).await?;
+            match note.is_older_than_a_release(state) {
+                true => self.check_references(&batch.named, note).await?,
+                false => self.check_leaving(&batch.named, note).await?,
+            }
         }
         Ok(batch)
     }
@@ -237,14 +242,16 @@ impl Repository {
                 *count += 1;
             }
         }
-        match dangling {
-            None => Ok(()),
-            Some((first, count)) => Err(RepositoryError::Dangling {
-                id: note.file.id,
-                count,
-                first,
-            }),
-        }
+        no_dangling(note, dangling)
+    }
+
+    /// The same of all references, also of those that were found when the file was uploaded.
+    async fn check_references(
+        &self,
+        named: &Named,
+        note: &UploadNote,
+    ) -> Result<(), RepositoryError> {
+        no_dangling(note, references::lost(self, named, &note.file).await?)
     }
 
     async fn moves(
@@ -306,6 +313,17 @@ impl Repository {
             last = first - 1;
         }
         Ok(false)
+    }
+}
+
+fn no_dangling(note: &UploadNote, lost: Lost) -> Result<(), RepositoryError> {
+    match lost {
+        None => Ok(()),
+        Some((first, count)) => Err(RepositoryError::Dangling {
+            id: note.file.id,
+            count,
+            first,
+        }),
     }
 }
 

@@ -10,12 +10,14 @@
 //! # Cleanup
 //! A file that is put right counts again as soon as it is looked at: when it is asked for, and by [`again`]. A file that no
 //! record names any more is forgotten. One that nothing needs any more is released by a record: all
-//! below the root, and all that the chunks of the other files refer to, lies in the other files.
+//! below the root, and all that the chunks of the other files refer to, lies in the other files. Where that was so all
+//! along, and nothing was sent again, it stays for [`DAMAGE_STAYS`]: chunks of history go with it.
 
 pub(crate) mod again;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -30,6 +32,10 @@ use crate::repo::name::RepoName;
 use crate::repo::repository::Repository;
 use crate::repo::rewrite::RewriteError;
 use crate::repo::state::State;
+
+/// How long a damaged file stays named that only history needs: a disk or a bucket that lost it for a while may bring it
+/// back, and an operator may have moved it.
+pub const DAMAGE_STAYS: Duration = Duration::from_hours(24);
 
 /// A data file that is damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +61,11 @@ impl DamagedFile {
 struct Noticed {
     file: DamagedFile,
     read_at: Option<Stamp>,
+    /// When it was noticed, by the monotonic clock.
+    since: Duration,
+    /// Whether the other files were found to lack something while it was damaged. Where they lack nothing any more, it
+    /// was sent again.
+    is_needed: bool,
 }
 
 /// What tells without reading that an object is another one: its length, and when it was stored.
@@ -83,18 +94,39 @@ impl DamagedFiles {
     }
 
     /// Notes a file. Whether it was not known yet.
-    fn note(&self, upload: UploadId, file: DamagedFile) -> bool {
+    fn note(&self, upload: UploadId, file: DamagedFile, now: Duration) -> bool {
         let mut files = self.files.lock();
         let is_new = !files.contains_key(&upload);
         let noticed = files.entry(upload).or_insert_with(|| Noticed {
             file: file.clone(),
             read_at: None,
+            since: now,
+            is_needed: false,
         });
         noticed.file = file;
         if is_new {
             self.changes.fetch_add(1, Ordering::SeqCst);
         }
         is_new
+    }
+
+    /// Notes that something is lacking while these files are damaged.
+    pub(crate) fn note_needed<'a>(&self, uploads: impl Iterator<Item = &'a UploadId>) {
+        let mut files = self.files.lock();
+        for upload in uploads {
+            if let Some(noticed) = files.get_mut(upload) {
+                noticed.is_needed = true;
+            }
+        }
+    }
+
+    /// Whether a file may be released where nothing is lacking: what it held was sent again, or it has been damaged for
+    /// so long that it will hardly come back.
+    pub(crate) fn may_go(&self, upload: UploadId, now: Duration) -> bool {
+        let files = self.files.lock();
+        files.get(&upload).is_some_and(|noticed| {
+            noticed.is_needed || now.saturating_sub(noticed.since) >= DAMAGE_STAYS
+        })
     }
 
     /// What the object of a damaged file looked like when all of it was read last.
@@ -185,7 +217,8 @@ impl Repository {
             key: layout::file(self.shared.pool, file),
             what,
         };
-        if self.shared.damaged.note(file.upload, damaged.clone()) {
+        let now = self.shared.parts.clock.monotonic();
+        if self.shared.damaged.note(file.upload, damaged.clone(), now) {
             let DamagedFile { repo, key, what } = &damaged;
             let next = "`holdfast push --repair` from a whole clone sends what it held again";
             tracing::error!(%repo, file = %file.id, %key, damage = what, next, "a data file is damaged");
@@ -235,21 +268,20 @@ impl Repository {
     }
 
     /// Reads all of a file that the last state names, by the last segment of its key, and compares it with what was
-    /// taken in; notes it where it is another one now.
+    /// taken in; notes it where it is another one now. What a client cannot read it needs.
     pub async fn check_bytes(&self, name: &str) -> Result<Option<DamagedFile>, RepositoryError> {
         let state = self.state().await?;
         let upload = layout::parse_file_name(name).map(|(_, upload, _)| upload);
         let Some(file) = upload.and_then(|upload| state.files.get(&upload)) else {
             return Ok(None);
         };
-        if let Some(damaged) = self.look_at(file).await? {
-            return Ok(Some(damaged));
-        }
-        if self.is_intact(file).await? {
-            return Ok(None);
-        }
-        let what = "its SHA-256 is not the recorded one".to_owned();
-        Ok(Some(self.note_damage(file, what)))
+        let damaged = match self.look_at(file).await? {
+            Some(damaged) => damaged,
+            None if self.is_intact(file).await? => return Ok(None),
+            None => self.note_damage(file, "its SHA-256 is not the recorded one".to_owned()),
+        };
+        self.shared.damaged.note_needed([&file.upload].into_iter());
+        Ok(Some(damaged))
     }
 
     /// Compares the files that the last record leaves named with one listing of the store. Returns how many are

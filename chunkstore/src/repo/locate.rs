@@ -107,9 +107,14 @@ impl Named {
 }
 
 impl Repository {
-    /// Tells for each address whether the chunk, and everything below it, is absent.
+    /// Tells for each address whether the chunk, and everything below it, is absent. What lies in a damaged file alone is,
+    /// and will be sent again.
     pub async fn absent(&self, addresses: &[ChunkAddress]) -> Result<Vec<bool>, RepositoryError> {
-        let found = self.locate_anywhere(addresses, View::Current).await?.1;
+        let (named, found) = self.locate_anywhere(addresses, View::Current).await?;
+        if let index::Located::Found(places) = self.in_damaged(&named, addresses, &found).await? {
+            let asked_for = places.iter().flatten().map(|place| &place.file);
+            self.shared.damaged.note_needed(asked_for);
+        }
         Ok(found.iter().map(Option::is_none).collect())
     }
 
@@ -203,8 +208,27 @@ impl Repository {
         addresses: &[ChunkAddress],
         found: &[Option<ChunkLocation>],
     ) -> Result<(), RepositoryError> {
+        let file = match self.in_damaged(named, addresses, found).await? {
+            index::Located::Found(places) => places.iter().flatten().map(|place| place.file).next(),
+            // Nothing tells what it held.
+            index::Located::Missing(files) => files.first().copied(),
+        };
+        match file.and_then(|file| self.damage(file)) {
+            Some(damaged) => Err(damaged.error()),
+            None => Ok(()),
+        }
+    }
+
+    /// Where in damaged files that lies which was not found.
+    async fn in_damaged(
+        &self,
+        named: &Named,
+        addresses: &[ChunkAddress],
+        found: &[Option<ChunkLocation>],
+    ) -> Result<index::Located, RepositoryError> {
+        let nowhere = index::Located::Found(Vec::new());
         if self.shared.damaged.changes() == 0 {
-            return Ok(());
+            return Ok(nowhere);
         }
         let absent = addresses.iter().zip(found);
         let absent: Vec<ChunkAddress> = absent
@@ -215,19 +239,11 @@ impl Repository {
         let damaged = named.damaged.iter().chain(noticed).filter(is_damaged);
         let damaged: FileSet = damaged.map(|file| file.upload).collect();
         if absent.is_empty() || damaged.is_empty() {
-            return Ok(());
+            return Ok(nowhere);
         }
         let (chunk_index, pool) = (&self.shared.parts.index, self.shared.pool);
         let asked = chunk_index.locate_in_files(pool, &damaged, &absent).await;
-        let file = match asked.map_err(error::index("look chunks up in damaged files"))? {
-            index::Located::Found(places) => places.iter().flatten().map(|place| place.file).next(),
-            // Nothing tells what it held.
-            index::Located::Missing(files) => files.first().copied(),
-        };
-        match file.and_then(|file| self.damage(file)) {
-            Some(damaged) => Err(damaged.error()),
-            None => Ok(()),
-        }
+        asked.map_err(error::index("look chunks up in damaged files"))
     }
 
     /// Whether a state can be asked without making a twin first.

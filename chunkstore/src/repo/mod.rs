@@ -37,7 +37,7 @@ pub mod verify;
 mod version;
 
 pub use commit::{Committed, NamedFile, Proposal};
-pub use damage::DamagedFile;
+pub use damage::{DAMAGE_STAYS, DamagedFile};
 pub use error::{MeaningError, RepositoryError};
 pub use file::{DeclaredFile, FileKind, Md5, Sha256, StoredFile};
 pub use locate::{Located, Place};

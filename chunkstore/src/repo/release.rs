@@ -8,6 +8,8 @@
 //! # Crash
 //! Before the record nothing happened; a server that starts again notices the damage again.
 
+use std::collections::BTreeSet;
+
 use crate::address::{ChunkAddress, RootAddress};
 use crate::address_set::{AddressSet, SetOptions};
 use crate::id::UploadId;
@@ -21,6 +23,7 @@ use crate::repo::repository::Repository;
 use crate::repo::served::View;
 use crate::repo::state::State;
 use crate::repo::verify::closed::{self, Closed};
+use crate::repo::verify::references;
 
 /// How many chunks are read at once: each may have 16 MiB.
 const BATCH: usize = 32;
@@ -48,6 +51,10 @@ struct Memory {
     /// A chunk that one of the other files refers to and that was not there, with so many changes of the damaged files:
     /// of more damaged files it may be that none of the others refers to it.
     dangling: Option<(u64, ChunkAddress)>,
+    /// The files that were found to hold all that they refer to, and all below the root of that time.
+    closed: Option<BTreeSet<UploadId>>,
+    /// So many changes of the damaged files had been when it was found out last whether the others need them.
+    judged: Option<u64>,
     /// A file of which it cannot be told what it refers to, and which is not known to be damaged.
     unreadable: Option<UploadId>,
 }
@@ -106,6 +113,9 @@ impl Repository {
             return Ok(false);
         }
         let lacks = self.first_lacking(state).await?;
+        if lacks.is_some() {
+            self.note_needed(state);
+        }
         let mut memory = lacking.memory.lock();
         memory.below = lacks.map(|address| (state.root, address));
         // Files that were noticed on the way were read before they were.
@@ -191,13 +201,19 @@ impl Repository {
         self.shared.lacking.memory.lock().unreadable = None;
     }
 
-    /// Releases the damaged files of the last state if nothing needs them any more. Returns how many.
+    /// Releases the damaged files of the last state that nothing needs any more, and that may go. Returns how many.
     pub async fn release_damaged(&self) -> Result<usize, RepositoryError> {
         for _ in 0..ATTEMPTS {
             let state = self.state().await?;
             self.forget_damage(&state);
             let damaged = self.damaged_in(&state);
-            if damaged.is_empty() {
+            let now = self.shared.parts.clock.monotonic();
+            let may_go = |upload: &UploadId| self.shared.damaged.may_go(*upload, now);
+            let released = damaged.iter().map(|(upload, _)| *upload);
+            let released: Vec<UploadId> = released.filter(may_go).collect();
+            let changes = self.shared.damaged.changes();
+            let is_judged = self.shared.lacking.memory.lock().judged == Some(changes);
+            if damaged.is_empty() || (released.is_empty() && is_judged) {
                 return Ok(0);
             }
             if !self.is_needless(&state).await? {
@@ -207,7 +223,14 @@ impl Repository {
                     false => return Ok(0),
                 }
             }
-            let released: Vec<UploadId> = damaged.iter().map(|(upload, _)| *upload).collect();
+            self.shared.lacking.memory.lock().judged = Some(changes);
+            if released.is_empty() {
+                return Ok(0);
+            }
+            // One that came back since it was looked at last is whole again.
+            if self.look_at_each(&state, &released).await? > 0 {
+                continue;
+            }
             let count = released.len();
             let _appending = self.shared.appending.lock().await;
             let last = self.state().await?;
@@ -236,6 +259,13 @@ impl Repository {
         Ok(0)
     }
 
+    /// Notes that something is lacking as long as the damaged files of a state are.
+    fn note_needed(&self, state: &State) {
+        let damaged = self.damaged_in(state);
+        let uploads = damaged.iter().map(|(upload, _)| upload);
+        self.shared.damaged.note_needed(uploads);
+    }
+
     /// Whether the files that are not damaged hold all below the root and all that they refer to.
     async fn is_needless(&self, state: &State) -> Result<bool, RepositoryError> {
         if !self.is_whole_below_root(state).await? {
@@ -255,13 +285,45 @@ impl Repository {
         if unreadable.as_ref().is_some_and(counts) {
             return Ok(false);
         }
-        let closed = closed::check(self, state).await?;
+        let sound: BTreeSet<UploadId> = state.files.keys().copied().filter(counts).collect();
+        let closed = match self.is_closed_with(state, &sound).await? {
+            Some(closed) => closed,
+            None => closed::check(self, state).await?,
+        };
+        if matches!(closed, Closed::Lacks(_)) {
+            self.note_needed(state);
+        }
         let mut memory = self.shared.lacking.memory.lock();
         match closed {
             Closed::Lacks(address) => memory.dangling = Some((changes, address)),
             Closed::Unreadable(upload) => memory.unreadable = Some(upload),
-            Closed::Whole | Closed::Unknown => {}
+            Closed::Whole => memory.closed = Some(sound),
+            Closed::Unknown => {}
         }
         Ok(closed == Closed::Whole)
+    }
+
+    /// Whether the files that were found to hold all that they refer to still do with those that came since. Only these
+    /// are read: a repository to which much is pushed would be read again and again. Nothing where it must be read whole.
+    async fn is_closed_with(
+        &self,
+        state: &State,
+        sound: &BTreeSet<UploadId>,
+    ) -> Result<Option<Closed>, RepositoryError> {
+        let known = self.shared.lacking.memory.lock().closed.clone();
+        let Some(known) = known.filter(|known| known.is_subset(sound)) else {
+            return Ok(None);
+        };
+        let named = self.named(state, View::Current).await?;
+        for upload in sound.difference(&known) {
+            let lost = references::lost(self, &named, &state.files[upload]).await;
+            match lost {
+                Ok(None) => {}
+                Ok(Some((address, _))) => return Ok(Some(Closed::Lacks(address))),
+                Err(RepositoryError::FileDamaged { .. }) => return Ok(Some(Closed::Unknown)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(Closed::Whole))
     }
 }

@@ -34,6 +34,7 @@ use crate::repo::receive::{CheckedFile, Receiving, Upload, Verified, end, pass_o
 use crate::repo::record::Actor;
 use crate::repo::repository::Repository;
 use crate::repo::spool::{Sender, SpoolError};
+use crate::repo::state::State;
 use crate::repo::version::check_version;
 
 /// How long a checked file that no record names yet is still relied on.
@@ -59,6 +60,9 @@ pub struct UploadNote {
     pub actor: Actor,
     /// References that leave the file and that the repository did not hold when it was checked.
     leaving: Leaving,
+    /// The record after which they were looked up, or an earlier one; 0 in the note of an older version.
+    #[serde(default)]
+    looked_up_at: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -77,6 +81,13 @@ impl UploadNote {
     /// Whether the file may be counted on although no record names it.
     pub(crate) fn is_relied_on(&self, now: Timestamp) -> bool {
         now.since(self.time) < RELIED_ON
+    }
+
+    /// Whether files that counted when its references were looked up may count no more: what was found in them then may
+    /// be nowhere now. What was merged away is in other files, and looked up again for nothing.
+    pub(crate) fn is_older_than_a_release(&self, state: &State) -> bool {
+        let mut released = state.released.values();
+        released.any(|file| file.sequence > self.looked_up_at)
     }
 
     /// The object beside the note, if it has one of its repository.
@@ -260,6 +271,8 @@ impl Repository {
         let parts = &self.shared.parts;
         let file = verified.summary().clone();
         let stamp = parts.ids.stamp();
+        // Files may be released while what leaves this one is looked up.
+        let looked_up_at = self.recent_state().await?.sequence;
         let leaving = match leave {
             Leave::Find => self.find_leaving(verified.checked(), stamp).await,
             Leave::Nothing => Ok(Leaving::Inline(Vec::new())),
@@ -284,6 +297,7 @@ impl Repository {
             time: parts.clock.now(),
             actor: actor.clone(),
             leaving,
+            looked_up_at,
         };
         let key = layout::upload(self.shared.repo, file.id, file.upload);
         parts

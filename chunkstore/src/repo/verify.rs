@@ -10,6 +10,7 @@ mod contents;
 pub(crate) mod held;
 mod history;
 mod indexed;
+pub(crate) mod references;
 mod shared_ids;
 
 use std::fmt;

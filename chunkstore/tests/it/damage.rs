@@ -1,17 +1,18 @@
 //! Data files that are lost, cut short or changed under a server: noticed, told as damage, and sent again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use holdfast_chunkstore::clock::SystemClock;
+use holdfast_chunkstore::clock::Clock;
 use holdfast_chunkstore::error::ErrorKind;
 use holdfast_chunkstore::hash::hash_chunk;
 use holdfast_chunkstore::objects::memory::MemoryStore;
 use holdfast_chunkstore::objects::{ObjectStore, ObjectStoreExt as _};
 use holdfast_chunkstore::repo::verify::{Damage, Report, Stage, VerifyProgress};
 use holdfast_chunkstore::repo::{
-    Committed, FileKind, NamedFile, Proposal, ReadChunks as _, Repository, RepositoryError,
-    StoredFile, View, layout,
+    Committed, DAMAGE_STAYS, FileKind, NamedFile, Parts, Proposal, ReadChunks as _, Repository,
+    RepositoryError, StoredFile, View, layout,
 };
 use holdfast_chunkstore::testing::generate::{Compression, Made, archive_of, table_file_of};
 use holdfast_chunkstore::testing::worlds::{
@@ -20,15 +21,21 @@ use holdfast_chunkstore::testing::worlds::{
 use holdfast_chunkstore::{ChunkAddress, RootAddress};
 use tempfile::TempDir;
 
+use crate::forward::Forward;
+
 struct World {
     objects: Arc<dyn ObjectStore>,
+    clock: Arc<Forward>,
     scratch: TempDir,
 }
 
 impl World {
     fn new() -> Self {
+        let clock = Arc::new(Forward::default());
+        let shared: Arc<dyn Clock> = Arc::<Forward>::clone(&clock);
         Self {
-            objects: Arc::new(MemoryStore::new(Arc::new(SystemClock::new()))),
+            objects: Arc::new(MemoryStore::new(shared)),
+            clock,
             scratch: TempDir::new().unwrap(),
         }
     }
@@ -36,7 +43,11 @@ impl World {
     /// One more server, which has seen nothing yet and whose index is empty.
     async fn server(&self, seed: u64) -> Repository {
         let spool = self.scratch.path().join(seed.to_string());
-        acme(parts(Arc::clone(&self.objects), &spool, seed)).await
+        let parts = Parts {
+            clock: Arc::<Forward>::clone(&self.clock),
+            ..parts(Arc::clone(&self.objects), &spool, seed)
+        };
+        acme(parts).await
     }
 
     async fn bytes(&self, repository: &Repository, file: &StoredFile) -> Vec<u8> {
@@ -254,7 +265,11 @@ async fn a_chunk_that_lies_in_a_sound_file_too_is_read_from_there() {
     assert_eq!(server.absent(&[other]).await.unwrap(), [true]);
     // Nothing needs the file.
     server.listing(View::Current).await.unwrap();
-    assert_eq!(server.release_damaged().await.unwrap(), 1);
+    assert_eq!(
+        server.release_damaged().await.unwrap(),
+        1,
+        "it was asked for"
+    );
     assert_whole(&server, &pushed).await;
 }
 
@@ -295,8 +310,101 @@ async fn what_only_an_old_root_needs_keeps_a_damaged_file_named_and_hinders_nobo
     // With the old root's own file lost too, nothing refers to either.
     world.lose(&server, &old.files[1]).await;
     assert_eq!(server.look_for_damage().await.unwrap(), 2);
+    world.clock.jump(DAMAGE_STAYS);
     assert_eq!(server.release_damaged().await.unwrap(), 2);
     assert_whole(&server, &new).await;
+}
+
+/// What refers to the first leaf of `pushed` and to nothing else.
+fn referring(salt: u64, pushed: &Pushed) -> Made {
+    let (leaf, _) = pushed.leaves.chunks[0];
+    table_file_of(vec![parent(salt, &[leaf])])
+}
+
+#[track_caller]
+fn assert_dangling(added: Result<(), RepositoryError>) {
+    let refused = added.unwrap_err();
+    assert!(
+        matches!(refused, RepositoryError::Dangling { count: 1, .. }),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_an_upload_refers_to_is_looked_up_again_after_a_release() {
+    let world = World::new();
+    let server = world.server(1).await;
+    let old = push(&server, 1).await;
+    push(&server, 2).await;
+    let made = referring(3, &old);
+    upload(&server, &made, FileKind::Table).await.unwrap();
+    for file in &old.files {
+        world.lose(&server, file).await;
+    }
+    assert_eq!(server.look_for_damage().await.unwrap(), 2);
+    world.clock.jump(DAMAGE_STAYS);
+    assert_eq!(server.release_damaged().await.unwrap(), 2);
+    assert_dangling(server.add(&[named(&made)], &actor()).await);
+    // Another server finds the same in the note.
+    let other = world.server(2).await;
+    assert_dangling(other.add(&[named(&made)], &actor()).await);
+    // What came after the release is looked up once.
+    let sound = table_file_of(vec![b"refers to nothing".to_vec()]);
+    upload(&server, &sound, FileKind::Table).await.unwrap();
+    server.add(&[named(&sound)], &actor()).await.unwrap();
+    assert_eq!(verified(&server).await.findings, []);
+}
+
+#[tokio::test]
+async fn what_a_server_found_in_a_state_before_a_release_is_looked_up_again() {
+    let world = World::new();
+    let (first, second) = (world.server(1).await, world.server(2).await);
+    let old = push(&first, 1).await;
+    push(&first, 2).await;
+    let leaves = Pushed::addresses(&old.leaves);
+    assert_eq!(second.absent(&leaves).await.unwrap(), [false; 4]);
+    for file in &old.files {
+        world.lose(&first, file).await;
+    }
+    assert_eq!(first.look_for_damage().await.unwrap(), 2);
+    world.clock.jump(DAMAGE_STAYS);
+    second.state().await.unwrap();
+    assert_eq!(first.release_damaged().await.unwrap(), 2);
+    // The second server has not heard of it.
+    assert_eq!(second.absent(&leaves).await.unwrap(), [false; 4]);
+    let made = referring(3, &old);
+    upload(&second, &made, FileKind::Table).await.unwrap();
+    assert_dangling(second.add(&[named(&made)], &actor()).await);
+    assert_dangling(first.add(&[named(&made)], &actor()).await);
+    assert_eq!(verified(&second).await.findings, []);
+}
+
+#[tokio::test]
+async fn a_file_that_only_history_needs_is_released_when_it_has_been_gone_for_long() {
+    let world = World::new();
+    let server = world.server(1).await;
+    let old = push(&server, 1).await;
+    push(&server, 2).await;
+    let mut bytes = Vec::new();
+    for file in &old.files {
+        bytes.push(world.bytes(&server, file).await);
+        world.lose(&server, file).await;
+    }
+    assert_eq!(server.look_for_damage().await.unwrap(), 2);
+    assert_eq!(
+        server.release_damaged().await.unwrap(),
+        0,
+        "it may come back"
+    );
+    world.clock.jump(DAMAGE_STAYS - Duration::from_mins(1));
+    assert_eq!(server.release_damaged().await.unwrap(), 0);
+    world.clock.jump(Duration::from_mins(1));
+    // It did just now, and no one has looked since.
+    world.put(&server, &old.files[0], bytes[0].clone()).await;
+    world.put(&server, &old.files[1], bytes[1].clone()).await;
+    assert_eq!(server.release_damaged().await.unwrap(), 0);
+    assert!(!server.has_damage().await);
+    assert_whole(&server, &old).await;
 }
 
 #[tokio::test]
@@ -310,6 +418,7 @@ async fn each_server_notices_for_itself_and_follows_the_record_that_releases() {
     for server in [&first, &second] {
         assert_eq!(server.look_for_damage().await.unwrap(), 1);
     }
+    assert_eq!(first.release_damaged().await.unwrap(), 0, "it is needed");
     let again = archive_of(
         pushed
             .leaves

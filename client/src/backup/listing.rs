@@ -130,7 +130,7 @@ impl Catalog {
             },
         };
         let survey = Survey::read(self, shelf, from, newest).await?;
-        Ok(survey.listed_from(from))
+        Ok(survey.vouched_from(from))
     }
 }
 

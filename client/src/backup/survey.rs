@@ -99,8 +99,16 @@ impl Survey {
         self.known.len() as u64
     }
 
-    /// What lists show of the backups from `from` on, the oldest first, as far as it is known.
-    pub(super) fn listed_from(self, from: BackupId) -> Vec<ListedBackup> {
+    /// What lists show of the backups from `from` on, the oldest first, as far as it is known, each with the digest that
+    /// the record behind it holds: a record that was changed is no other by being told again.
+    pub(super) fn vouched_from(mut self, from: BackupId) -> Vec<ListedBackup> {
+        for (id, previous) in &self.previous {
+            let before = BackupId::of_number(id.number() - 1);
+            let before = before.and_then(|before| self.known.get_mut(&before));
+            if let Some(((listed, _), previous)) = before.zip(previous.as_ref()) {
+                listed.digest.clone_from(previous);
+            }
+        }
         let known = self.known.into_iter();
         let listed = known.filter(|(id, _)| *id >= from);
         listed.map(|(_, (listed, _))| listed).collect()

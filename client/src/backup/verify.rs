@@ -41,10 +41,10 @@ pub struct VerifyRequest {
     pub depth: Depth,
 }
 
-/// How much is checked. That each record follows the one before is looked at in any case.
+/// How much is checked. That the newest record vouches for the others is looked at in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Every chunk of every file, and every reference.
+    /// Every chunk of every file, every reference, and every record.
     Whole,
     /// Some chunks, and all commits. A server cannot be asked which chunks there are: of it only commits.
     Sample(Lot),
@@ -94,7 +94,9 @@ pub async fn verify(
     let chosen = choose(&request.target, request.which).await;
     if let Some(shelf) = request.target.shelf() {
         let chosen = chosen.as_ref().ok();
-        verified.records = verifier.check_records(shelf, chosen, &mut told).await?;
+        let depth = request.depth;
+        let checked = verifier.check_records(shelf, depth, chosen, &mut told);
+        verified.records = checked.await?;
     }
     let chosen = chosen?;
     let listed = chosen.files_of(request.target.list_files().await?);
@@ -156,10 +158,11 @@ type Told<'a> = &'a mut (dyn FnMut(String) + Send);
 
 impl Verifier<'_> {
     /// Checks that the newest record vouches for all others, those that are forgotten too, and returns how many there
-    /// are. Besides the records that this takes it reads those that the backup needs.
+    /// are. All are read, of a sample those that this takes and that the backup needs.
     async fn check_records(
         &self,
         shelf: &dyn Shelf,
+        depth: Depth,
         chosen: Option<&Chosen>,
         told: Told<'_>,
     ) -> Result<u64, BackupError> {
@@ -168,8 +171,11 @@ impl Verifier<'_> {
             return Ok(0);
         };
         let mut survey = Survey::read(&catalog, shelf, BackupId::FIRST, newest).await?;
-        let needed = chosen.map_or(&[][..], |chosen| &chosen.records);
-        survey.add_all(&catalog, shelf, needed.to_vec()).await?;
+        let read = match depth {
+            Depth::Whole => catalog.between(BackupId::FIRST, newest).collect(),
+            Depth::Sample(_) => chosen.map_or_else(Vec::new, |chosen| chosen.records.clone()),
+        };
+        survey.add_all(&catalog, shelf, read).await?;
         let count = survey.len();
         let gaps = catalog.gaps().map(|id| BackupError::Record {
             id,

@@ -91,6 +91,12 @@ impl Budget {
         }
     }
 
+    /// How many KiB are free for messages to arrive.
+    #[cfg(test)]
+    pub fn free_to_arrive(&self) -> usize {
+        self.all.arriving.available_permits()
+    }
+
     /// The part of a peer; a call whose peer is not known may take all.
     pub fn share(&self, peer: Option<Peer>) -> Share {
         let parts = Sizes {
@@ -114,6 +120,17 @@ impl Budget {
     }
 }
 
+/// What one message has taken; given back when dropped.
+#[derive(Debug, Default)]
+pub struct Taken(Vec<OwnedSemaphorePermit>);
+
+impl Taken {
+    /// Adds what was taken for more of the same message.
+    pub fn add(&mut self, mut more: Self) {
+        self.0.append(&mut more.0);
+    }
+}
+
 /// What one call may take, and has taken; given back with the last clone.
 #[derive(Debug, Clone)]
 pub struct Share {
@@ -130,29 +147,35 @@ impl Share {
         kib(len).clamp(1, self.most.arriving)
     }
 
-    /// Takes so many KiB more for a message to arrive.
-    pub async fn take_to_arrive(self, kib: u32) {
-        self.take(Use::Arriving, kib).await;
+    /// Takes so many KiB more for a message to arrive. They are the message's until it is handed on.
+    pub async fn take_to_arrive(self, kib: u32) -> Taken {
+        self.take(Use::Arriving, kib).await
     }
 
     /// Takes room to decode and answer a message of so many bytes that is here.
-    pub async fn take_to_work(self, len: usize) {
+    pub async fn take_to_work(self, len: usize) -> Taken {
         let kib = kib(len.saturating_mul(WORK_FACTOR));
-        self.take(Use::Working, kib).await;
+        self.take(Use::Working, kib).await
+    }
+
+    /// Holds what a message took that is handed on, until it is given back.
+    pub fn hold(&self, mut taken: Taken) {
+        self.held.lock().append(&mut taken.0);
     }
 
     /// Gives back all that was taken for messages, whose memory is free, and takes room for an answer of so many bytes.
     pub async fn take_to_answer(&self, len: usize) {
         self.give_back();
-        self.clone().take(Use::Working, kib(len)).await;
+        let taken = self.clone().take(Use::Working, kib(len)).await;
+        self.hold(taken);
     }
 
-    /// Gives back what was taken: the messages are answered.
+    /// Gives back what messages took that were handed on: they are answered.
     pub fn give_back(&self) {
         self.held.lock().clear();
     }
 
-    async fn take(self, wanted: Use, kib: u32) {
+    async fn take(self, wanted: Use, kib: u32) -> Taken {
         let kib = match wanted {
             Use::Arriving => kib,
             // What needs more than there is takes all there is.
@@ -162,11 +185,12 @@ impl Share {
             Use::Arriving => Arc::clone(&rooms.arriving),
             Use::Working => Arc::clone(&rooms.working),
         };
+        let mut taken = Taken::default();
         for rooms in self.peer.iter().chain(Some(&self.all)) {
             let permit = of(rooms).acquire_many_owned(kib).await;
-            let permit = permit.expect("the semaphore is never closed");
-            self.held.lock().push(permit);
+            taken.0.push(permit.expect("the semaphore is never closed"));
         }
+        taken
     }
 }
 
@@ -193,14 +217,14 @@ mod tests {
         let budget = Budget::new(400, 400);
         let [greedy, modest, ..] = peers();
         let full = budget.share(greedy);
-        full.clone().take_to_arrive(100).now_or_never().unwrap();
+        full.hold(full.clone().take_to_arrive(100).now_or_never().unwrap());
         let next = budget.share(greedy);
         let mut waiting = Box::pin(next.clone().take_to_arrive(1));
         assert!(waiting.as_mut().now_or_never().is_none());
         let other = budget.share(modest);
-        other.take_to_arrive(100).now_or_never().unwrap();
+        assert!(other.take_to_arrive(100).now_or_never().is_some());
         full.give_back();
-        waiting.now_or_never().unwrap();
+        assert!(waiting.now_or_never().is_some());
     }
 
     #[test]
@@ -208,9 +232,10 @@ mod tests {
         let budget = Budget::new(400, 400);
         let shares = peers().map(|peer| budget.share(peer));
         let takes = |share: &Share| share.clone().take_to_work(usize::MAX).now_or_never();
-        let taken: Vec<_> = shares.iter().map(|share| takes(share).is_some()).collect();
-        assert_eq!(taken, [true, true, true, true, false]);
-        drop(shares);
+        let taken: Vec<_> = shares.iter().map(takes).collect();
+        let is_taken: Vec<_> = taken.iter().map(Option::is_some).collect();
+        assert_eq!(is_taken, [true, true, true, true, false]);
+        drop(taken);
         assert_eq!(budget.all.working.available_permits(), 400);
     }
 
@@ -218,8 +243,9 @@ mod tests {
     fn an_answer_takes_the_place_of_its_message() {
         let budget = Budget::new(400, 400);
         let share = budget.share(peers()[0]);
-        share.clone().take_to_arrive(50).now_or_never().unwrap();
-        share.clone().take_to_work(50 * KIB).now_or_never().unwrap();
+        let mut taken = share.clone().take_to_arrive(50).now_or_never().unwrap();
+        taken.add(share.clone().take_to_work(50 * KIB).now_or_never().unwrap());
+        share.hold(taken);
         share.take_to_answer(90 * KIB).now_or_never().unwrap();
         assert_eq!(budget.all.arriving.available_permits(), 400);
         assert_eq!(budget.all.working.available_permits(), 310);

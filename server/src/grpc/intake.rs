@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use super::bounds::Bounds;
-use super::budget::Share;
+use super::budget::{Share, Taken};
 use crate::transport::BodyError;
 
 /// How long a message may take to arrive, and where a call has one, until it begins and from there to the end of the
@@ -49,6 +49,8 @@ pub struct Intake<B> {
     arrived: Bytes,
     /// How many KiB were taken for the message to arrive.
     taken_kib: u32,
+    /// What was taken for it: another message's answer does not give it back.
+    taken: Taken,
     /// How many messages were handed on.
     handed_on: u64,
     limit: Option<Limit>,
@@ -65,9 +67,9 @@ enum Stage {
     /// It comes. With its length, its head included.
     Arriving(usize),
     /// There is no room yet for what came. With its length, its head included.
-    Growing(BoxFuture<'static, ()>, usize),
+    Growing(BoxFuture<'static, Taken>, usize),
     /// It is here, and there is no room yet to work on it.
-    Whole(BoxFuture<'static, ()>),
+    Whole(BoxFuture<'static, Taken>),
 }
 
 struct Limit {
@@ -97,6 +99,7 @@ impl<B> Intake<B> {
             message: BytesMut::new(),
             arrived: Bytes::new(),
             taken_kib: 0,
+            taken: Taken::default(),
             handed_on: 0,
             limit: None,
             gives_back: false,
@@ -134,13 +137,14 @@ impl<B> Intake<B> {
                 }
                 Stage::Growing(room, len) => {
                     let len = *len;
-                    if room.poll_unpin(context).is_pending() {
+                    let Poll::Ready(taken) = room.poll_unpin(context) else {
                         // What holds nothing keeps no other waiting.
                         if self.message.len() > HEAD_LEN {
                             self.poll_limit(context)?;
                         }
                         return Poll::Pending;
-                    }
+                    };
+                    self.taken.add(taken);
                     self.stage = Stage::Arriving(len);
                 }
                 Stage::Arriving(len) => {
@@ -165,7 +169,9 @@ impl<B> Intake<B> {
                     self.stage = Stage::Whole(room.boxed());
                 }
                 Stage::Whole(room) => {
-                    ready!(room.poll_unpin(context));
+                    let taken = ready!(room.poll_unpin(context));
+                    self.taken.add(taken);
+                    self.share.hold(std::mem::take(&mut self.taken));
                     self.stage = Stage::Head;
                     self.handed_on += 1;
                     return Poll::Ready(Ok(Some(self.message.split().freeze())));
@@ -414,6 +420,23 @@ mod tests {
         }
         let whole = intake(&message(), Messages::One, &budget);
         assert_eq!(read(&mut { whole }), 5 + LEN, "an idle stream has nothing");
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_for_answered_messages_is_not_the_room_of_one_that_arrives() {
+        let budget = Budget::new(3000, 20_000);
+        let mut bytes = message();
+        bytes.extend_from_slice(&message()[..500 << 10]);
+        let mut body = intake(&bytes, Messages::Stream, &budget);
+        assert_eq!(read(&mut body), 5 + LEN);
+        body.share.give_back();
+        let free = budget.free_to_arrive();
+        assert!(
+            free <= 3000 - 500,
+            "{free} KiB are free beside 500 that arrived"
+        );
+        drop(body);
+        assert_eq!(budget.free_to_arrive(), 3000);
     }
 
     #[tokio::test]

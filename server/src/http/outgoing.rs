@@ -48,8 +48,20 @@ impl Default for Outgoing {
 /// Room for one piece, until dropped.
 #[derive(Debug)]
 pub(super) struct Room {
-    _part: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
+    part: OwnedSemaphorePermit,
+    all: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// The room of a piece that is here, and as much for what is read ahead: a bucket sends short ones.
+    fn shrunk(mut self, len: usize) -> Self {
+        let kib = (2 * len).div_ceil(1 << 10).max(1);
+        for permit in [&mut self.part, &mut self.all] {
+            let spare = permit.num_permits().saturating_sub(kib);
+            drop(permit.split(spare));
+        }
+        self
+    }
 }
 
 /// Bytes with the room that they take.
@@ -118,8 +130,8 @@ impl Outgoing {
             }
         };
         Room {
-            _part: part,
-            _all: all.expect(never_closed),
+            part,
+            all: all.expect(never_closed),
         }
     }
 
@@ -153,7 +165,10 @@ impl Outgoing {
                     None => outgoing.take(part, outgoing.kib(left)).await,
                 };
                 let piece = pieces.next().await?;
-                let piece = piece.map(|bytes| Bytes::from_owner(Held { bytes, _room: room }));
+                let piece = piece.map(|bytes| {
+                    let _room = room.shrunk(bytes.len());
+                    Bytes::from_owner(Held { bytes, _room })
+                });
                 let sent = piece.as_ref().map_or(0, |piece| piece.len() as u64);
                 Some((piece, (pieces, left.saturating_sub(sent), None)))
             }
@@ -272,6 +287,28 @@ mod tests {
         assert!(download.next().now_or_never().is_none());
         drop((piece, _sent));
         assert!(download.next().now_or_never().is_some());
+    }
+
+    #[test]
+    fn short_pieces_of_a_long_file_hold_no_more_than_they_are() {
+        let outgoing = Arc::new(Outgoing::new(PARTS * PIECE_KIB));
+        let short = || Ok::<_, Infallible>(Bytes::from(vec![1; 8 << 10]));
+        let pieces = stream::repeat_with(short).take(100);
+        let mut download = whole(&outgoing, 1, 100 * (8 << 10), pieces);
+        let mut held = Vec::new();
+        while let Some(Some(piece)) = download.next().now_or_never() {
+            held.push(piece.unwrap());
+        }
+        // The next one may be as long as any.
+        assert_eq!(held.len(), 1);
+        drop(held);
+        let mut other = self::download(&outgoing, 1, 1);
+        assert!(
+            other.next().now_or_never().is_none(),
+            "the first waits before it"
+        );
+        drop(download);
+        assert!(other.next().now_or_never().is_some());
     }
 
     #[test]

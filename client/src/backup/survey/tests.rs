@@ -1,4 +1,4 @@
-use super::super::testing::{Memory, chain, first_form, id};
+use super::super::testing::{Memory, chain, extend, first_form, id};
 use super::*;
 
 async fn survey(memory: &Memory) -> Survey {
@@ -81,4 +81,19 @@ async fn a_chain_of_both_forms_is_one_chain() {
         .await
         .unwrap();
     assert_eq!(survey.into_faults().len(), 1);
+}
+
+#[tokio::test]
+async fn a_changed_record_is_found_however_many_records_tell_of_it_later() {
+    for changed in [3, 10, 14, 15] {
+        let memory = chain(15).await;
+        memory.change(changed, |text| text.replace("/data/shop", "/data/shoq"));
+        extend(&memory, 100, 40).await;
+        let catalog = Catalog::read(&memory).await.unwrap();
+        let mut survey = survey(&memory).await;
+        let read = survey.add_all(&catalog, &memory, vec![id(changed)]);
+        read.await.unwrap();
+        // The last one before the change has nothing behind it that vouches for it.
+        assert_eq!(survey.into_faults().is_empty(), changed == 15, "{changed}");
+    }
 }
