@@ -63,8 +63,8 @@ struct Noticed {
     read_at: Option<Stamp>,
     /// When it was noticed, by the monotonic clock.
     since: Duration,
-    /// Whether the other files were found to lack something while it was damaged. Where they lack nothing any more, it
-    /// was sent again.
+    /// Whether a client asked for what it holds, or the other files were found to lack something: where they lack nothing
+    /// any more, it was sent again. Or its bytes were read, and are others.
     is_needed: bool,
 }
 
@@ -280,7 +280,8 @@ impl Repository {
             None if self.is_intact(file).await? => return Ok(None),
             None => self.note_damage(file, "its SHA-256 is not the recorded one".to_owned()),
         };
-        self.shared.damaged.note_needed([&file.upload].into_iter());
+        let needed = std::iter::once(&file.upload);
+        self.shared.damaged.note_needed(needed);
         Ok(Some(damaged))
     }
 

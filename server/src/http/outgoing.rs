@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     /// What a piece takes, and the one that is read ahead.
-    const PIECE_KIB: u32 = 2 * (MAX_PIECE_BYTES >> 10) as u32;
+    const PIECE_KIB: u32 = 256;
 
     fn peer(last: u8) -> Peer {
         Peer::of(IpAddr::from([10, 0, 0, last]))
@@ -255,6 +255,7 @@ mod tests {
     fn a_peer_has_its_first_piece_and_the_next_when_another_has_read_its_own() {
         // Each peer has room for one piece, there is room for seven, and for one of a peer that holds nothing.
         let outgoing = Arc::new(Outgoing::new(PARTS * PIECE_KIB));
+        assert_eq!(outgoing.kib(u64::MAX), PIECE_KIB);
         let waiting = outgoing.waiting();
         let mut downloads: Vec<_> = (0..8).map(|of| download(&outgoing, of, 4)).collect();
         let pieces = downloads.iter_mut();

@@ -42,8 +42,13 @@ pub(crate) async fn check(
             Fetched::Damaged(Damage::Unreadable, _) => {
                 return Ok(Closed::Unreadable(file.upload));
             }
-            Fetched::Damaged(_, what) => {
+            Fetched::Damaged(damage, what) => {
                 repository.note_damage(file, what);
+                // A file that is gone may come back; bytes that were read and are others do not.
+                if damage == Damage::FileBytes {
+                    let changed = std::iter::once(&file.upload);
+                    repository.shared.damaged.note_needed(changed);
+                }
                 is_known = false;
                 continue;
             }
