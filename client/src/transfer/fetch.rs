@@ -195,12 +195,12 @@ impl Plan {
                 continue;
             }
             for here in wanted.here(&name) {
-                // What is named, and what the specs of the remote say, may be no name that Dolt opens.
-                let checked = here.check_usable();
-                checked.map_err(|source| TransferError::LocalName { source })?;
                 let old = local.get(&here);
                 let is_usable = usable.datasets.get(&name).is_some();
                 if is_usable && old != Some(address) {
+                    // What is named, and what the specs of the remote say, may be no name that Dolt opens.
+                    let checked = here.check_usable();
+                    checked.map_err(|source| TransferError::LocalName { source })?;
                     let new = Some(address);
                     updates.push(RefUpdate {
                         name: here,

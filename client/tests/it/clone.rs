@@ -112,7 +112,7 @@ fn a_branch_is_chosen_and_for_one_that_is_missing_nothing_comes() {
     let arguments = ["clone", &url, "copy"];
     let refused = holdfast(&workshop, workshop.folder(), &arguments).expect_failure();
     assert!(
-        refused.contains("exists and is not an unfinished clone"),
+        refused.contains("it exists and is not an empty directory"),
         "{refused}"
     );
     assert_eq!(exit_code(&workshop, workshop.folder(), &arguments), Some(4));
